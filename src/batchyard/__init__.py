@@ -1,0 +1,1 @@
+"""AWS Batch on machines you own."""

@@ -1,0 +1,185 @@
+"""The port to whatever runs containers: this machine, Docker, Kubernetes, Slurm.
+
+Owns the words that the engine and a backend exchange. A backend carries out and reports; it never
+decides what runs, when, or again. Refuses to know jobs, queues and retries: a *task* is one attempt's
+container, named by a task id that the engine derives from the attempt.
+
+Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them on each one):
+
+1. `start` is safe to repeat: a task id is run at most once, for ever, until it is forgotten.
+2. A task outlives the server. After a restart, `list_tasks` names every task not yet forgotten.
+3. Reports are delivered at least once, in order for each task, and again after a restart, until
+   `forget`. A task ends with exactly one distinct `TaskEnded`, also when it never started.
+4. All output of a task has reached the `OutputSink`, or was given up with a line that says so, before
+   its `TaskEnded` is reported.
+5. `stop` sends SIGTERM to the container's first process, and SIGKILL after the grace time.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import HostId, TaskId
+
+
+class Trouble(Exception):
+    """The outside failed: runtime, disk, network, machine. The text is fit for an operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTarget:
+    """Where a task's output goes: a stream of CloudWatch Logs."""
+
+    account: str
+    region: str
+    group: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputLine:
+    """One line of a container's output, without its line break, and when it was read."""
+
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A host path made visible in the container.
+
+    `source` None: an anonymous volume that lives and dies with the task.
+    """
+
+    source: str | None
+    destination: str
+    is_read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ulimit:
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """Everything a backend needs to run one attempt's container.
+
+    `command` replaces the image's CMD (its ENTRYPOINT stays); None keeps the image's own. `limits`
+    are real: memory is a hard limit; CPU is a weight, or a hard ceiling where `is_cpu_capped`.
+    `user` has docker's forms (`user`, `uid`, `user:group`, …); None is the image's user.
+    """
+
+    task_id: TaskId
+    image: str
+    limits: Amount
+    log: LogTarget | None
+    command: tuple[str, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    is_cpu_capped: bool = False
+    user: str | None = None
+    is_root_read_only: bool = False
+    has_init: bool = False
+    mounts: tuple[Mount, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    tmpfs: tuple[Mount, ...] = field(default=())
+    shared_memory_mib: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    """The container's process runs since `at_ms` (Unix milliseconds)."""
+
+    task_id: TaskId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """The task is over, and will not come back.
+
+    `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason` has
+    AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a process simply
+    exited. `is_lost` says that the host vanished under it (machine or supervisor gone).
+    """
+
+    task_id: TaskId
+    at_ms: int
+    exit_code: int | None
+    reason: str | None
+    is_lost: bool = False
+
+
+Report = TaskStarted | TaskEnded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine that a backend offers, and what of it may be given to jobs."""
+
+    host_id: HostId
+    capacity: Amount
+
+
+class OutputSink(Protocol):
+    """Takes the output of tasks; exactly once, across crashes of either side.
+
+    `position` counts what the backend has read of the task's output, in units of its own (bytes of
+    its spool); the sink stores it together with the lines, in one transaction.
+    """
+
+    async def read_position(self, task_id: TaskId, target: LogTarget) -> int:
+        """Tell up to where the output of the task is stored; 0 for a task it never heard of."""
+        ...
+
+    async def append(
+        self, task_id: TaskId, target: LogTarget, *, position: int, lines: Sequence[OutputLine]
+    ) -> None:
+        """Store the lines and the position after them; return once both are durable.
+
+        Creates the stream (and the default group) if missing, also when `lines` is empty.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """What runs tasks. One asyncio loop calls it; no method blocks that loop."""
+
+    async def open(self) -> None:
+        """Make ready, and adopt what an earlier server left running. Raises `Trouble`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything, but stop no task: tasks outlive the server."""
+        ...
+
+    async def list_hosts(self) -> Sequence[Host]: ...
+
+    async def list_tasks(self) -> frozenset[TaskId]:
+        """Name every task that was started and not yet forgotten."""
+        ...
+
+    async def start(self, tasks: Sequence[TaskSpec]) -> None:
+        """Begin to run the tasks. Returns as soon as they cannot be lost any more.
+
+        What goes wrong with one task is reported as its `TaskEnded`, never raised.
+        """
+        ...
+
+    async def stop(self, task_id: TaskId, *, grace_ms: int) -> None:
+        """Ask the task to end. Unknown, ended or already stopping tasks are left as they are.
+
+        A task stopped before its process runs ends with exit code None and no reason.
+        """
+        ...
+
+    def reports(self) -> AsyncIterator[Sequence[Report]]:
+        """Yield what happened, in batches, for as long as the backend is open."""
+        ...
+
+    async def forget(self, task_ids: Sequence[TaskId]) -> None:
+        """Drop what is kept of ended tasks. Called once their end is durable elsewhere."""
+        ...

@@ -1,0 +1,67 @@
+"""Names of things: ids and ARNs, and how AWS spells them.
+
+Decides the form of every identifier (reference/jobs.md section 0.3). Refuses to know whether the thing
+named exists.
+"""
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NewType
+
+JobId = NewType("JobId", str)
+QueueArn = NewType("QueueArn", str)
+EnvironmentArn = NewType("EnvironmentArn", str)
+DefinitionArn = NewType("DefinitionArn", str)
+HostId = NewType("HostId", str)
+#: 32 lower-case hex digits, as the last part of an ECS task ARN.
+TaskId = NewType("TaskId", str)
+
+PARTITION = "aws"
+
+_JOB_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#][0-9]+)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The account and region that own a resource; nothing is ever visible across scopes."""
+
+    account: str
+    region: str
+
+    def arn(self, service: str, resource: str) -> str:
+        """Spell the ARN of `resource` (for example `job-queue/high`) of `service` in this scope."""
+        return f"arn:{PARTITION}:{service}:{self.region}:{self.account}:{resource}"
+
+    def queue_arn(self, name: str) -> QueueArn:
+        return QueueArn(self.arn("batch", f"job-queue/{name}"))
+
+    def environment_arn(self, name: str) -> EnvironmentArn:
+        return EnvironmentArn(self.arn("batch", f"compute-environment/{name}"))
+
+    def definition_arn(self, name: str, revision: int) -> DefinitionArn:
+        return DefinitionArn(self.arn("batch", f"job-definition/{name}:{revision}"))
+
+    def job_arn(self, job_id: JobId) -> str:
+        return self.arn("batch", f"job/{job_id}")
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether `text` has the form of a job id, an array child's (`…:3`) or a node's (`…#1`)."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def name_in_arn(arn: str) -> str:
+    """Give the part behind the last `/` of a resource ARN: its name (with revision, if any)."""
+    return arn.rsplit("/", 1)[-1]
+
+
+def task_id_of(job_id: JobId, attempt_number: int) -> TaskId:
+    """Derive the id of the task that runs an attempt (numbered from 1).
+
+    Deterministic, so that an effect repeated after a crash names the same task and a backend can
+    refuse to run it twice.
+    """
+    return TaskId(blake2b(f"{job_id}/{attempt_number}".encode(), digest_size=16).hexdigest())

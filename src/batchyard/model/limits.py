@@ -1,0 +1,39 @@
+"""Every limit, with its source. A limit that is not here does not exist."""
+
+# AWS Batch, per account and region (reference/compute-and-scheduling.md section 7).
+QUEUE_COUNT_MAX = 50
+ENVIRONMENT_COUNT_MAX = 50
+ENVIRONMENTS_PER_QUEUE_MAX = 3
+SUBMIT_JOB_BYTES_MAX = 30 * 1024
+DEFINITION_BYTES_MAX = 24 * 1024
+DESCRIBE_IDS_MAX = 100
+PAGE_SIZE_MAX = 100
+LIST_JOBS_PAGE_SIZE_MAX = 1000
+
+# Jobs and job definitions (reference/jobs.md section 16).
+NAME_LENGTH_MAX = 128
+IMAGE_LENGTH_MAX = 255
+DEPENDENCIES_PER_JOB_MAX = 20
+ATTEMPTS_MAX = 10
+TIMEOUT_SECONDS_MIN = 60
+REASON_LENGTH_MAX = 1024
+CONTAINER_REASON_LENGTH_MAX = 255
+SCHEDULING_PRIORITY_MAX = 9999
+MEMORY_MIB_MIN = 4
+STREAM_PREFIX_LENGTH_MAX = 200
+TAGS_PER_RESOURCE_MAX = 50
+TAG_KEY_LENGTH_MAX = 128
+TAG_VALUE_LENGTH_MAX = 256
+
+# From SIGTERM to SIGKILL (reference/jobs.md section 7).
+STOP_GRACE_MS = 30_000
+
+# Finished jobs stay describable for at least this long (reference/jobs.md section 1.7).
+FINISHED_JOB_RETENTION_DAYS_DEFAULT = 7
+
+# Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as JSON).
+REQUEST_BYTES_MAX = 8 * 1024 * 1024
+
+# Ours: rows in one group commit, and wishes taken in one turn of the engine; both keep a turn short.
+GROUP_COMMIT_ROWS_MAX = 256
+WISHES_PER_TURN_MAX = 500

@@ -1,0 +1,26 @@
+"""Texts that clients of AWS Batch compare, word for word (reference/jobs.md section 1.4 to 1.6)."""
+
+ESSENTIAL_CONTAINER_EXITED = "Essential container in task exited"
+TASK_FAILED_TO_START = "Task failed to start"
+TIMEOUT_EXCEEDED = "Job attempt duration exceeded timeout"
+DEPENDENCY_FAILED = "Dependent Job failed"
+QUEUE_DELETED = "JobQueue deleted"
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+
+ENVIRONMENT_HEALTHY = "ComputeEnvironment Healthy"
+QUEUE_HEALTHY = "JobQueue Healthy"
+
+NO_VALID_ENVIRONMENT = "ACTION_REQUIRED - CE(s) associated with the job queue are invalid."
+ENVIRONMENT_TOO_SMALL = (
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE(s) associated with the job queue"
+    " cannot meet the CPU requirement of the job."
+)
+JOB_TOO_LARGE = (
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU)"
+    " is higher than that can be met by the CE(s) attached to the job queue."
+)
+
+
+def host_terminated(instance_id: str) -> str:
+    """Say that the host vanished under the attempt."""
+    return f"Host EC2 (instance {instance_id}) terminated."
