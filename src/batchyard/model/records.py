@@ -1,0 +1,214 @@
+"""What is kept of each thing: the rows that the API and the engine exchange through the store.
+
+Decides which facts exist and who writes each one; refuses to know how they are stored. `detail` and
+`spec` hold AWS's own members as the wire shows them (JSON objects); what the core decides by stands
+beside them in typed fields. Times are Unix milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import (
+    DefinitionArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    Scope,
+    TaskId,
+)
+from batchyard.model.status import DefinitionStatus, JobStatus, ResourceState, ResourceStatus
+
+#: A JSON object in the form that the wire shows.
+Json = dict[str, Any]
+
+
+class StopCause(StrEnum):
+    """Why an attempt is being stopped by us."""
+
+    TERMINATED = "TERMINATED"
+    TIMED_OUT = "TIMED_OUT"
+    QUEUE_DELETED = "QUEUE_DELETED"
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One pass RUNNABLE -> STARTING -> end of a job. Written by the engine alone."""
+
+    #: From 1, without gaps.
+    number: int
+    task_id: TaskId
+    environment_arn: EnvironmentArn
+    host_id: HostId
+    #: When the job entered STARTING.
+    placed_ms: int
+    #: When the container's process started; None if it never did.
+    started_ms: int | None = None
+    #: None while the attempt is live.
+    stopped_ms: int | None = None
+    exit_code: int | None = None
+    #: The container-level cause, `<ErrorName>: <text>`.
+    reason: str | None = None
+    #: Why the attempt ended.
+    status_reason: str | None = None
+    #: Set once we have asked the backend to stop it; decides how the job ends.
+    stop_cause: StopCause | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class JobProgress:
+    """What the engine has made of a job. Written by the engine alone."""
+
+    status: JobStatus = JobStatus.SUBMITTED
+    #: Why the job is in its current state; None if there is nothing to say.
+    status_reason: str | None = None
+    #: STARTING -> RUNNING of the latest attempt.
+    started_ms: int | None = None
+    #: Set exactly when the status is terminal.
+    stopped_ms: int | None = None
+    #: Ended attempts, oldest first.
+    attempts: list[Attempt] = field(default_factory=list)
+    #: The live attempt: present exactly in STARTING and RUNNING.
+    attempt: Attempt | None = None
+    is_cancelled: bool = False
+    is_terminated: bool = False
+    #: The caller's reason of the first cancel or terminate that took effect.
+    wish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job as the API submits it: immutable from then on. It is stored as SUBMITTED."""
+
+    id: JobId
+    scope: Scope
+    queue_arn: QueueArn
+    name: str
+    definition_arn: DefinitionArn
+    created_ms: int
+    #: What one attempt needs.
+    demand: Amount
+    #: 1..10.
+    attempts_max: int
+    #: Per attempt, from its start; None is no timeout.
+    timeout_ms: int | None
+    #: Ids that must be SUCCEEDED first, in the order given.
+    depends_on: tuple[JobId, ...]
+    #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON.
+    spec: bytes
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A stored job."""
+
+    #: Submission number: rises with each submission of this store.
+    seq: int
+    job: NewJob
+    progress: JobProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedJob:
+    """What the core needs of a stored job: `NewJob` without spec, name and tags."""
+
+    seq: int
+    id: JobId
+    queue_arn: QueueArn
+    demand: Amount
+    attempts_max: int
+    timeout_ms: int | None
+    depends_on: tuple[JobId, ...]
+    created_ms: int
+    progress: JobProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRecord:
+    """A compute environment. The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it."""
+
+    #: Creation order; gives DescribeComputeEnvironments a stable order.
+    seq: int
+    arn: EnvironmentArn
+    scope: Scope
+    name: str
+    #: Identity of this incarnation of the name.
+    uuid: str
+    state: ResourceState
+    status: ResourceStatus
+    status_reason: str | None
+    #: Everything else as DescribeComputeEnvironments shows it.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRecord:
+    """A job queue. The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it."""
+
+    #: Creation order; breaks ties of priority.
+    seq: int
+    arn: QueueArn
+    scope: Scope
+    name: str
+    state: ResourceState
+    status: ResourceStatus
+    status_reason: str | None
+    priority: int
+    #: In the order in which they are tried.
+    environment_arns: tuple[EnvironmentArn, ...]
+    #: Everything else as DescribeJobQueues shows it.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionRecord:
+    """One revision of a job definition. Written by the API at once; nobody decides about it."""
+
+    #: Registration order.
+    seq: int
+    arn: DefinitionArn
+    scope: Scope
+    name: str
+    #: From 1; never reused, also after deregistration.
+    revision: int
+    status: DefinitionStatus
+    #: The definition as DescribeJobDefinitions shows it, without name, arn, revision, status, tags.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+class WishKind(StrEnum):
+    """What a caller asked of a job that exists."""
+
+    CANCEL = "CANCEL"
+    TERMINATE = "TERMINATE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A durable CancelJob or TerminateJob, until the engine has settled it."""
+
+    seq: int
+    kind: WishKind
+    job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """A past fact, as appended to the store."""
+
+    #: Rises in the order in which events happened.
+    seq: int
+    at_ms: int
+    #: None for events of queues, environments and hosts.
+    job_id: JobId | None
+    kind: str
+    version: int
+    body: Json
