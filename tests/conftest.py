@@ -1,0 +1,53 @@
+"""What every test shares: how hard hypothesis tries, and which tests may not overlap.
+
+Nothing here knows batchyard; fixtures of a room live in that room's own conftest.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+#: Rooms whose tests start containers, servers or databases. On a machine with few cores they
+#: would disturb each other's timing, so one worker runs all of them, in sequence.
+ONE_AT_A_TIME = ("crash", "e2e", "ports")
+
+_TESTS = Path(__file__).parent
+
+# Shared machines stall: a slow example says nothing about the code, so no deadline per example.
+_SLOW_MACHINE = [HealthCheck.too_slow]
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=500,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_MACHINE,
+)
+settings.register_profile(
+    "nightly",
+    max_examples=20_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_MACHINE,
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+def room_of(path: Path) -> str:
+    """Name the folder directly under tests/ that a test file lies in; "" for none."""
+    parts = path.relative_to(_TESTS).parts if path.is_relative_to(_TESTS) else ()
+    return parts[0] if len(parts) > 1 else ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Give the rooms that may not overlap one xdist group (it counts with --dist loadgroup)."""
+    for item in items:
+        if room_of(item.path) in ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group("one_at_a_time"))
