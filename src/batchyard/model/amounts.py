@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Amount:
     """A quantity of capacity.
 
-    `cpu_milli` is thousandths of a vCPU, `memory_mib` MiB, `gpu_count` whole GPUs; none is negative.
+    `cpu_milli` is thousandths of a vCPU, `memory_mib` MiB, `gpu_count` whole GPUs; none is
+    negative.
     """
 
     cpu_milli: int = 0

@@ -1,7 +1,7 @@
 """Names of things: ids and ARNs, and how AWS spells them.
 
-Decides the form of every identifier (reference/jobs.md section 0.3). Refuses to know whether the thing
-named exists.
+Decides the form of every identifier (reference/jobs.md section 0.3). Refuses to know whether the
+thing named exists.
 """
 
 import re
@@ -19,9 +19,7 @@ TaskId = NewType("TaskId", str)
 
 PARTITION = "aws"
 
-_JOB_ID = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#][0-9]+)?"
-)
+_JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#][0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Scope:
 
 
 def is_job_id(text: str) -> bool:
-    """Tell whether `text` has the form of a job id, an array child's (`…:3`) or a node's (`…#1`)."""
+    """Tell whether `text` has the form of a job id, a child's (`…:3`) or a node's (`…#1`)."""
     return _JOB_ID.fullmatch(text) is not None
 
 

@@ -31,9 +31,11 @@ STOP_GRACE_MS = 30_000
 # Finished jobs stay describable for at least this long (reference/jobs.md section 1.7).
 FINISHED_JOB_RETENTION_DAYS_DEFAULT = 7
 
-# Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as JSON).
+# Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as
+# JSON).
 REQUEST_BYTES_MAX = 8 * 1024 * 1024
 
-# Ours: rows in one group commit, and wishes taken in one turn of the engine; both keep a turn short.
+# Ours: rows in one group commit, and wishes taken in one turn of the engine; both keep a turn
+# short.
 GROUP_COMMIT_ROWS_MAX = 256
 WISHES_PER_TURN_MAX = 500

@@ -129,7 +129,10 @@ class QueuedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRecord:
-    """A compute environment. The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it."""
+    """A compute environment.
+
+    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
+    """
 
     #: Creation order; gives DescribeComputeEnvironments a stable order.
     seq: int
@@ -148,7 +151,10 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRecord:
-    """A job queue. The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it."""
+    """A job queue.
+
+    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
+    """
 
     #: Creation order; breaks ties of priority.
     seq: int

@@ -11,6 +11,8 @@ ENVIRONMENT_HEALTHY = "ComputeEnvironment Healthy"
 QUEUE_HEALTHY = "JobQueue Healthy"
 
 NO_VALID_ENVIRONMENT = "ACTION_REQUIRED - CE(s) associated with the job queue are invalid."
+#: Ours, in AWS's form: AWS shows no reason in this case.
+NO_ENABLED_ENVIRONMENT = "ACTION_REQUIRED - CE(s) associated with the job queue are disabled."
 ENVIRONMENT_TOO_SMALL = (
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE(s) associated with the job queue"
     " cannot meet the CPU requirement of the job."

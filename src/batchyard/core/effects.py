@@ -1,0 +1,39 @@
+"""What the outside is asked to do. Each effect is keyed by its task and safe to repeat.
+
+Refuses to know who carries it out. Effects are sent only after the events that led to them are
+durable.
+"""
+
+from dataclasses import dataclass
+
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTask:
+    """Run the live attempt of the job on this host."""
+
+    task_id: TaskId
+    job_id: JobId
+    attempt_number: int
+    environment_arn: EnvironmentArn
+    host_id: HostId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTask:
+    """Ask the task to end: SIGTERM, and SIGKILL after `grace_ms`."""
+
+    task_id: TaskId
+    host_id: HostId
+    grace_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetTask:
+    """The task's end is durable here; the backend may drop what it kept of it."""
+
+    task_id: TaskId
+
+
+Effect = StartTask | StopTask | ForgetTask

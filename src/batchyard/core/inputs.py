@@ -1,0 +1,129 @@
+"""What can happen to the state: commands (wishes of callers), reports of backends, plans, time.
+
+Owns the words that come in through `step`. Refuses to know where they come from. Ids and times
+arrive inside; nothing here is ever made up by the core.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.records import QueuedJob
+from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.scheduler.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptJob:
+    """Take in a SUBMITTED job.
+
+    `finished` tells the status of dependencies that are no longer live.
+    """
+
+    job: QueuedJob
+    finished: Mapping[JobId, JobStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJob:
+    job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateJob:
+    job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutEnvironment:
+    """A compute environment was created or changed. Unset `fault` means that it can be used."""
+
+    arn: EnvironmentArn
+    kind: EnvironmentKind
+    state: ResourceState
+    #: `maxvCpus`, in thousandths.
+    cpu_milli_max: int
+    #: Why it is INVALID, in AWS's form.
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteEnvironment:
+    """Let the environment end. It goes once no attempt runs in it."""
+
+    arn: EnvironmentArn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutQueue:
+    """A job queue was created or changed."""
+
+    arn: QueueArn
+    seq: int
+    state: ResourceState
+    priority: int
+    environment_arns: tuple[EnvironmentArn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteQueue:
+    """Let the queue end: its jobs fail or are stopped; it goes with the last of them."""
+
+    arn: QueueArn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutHost:
+    """A backend offers a host, or offers it with another capacity."""
+
+    host_id: HostId
+    capacity: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    """The container's process runs since `at_ms`."""
+
+    task_id: TaskId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """The task is over, and will not come back.
+
+    `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason`
+    has AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a
+    process simply exited. `is_lost` says that the host vanished under it (machine or supervisor
+    gone).
+    """
+
+    task_id: TaskId
+    at_ms: int
+    exit_code: int | None
+    reason: str | None
+    is_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time has passed: act on what is due."""
+
+
+Input = (
+    AcceptJob
+    | CancelJob
+    | TerminateJob
+    | PutEnvironment
+    | DeleteEnvironment
+    | PutQueue
+    | DeleteQueue
+    | PutHost
+    | TaskStarted
+    | TaskEnded
+    | Plan
+    | Tick
+)

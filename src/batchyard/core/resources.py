@@ -1,0 +1,94 @@
+"""What becomes of compute environments, job queues and hosts.
+
+Decides by reference/compute-and-scheduling.md sections 1.5, 1.12, 2.3 and 2.4. Refuses to know
+how a caller asked for it, and what the API refuses before it comes here.
+
+Rules that hold here: an environment that is being deleted goes with its last attempt; a queue
+that is being deleted fails what waits, stops what runs, and goes with its last job.
+"""
+
+from batchyard.core import events as e
+from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
+from batchyard.core.jobs import fail_job, stop_attempt
+from batchyard.core.turn import Turn
+from batchyard.model import wording
+from batchyard.model.ids import EnvironmentArn, QueueArn
+from batchyard.model.records import StopCause
+
+
+def put_environment(turn: Turn, command: PutEnvironment) -> None:
+    turn.emit(
+        e.EnvironmentSettled(
+            arn=command.arn,
+            kind=command.kind,
+            state=command.state,
+            cpu_milli_max=command.cpu_milli_max,
+            fault=command.fault,
+        )
+    )
+
+
+def delete_environment(turn: Turn, command: DeleteEnvironment) -> None:
+    """Take no new attempts; end with the last one. Repeating it changes nothing."""
+    environment = turn.state.environments.get(command.arn)
+    if environment is None:
+        turn.events.append(e.EnvironmentDeleted(arn=command.arn))
+        return
+    if not environment.is_draining:
+        turn.emit(e.EnvironmentDraining(arn=command.arn))
+    _delete_if_empty(turn, command.arn)
+
+
+def put_queue(turn: Turn, command: PutQueue) -> None:
+    turn.emit(
+        e.QueueSettled(
+            arn=command.arn,
+            seq=command.seq,
+            state=command.state,
+            priority=command.priority,
+            environment_arns=command.environment_arns,
+        )
+    )
+
+
+def delete_queue(turn: Turn, command: DeleteQueue) -> None:
+    """Fail what waits, stop what runs; end with the last job. Repeating it changes nothing."""
+    queue = turn.state.queues.get(command.arn)
+    if queue is None:
+        turn.events.append(e.QueueDeleted(arn=command.arn))
+        return
+    if not queue.is_draining:
+        turn.emit(e.QueueDraining(arn=command.arn))
+    for job_id in list(queue.jobs):
+        job = turn.state.jobs.get(job_id)
+        if job is None:
+            continue
+        if job.progress.attempt is not None:
+            stop_attempt(turn, job, StopCause.QUEUE_DELETED)
+        else:
+            fail_job(turn, job_id, wording.QUEUE_DELETED)
+    _delete_queue_if_empty(turn, command.arn)
+
+
+def put_host(turn: Turn, command: PutHost) -> None:
+    host = turn.state.hosts.get(command.host_id)
+    if host is None or host.capacity != command.capacity:
+        turn.emit(e.HostChanged(host_id=command.host_id, capacity=command.capacity))
+
+
+def settle_drained(turn: Turn, queue_arn: QueueArn, environment_arn: EnvironmentArn) -> None:
+    """Let a queue and an environment go if the attempt that just ended was their last."""
+    _delete_queue_if_empty(turn, queue_arn)
+    _delete_if_empty(turn, environment_arn)
+
+
+def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:
+    queue = turn.state.queues.get(arn)
+    if queue is not None and queue.is_draining and not queue.jobs:
+        turn.emit(e.QueueDeleted(arn=arn))
+
+
+def _delete_if_empty(turn: Turn, arn: EnvironmentArn) -> None:
+    environment = turn.state.environments.get(arn)
+    if environment is not None and environment.is_draining and not environment.attempt_count:
+        turn.emit(e.EnvironmentDeleted(arn=arn))

@@ -1,0 +1,30 @@
+"""The legal moves of a job (reference/jobs.md section 1.1).
+
+The state diagram is drawn from this table.
+
+Decides which status may follow which; refuses to know why a job moves.
+"""
+
+from collections.abc import Mapping
+
+from batchyard.model.status import JobStatus
+
+LEGAL_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.SUBMITTED: frozenset({JobStatus.PENDING, JobStatus.RUNNABLE, JobStatus.FAILED}),
+    JobStatus.PENDING: frozenset({JobStatus.RUNNABLE, JobStatus.FAILED}),
+    JobStatus.RUNNABLE: frozenset({JobStatus.STARTING, JobStatus.FAILED}),
+    JobStatus.STARTING: frozenset({JobStatus.RUNNING, JobStatus.RUNNABLE, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.RUNNABLE, JobStatus.FAILED}),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+}
+
+
+class InvariantBroken(Exception):
+    """We were wrong. The process stops, and the store brings it back."""
+
+
+def check_move(job_id: str, before: JobStatus, after: JobStatus) -> None:
+    """Raise `InvariantBroken` unless a job may go from `before` to `after`."""
+    if after not in LEGAL_MOVES[before]:
+        raise InvariantBroken(f"job {job_id} may not go from {before} to {after}")

@@ -1,0 +1,44 @@
+"""Which log stream takes the output of an attempt.
+
+Decides the group and the stream of a container's output (reference/jobs.md section 11.5). Pure: the
+API shows these names and the engine hands them to the backend, so both must come from here. Refuses
+to know how lines are kept.
+"""
+
+from batchyard.model.ids import DefinitionArn, TaskId, name_in_arn
+from batchyard.model.limits import STREAM_PREFIX_LENGTH_MAX
+from batchyard.model.records import Json
+
+#: Where output goes when the job definition names no group.
+DEFAULT_LOG_GROUP = "/aws/batch/job"
+
+#: The name of the only container of a job with `containerProperties`.
+CONTAINER_NAME = "default"
+
+
+def log_group_of(container: Json) -> str:
+    """Name the log group of a job's container, given as DescribeJobs shows it."""
+    return str(_options_of(container).get("awslogs-group") or DEFAULT_LOG_GROUP)
+
+
+def log_region_of(container: Json) -> str | None:
+    """Name the region that the definition asks for; None means the job's own."""
+    region = _options_of(container).get("awslogs-region")
+    return str(region) if region else None
+
+
+def log_stream_of(container: Json, definition_arn: DefinitionArn, task_id: TaskId) -> str:
+    """Name the log stream of one attempt: `<prefix>/default/<task id>`.
+
+    The prefix is the option `awslogs-stream-prefix`, or else the start of the definition's name.
+    """
+    prefix = _options_of(container).get("awslogs-stream-prefix")
+    if not prefix:
+        definition_name = name_in_arn(definition_arn).partition(":")[0]
+        prefix = definition_name[:STREAM_PREFIX_LENGTH_MAX]
+    return f"{prefix}/{CONTAINER_NAME}/{task_id}"
+
+
+def _options_of(container: Json) -> Json:
+    options = container.get("logConfiguration", {}).get("options", {})
+    return options if isinstance(options, dict) else {}

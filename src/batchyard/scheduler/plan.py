@@ -1,0 +1,58 @@
+"""What a round proposes: placements, and why the head of a queue cannot start.
+
+The core disposes.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+
+
+class Obstacle(StrEnum):
+    """Why the job at the head of a queue was not placed."""
+
+    #: Every environment of the queue is INVALID.
+    NO_VALID_ENVIRONMENT = "NO_VALID_ENVIRONMENT"
+    #: No environment is both VALID and ENABLED, and at least one is DISABLED.
+    NO_ENABLED_ENVIRONMENT = "NO_ENABLED_ENVIRONMENT"
+    #: The job asks for more vCPUs than `maxvCpus` of every usable environment.
+    ABOVE_ENVIRONMENT_MAX = "ABOVE_ENVIRONMENT_MAX"
+    #: The job asks for more than any host has, even when empty.
+    ABOVE_HOST_CAPACITY = "ABOVE_HOST_CAPACITY"
+    #: It would fit, but other jobs hold what it needs.
+    CAPACITY_IN_USE = "CAPACITY_IN_USE"
+
+    @property
+    def is_lasting(self) -> bool:
+        """True if waiting alone never helps: somebody has to change something."""
+        return self is not Obstacle.CAPACITY_IN_USE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Start an attempt of this job, in this environment, on this host."""
+
+    job_id: JobId
+    environment_arn: EnvironmentArn
+    host_id: HostId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedHead:
+    """The job at the head of a queue, and what keeps it there."""
+
+    queue_arn: QueueArn
+    job_id: JobId
+    obstacle: Obstacle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The result of one round.
+
+    Placements in the order they were chosen, one blocked head a queue.
+    """
+
+    placements: tuple[Placement, ...]
+    blocked: tuple[BlockedHead, ...]

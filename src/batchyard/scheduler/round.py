@@ -1,0 +1,97 @@
+"""One scheduling round: who starts now.
+
+Decides, from a view alone, which waiting jobs get which capacity. Refuses to know time and states.
+
+Rules (reference/compute-and-scheduling.md sections 2.2 and 3.1):
+
+1. Queues are served by priority, higher first. Queues of equal priority take turns, one job each,
+   the older queue first.
+2. Within a queue the order is strict: a head that cannot be placed keeps the head, and nothing
+   behind it is placed. It takes nothing away from other queues.
+3. A job goes to the first environment, in the queue's order, that is VALID, ENABLED and has room
+   under `maxvCpus`, on the first host with room for all that the job asks.
+
+The cost of a round follows what it places: O(placements + queues), not the length of the queues.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan
+from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
+
+
+class _Ledger:
+    """What is still free while a round gives capacity away."""
+
+    def __init__(self, hosts: Sequence[HostView]) -> None:
+        self._free_by_host: dict[HostId, Amount] = {
+            host.host_id: host.capacity - host.used for host in hosts
+        }
+        self._taken_by_environment: dict[EnvironmentArn, int] = {}
+
+    def take(self, job: WaitingJob, environments: Sequence[EnvironmentView]) -> Placement | None:
+        """Reserve room for the job in the first environment and host that have it, if any."""
+        demand = job.demand
+        for environment in environments:
+            if not (environment.is_valid and environment.is_enabled):
+                continue
+            taken = self._taken_by_environment.get(environment.arn, 0)
+            used = environment.cpu_milli_used + taken
+            if used + demand.cpu_milli > environment.cpu_milli_max:
+                continue
+            for host_id, free in self._free_by_host.items():
+                if demand.fits_in(free):
+                    self._free_by_host[host_id] = free - demand
+                    self._taken_by_environment[environment.arn] = taken + demand.cpu_milli
+                    return Placement(
+                        job_id=job.job_id, environment_arn=environment.arn, host_id=host_id
+                    )
+        return None
+
+
+def plan_round(view: View) -> Plan:
+    """Plan who starts now, by the rules in the module's head."""
+    ledger = _Ledger(view.hosts)
+    placements: list[Placement] = []
+    blocked: list[BlockedHead] = []
+    in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
+    for _, equals in groupby(in_order, key=lambda queue: queue.priority):
+        turns: list[tuple[QueueView, Iterator[WaitingJob]]] = [
+            (queue, iter(queue.waiting)) for queue in equals
+        ]
+        while turns:
+            still_moving = []
+            for queue, waiting in turns:
+                job = next(waiting, None)
+                if job is None:
+                    continue
+                placement = ledger.take(job, queue.environments)
+                if placement is None:
+                    obstacle = find_obstacle(job.demand, queue.environments, view.hosts)
+                    blocked.append(
+                        BlockedHead(queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle)
+                    )
+                    continue
+                placements.append(placement)
+                still_moving.append((queue, waiting))
+            turns = still_moving
+    return Plan(placements=tuple(placements), blocked=tuple(blocked))
+
+
+def find_obstacle(
+    demand: Amount, environments: Sequence[EnvironmentView], hosts: Sequence[HostView]
+) -> Obstacle:
+    """Say what keeps a job that was not placed; the most lasting cause comes first."""
+    if not any(environment.is_valid for environment in environments):
+        return Obstacle.NO_VALID_ENVIRONMENT
+    usable = [each for each in environments if each.is_valid and each.is_enabled]
+    if not usable:
+        return Obstacle.NO_ENABLED_ENVIRONMENT
+    if all(demand.cpu_milli > environment.cpu_milli_max for environment in usable):
+        return Obstacle.ABOVE_ENVIRONMENT_MAX
+    if not any(demand.fits_in(host.capacity) for host in hosts):
+        return Obstacle.ABOVE_HOST_CAPACITY
+    return Obstacle.CAPACITY_IN_USE

@@ -1,0 +1,65 @@
+"""What a round may see: queues in which jobs wait, the environments they may use, the hosts.
+
+Owns the words between the core, which builds a view of its state, and `round`, which only reads
+it. Refuses to know how the state is kept. `waiting` is lazy: a round that places ten jobs looks
+at eleven, however long the queue is.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingJob:
+    """A RUNNABLE job, as far as the scheduler needs to know it."""
+
+    job_id: JobId
+    demand: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentView:
+    """A compute environment: how much it may use in all, and how much it uses."""
+
+    arn: EnvironmentArn
+    is_valid: bool
+    is_enabled: bool
+    #: `maxvCpus`, in thousandths.
+    cpu_milli_max: int
+    cpu_milli_used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """A machine: what it can give to jobs in all, and what is given away."""
+
+    host_id: HostId
+    capacity: Amount
+    used: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """A job queue with its RUNNABLE jobs in the order in which they should start."""
+
+    arn: QueueArn
+    #: Higher goes first.
+    priority: int
+    #: Creation order; among equal priorities, older queues go first in each turn.
+    seq: int
+    environments: Sequence[EnvironmentView]
+    waiting: Iterable[WaitingJob]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Everything a round reads.
+
+    Lists are in a fixed order, so that equal states give equal plans.
+    """
+
+    queues: Sequence[QueueView]
+    hosts: Sequence[HostView]
