@@ -16,7 +16,7 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from batchyard.model.amounts import Amount
@@ -58,6 +58,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tmpfs:
+    """A file system in memory, mounted at `destination` with mount options (`rw`, `mode=1777`, …)."""
+
+    destination: str
+    size_mib: int
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ulimit:
     name: str
     soft: int
@@ -85,7 +94,7 @@ class TaskSpec:
     has_init: bool = False
     mounts: tuple[Mount, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
-    tmpfs: tuple[Mount, ...] = field(default=())
+    tmpfs: tuple[Tmpfs, ...] = ()
     shared_memory_mib: int = 64
 
 
