@@ -1,0 +1,170 @@
+"""Every check and test of batchyard, under one command.
+
+`nox` runs all checks, then all tests in one pytest run: rooms whose tests start containers or
+servers take one worker, one after the other, while the rest share the other workers (see
+tests/conftest.py). That is the fastest order on two cores, and it ends in one line that counts.
+`nox -s unit` (or any room) runs one room alone; what follows `--` goes to pytest.
+
+Sessions make no environments of their own: they run in the one that tools/bootstrap.sh made from
+uv.lock, so they need no network and a second run starts at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROGRAMS = Path(sys.executable).parent
+
+#: Folders of tests/ that are written. One that loses its tests fails every run that wants it:
+#: a suite that quietly vanished looks exactly like one that passes.
+ROOMS = ("tidy",)
+
+#: Folders that are planned. Move a name to ROOMS when its first tests land.
+LATER = ("unit", "property", "wire", "store", "ports", "e2e", "crash", "sim", "golden")
+
+#: These start containers, servers or databases, and share this machine badly.
+SERIAL = ("ports", "e2e", "crash")
+
+#: Beyond this more workers only wait for the serial rooms.
+WORKER_COUNT_MAX = 8
+
+nox.options.default_venv_backend = "none"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "layers", "tidy", "docs", "tests"]
+
+
+def run(session: nox.Session, *command: str, **env: str) -> None:
+    """Run a program of the environment nox itself lives in, from the repository's root."""
+    path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    session.chdir(ROOT)
+    session.run(*command, external=True, env={"PATH": path, "PYTHONPATH": str(ROOT), **env})
+
+
+def test_files(room: str) -> list[Path]:
+    """List the test files of one folder of tests/, wherever they lie in it."""
+    return sorted((ROOT / "tests" / room).rglob("test_*.py"))
+
+
+def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
+    if os.geteuid() != 0 and not session.posargs:
+        session.log("not root: tests that start containers skip themselves (sudo make test)")
+    run(session, "python", "-m", "pytest", *arguments, *session.posargs, **env)
+
+
+def run_room(session: nox.Session, room: str) -> None:
+    if not test_files(room):
+        session.error(f"tests/{room} holds no tests")
+    workers = ("-n", "0") if room in SERIAL else ("-n", "2", "--dist", "loadgroup")
+    run_pytest(session, f"tests/{room}", *workers, "-m", "not nightly")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes: ruff."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy, strict."""
+    run(session, "mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Which room may import which: import-linter."""
+    run(session, "lint-imports")
+
+
+@nox.session
+def tidy(session: nox.Session) -> None:
+    """What the other tools cannot see: sizes, module heads, order in the pure rooms."""
+    run(session, "python", "-m", "tools.tidy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Links between the pages of this repository lead somewhere."""
+    run(session, "python", "-m", "tools.tidy", "--only", "dead-link")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests in one run."""
+    gone = [room for room in ROOMS if not test_files(room)]
+    if gone:
+        session.error(f"no tests any more in: {', '.join(f'tests/{room}' for room in gone)}")
+    for room in LATER:
+        if test_files(room):
+            session.warn(f"tests/{room} has tests now: move it to ROOMS in noxfile.py")
+    worker_count = max(2, min(os.cpu_count() or 2, WORKER_COUNT_MAX))
+    run_pytest(
+        session, "tests", "-n", str(worker_count), "--dist", "loadgroup", "-m", "not nightly"
+    )
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """The pure rooms, in milliseconds."""
+    run_room(session, "unit")
+
+
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """What must hold for any input: hypothesis."""
+    run_room(session, "property")
+
+
+@nox.session
+def wire(session: nox.Session) -> None:
+    """Bytes as AWS's clients send and read them."""
+    run_room(session, "wire")
+
+
+@nox.session
+def store(session: nox.Session) -> None:
+    """Records, on SQLite and PostgreSQL."""
+    run_room(session, "store")
+
+
+@nox.session
+def ports(session: nox.Session) -> None:
+    """One suite per port, against the real thing and its twin."""
+    run_room(session, "ports")
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """A real server, real containers, real clients."""
+    run_room(session, "e2e")
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Killed anywhere, started again, compared."""
+    run_room(session, "crash")
+
+
+@nox.session
+def sim(session: nox.Session) -> None:
+    """Whole yards from a seed, with faults and checkers."""
+    run_room(session, "sim")
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Everything, with as many examples as a night holds."""
+    everything = ("tests", "-n", "auto", "--dist", "loadgroup", "--timeout", "0")
+    run_pytest(session, *everything, HYPOTHESIS_PROFILE="nightly")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The named experiments in bench/."""
+    if not (ROOT / "bench" / "__main__.py").exists():
+        session.error("there are no experiments yet (bench/__main__.py)")
+    run(session, "python", "-m", "bench", *session.posargs)
