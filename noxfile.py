@@ -16,7 +16,12 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-PROGRAMS = Path(sys.executable).parent
+
+# The programs of the environment nox itself lives in come first, activated or not; the sbin
+# folders, where runc lives, come last because ordinary users lack them.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
+)
 
 #: Folders of tests/ that are written. One that loses its tests fails every run that wants it:
 #: a suite that quietly vanished looks exactly like one that passes.
@@ -37,10 +42,9 @@ nox.options.sessions = ["lint", "types", "layers", "tidy", "docs", "tests"]
 
 
 def run(session: nox.Session, *command: str, **env: str) -> None:
-    """Run a program of the environment nox itself lives in, from the repository's root."""
-    path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    """Run a program of nox's own environment from the repository's root."""
     session.chdir(ROOT)
-    session.run(*command, external=True, env={"PATH": path, "PYTHONPATH": str(ROOT), **env})
+    session.run(*command, external=True, env=env)
 
 
 def test_files(room: str) -> list[Path]:
