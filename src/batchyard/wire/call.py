@@ -1,10 +1,14 @@
-"""What a handler of an operation receives: who calls, in which scope, when. Knows no HTTP and no job."""
+"""What a handler of an operation receives: who calls, in which scope, when.
+
+Knows no HTTP and no job.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from batchyard.model.ids import Scope
+from batchyard.model.refusal import client_exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,15 @@ class Call:
     access_key_id: str
     request_id: str
     now_ms: int
+    #: Length of the request's body as sent; some operations limit their own.
+    body_size: int = 0
+
+    def limit_body(self, bytes_max: int) -> None:
+        """Refuse a body longer than `bytes_max`. Raises Refusal."""
+        if self.body_size > bytes_max:
+            raise client_exception(
+                f"The request is {self.body_size} bytes long; at most {bytes_max} are allowed."
+            )
 
 
 #: Handles one operation: takes the decoded request (checked against the model: types, required
