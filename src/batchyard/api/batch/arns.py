@@ -1,0 +1,34 @@
+"""ARNs of the ECS things behind a job: cluster, task, container instance. Pure.
+
+AWS names an environment's cluster `<name>_Batch_<uuid>`. A finished job shows its cluster after its
+environment is gone, so ours is derived from the environment's ARN alone and outlives it.
+"""
+
+from hashlib import blake2b
+
+from batchyard.model.ids import EnvironmentArn, HostId, Scope, TaskId, name_in_arn
+
+
+def cluster_name_of(environment_arn: EnvironmentArn) -> str:
+    """Name the ECS cluster of a compute environment, in AWS's form."""
+    digits = blake2b(environment_arn.encode(), digest_size=16).hexdigest()
+    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return f"{name_in_arn(environment_arn)}_Batch_{uuid}"
+
+
+def cluster_arn_of(scope: Scope, environment_arn: EnvironmentArn) -> str:
+    """Give `ecsClusterArn` of a compute environment."""
+    return scope.arn("ecs", f"cluster/{cluster_name_of(environment_arn)}")
+
+
+def task_arn_of(scope: Scope, environment_arn: EnvironmentArn, task_id: TaskId) -> str:
+    """Give `taskArn` of an attempt."""
+    return scope.arn("ecs", f"task/{cluster_name_of(environment_arn)}/{task_id}")
+
+
+def container_instance_arn_of(
+    scope: Scope, environment_arn: EnvironmentArn, host_id: HostId
+) -> str:
+    """Give `containerInstanceArn`: the host as the environment's cluster knows it."""
+    digits = blake2b(f"{environment_arn} {host_id}".encode(), digest_size=16).hexdigest()
+    return scope.arn("ecs", f"container-instance/{cluster_name_of(environment_arn)}/{digits}")

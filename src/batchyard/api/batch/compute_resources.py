@@ -1,0 +1,163 @@
+"""What `computeResources` of a managed compute environment may say. Pure.
+
+Decides which member is legal for which type, and in which range
+(reference/compute-and-scheduling.md sections 1.2, 1.3, 1.7). Refuses to know what hosts there are.
+"""
+
+import re
+
+from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.model.records import Json
+from batchyard.model.refusal import client_exception
+from batchyard.model.status import EnvironmentKind
+
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)?|default_x86_64|default_arm64")
+
+_NOT_ON_FARGATE = (
+    "allocationStrategy",
+    "bidPercentage",
+    "desiredvCpus",
+    "ec2Configuration",
+    "ec2KeyPair",
+    "imageId",
+    "instanceRole",
+    "instanceTypes",
+    "launchTemplate",
+    "minvCpus",
+    "placementGroup",
+    "scalingPolicy",
+    "spotIamFleetRole",
+    "tags",
+)
+_MANAGED_INSTANCES_ONLY = ("managedInstancesProvider", "capacityTags")
+_SPOT_ONLY_STRATEGIES = (
+    "SPOT_CAPACITY_OPTIMIZED",
+    "SPOT_PRICE_CAPACITY_OPTIMIZED",
+    "SPOT_CAPACITY_OPTIMIZED_PRIORITIZED",
+)
+_EC2_ONLY_STRATEGY = "BEST_FIT_PROGRESSIVE_ORDERED"
+BEST_FIT = "BEST_FIT"
+STRATEGIES = (BEST_FIT, "BEST_FIT_PROGRESSIVE", _EC2_ONLY_STRATEGY, *_SPOT_ONLY_STRATEGIES)
+
+_FARGATE_SUBNETS_MAX = 16
+_FARGATE_SECURITY_GROUPS_MAX = 5
+_EC2_CONFIGURATIONS_MAX = 2
+_TEMPLATE_OVERRIDES_MAX = 10
+_SCALE_DOWN_MINUTES_MIN = 20
+_SCALE_DOWN_MINUTES_MAX = 10_080
+_PERCENT_MAX = 100
+
+
+def kind_of(resources: Json) -> EnvironmentKind:
+    """Read the type. Refuses types AWS does not have, and those we do not run yet."""
+    text = resources["type"]
+    if text == "ECS_MANAGED_INSTANCES":
+        raise unsupported("computeResources type ECS_MANAGED_INSTANCES")
+    if text not in list(EnvironmentKind):
+        raise client_exception(
+            f"computeResources type {text} is not one of {', '.join(EnvironmentKind)}."
+        )
+    return EnvironmentKind(text)
+
+
+def check_resources(resources: Json, *, request_id: str) -> None:
+    """Refuse compute resources that AWS would refuse, or that we do not run yet."""
+    kind = kind_of(resources)
+    for member in _MANAGED_INSTANCES_ONLY:
+        if resources.get(member):
+            raise unsupported(f"computeResources.{member}")
+    if kind.is_fargate:
+        _check_fargate(resources)
+    else:
+        _check_ec2(resources, request_id=request_id)
+        _check_strategy(resources, kind)
+    if resources["maxvCpus"] < 0:
+        raise client_exception("maxvCpus must not be below 0.")
+
+
+def with_defaults(resources: Json) -> Json:
+    """Give the resources as Describe shows them: EC2 kinds always have their vCPU bounds."""
+    if EnvironmentKind(resources["type"]).is_fargate:
+        return dict(resources)
+    least = resources.get("minvCpus", 0)
+    return {**resources, "minvCpus": least, "desiredvCpus": resources.get("desiredvCpus", least)}
+
+
+def _check_fargate(resources: Json) -> None:
+    for member in _NOT_ON_FARGATE:
+        if resources.get(member) not in (None, "", [], {}):
+            raise client_exception(f"{member} is not applicable for Fargate.")
+    if not 1 <= len(resources.get("subnets", ())) <= _FARGATE_SUBNETS_MAX:
+        raise client_exception(f"subnets must have 1 to {_FARGATE_SUBNETS_MAX} items for Fargate.")
+    if not 1 <= len(resources.get("securityGroupIds", ())) <= _FARGATE_SECURITY_GROUPS_MAX:
+        raise client_exception(
+            f"securityGroupIds must have 1 to {_FARGATE_SECURITY_GROUPS_MAX} items for Fargate."
+        )
+
+
+def _check_ec2(resources: Json, *, request_id: str) -> None:
+    if not resources.get("instanceRole"):
+        raise executing(request_id, "Instance role is required.")
+    if not resources.get("instanceTypes"):
+        raise client_exception("instanceTypes must be provided.")
+    for instance_type in resources["instanceTypes"]:
+        if not _INSTANCE_TYPE.fullmatch(instance_type):
+            raise client_exception(f"instanceTypes {instance_type} is not an instance type.")
+    if not resources.get("subnets"):
+        raise client_exception("subnets must be provided.")
+    if not resources.get("securityGroupIds") and not resources.get("launchTemplate"):
+        raise client_exception("securityGroupIds must be provided.")
+    _check_vcpus(resources)
+    _check_ec2_settings(resources)
+    if template := resources.get("launchTemplate"):
+        _check_template(template)
+
+
+def _check_vcpus(resources: Json) -> None:
+    least = resources.get("minvCpus", 0)
+    most = resources["maxvCpus"]
+    if not 0 <= least <= most:
+        raise client_exception("minvCpus should be between 0 and maxvCpus")
+    if not least <= resources.get("desiredvCpus", least) <= most:
+        raise client_exception("desiredvCpus should be between minvCpus and maxvCpus")
+
+
+def _check_ec2_settings(resources: Json) -> None:
+    if len(resources.get("ec2Configuration", ())) > _EC2_CONFIGURATIONS_MAX:
+        raise client_exception(
+            f"ec2Configuration must not have more than {_EC2_CONFIGURATIONS_MAX} items."
+        )
+    if not 0 <= resources.get("bidPercentage", _PERCENT_MAX) <= _PERCENT_MAX:
+        raise client_exception(f"bidPercentage must be between 0 and {_PERCENT_MAX}.")
+    minutes = resources.get("scalingPolicy", {}).get("minScaleDownDelayMinutes", 0)
+    if minutes and not _SCALE_DOWN_MINUTES_MIN <= minutes <= _SCALE_DOWN_MINUTES_MAX:
+        raise client_exception(
+            f"minScaleDownDelayMinutes must be 0, or between {_SCALE_DOWN_MINUTES_MIN} and"
+            f" {_SCALE_DOWN_MINUTES_MAX}."
+        )
+
+
+def _check_template(template: Json) -> None:
+    if bool(template.get("launchTemplateId")) is bool(template.get("launchTemplateName")):
+        raise client_exception(
+            "launchTemplate must have exactly one of launchTemplateId and launchTemplateName."
+        )
+    if len(template.get("overrides", ())) > _TEMPLATE_OVERRIDES_MAX:
+        raise client_exception(
+            f"launchTemplate.overrides must not have more than {_TEMPLATE_OVERRIDES_MAX} items."
+        )
+
+
+def _check_strategy(resources: Json, kind: EnvironmentKind) -> None:
+    strategy = resources.get("allocationStrategy") or BEST_FIT
+    if strategy not in STRATEGIES:
+        raise client_exception(
+            f"allocationStrategy {strategy} is not one of {', '.join(STRATEGIES)}."
+        )
+    is_spot = kind is EnvironmentKind.SPOT
+    if (strategy in _SPOT_ONLY_STRATEGIES and not is_spot) or (
+        strategy == _EC2_ONLY_STRATEGY and is_spot
+    ):
+        raise client_exception(f"allocationStrategy {strategy} is not applicable for {kind.value}.")
+    if is_spot and strategy == BEST_FIT and not resources.get("spotIamFleetRole"):
+        raise client_exception("ComputeResources.spotIamFleetRole cannot not be null or empty")

@@ -1,0 +1,81 @@
+"""What one attempt needs, read from AWS's `resourceRequirements` and the deprecated members. Pure.
+
+Values come as text ("0.25", "2048") and leave as integers (reference/jobs.md sections 2.5, 3.2).
+"""
+
+import re
+from collections.abc import Sequence
+
+from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.model.amounts import Amount
+from batchyard.model.limits import MEMORY_MIB_MIN
+from batchyard.model.records import Json
+from batchyard.model.refusal import client_exception
+
+_CPU = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,3})0*)?")
+_MEMORY = re.compile(r"[0-9]{1,9}")
+_MILLI = 1000
+
+VCPU = "VCPU"
+MEMORY = "MEMORY"
+GPU = "GPU"
+
+#: The deprecated member that says the same as a type of requirement.
+DEPRECATED_MEMBER_BY_TYPE = {VCPU: "vcpus", MEMORY: "memory"}
+
+
+def check_requirements(requirements: Sequence[Json]) -> None:
+    """Refuse unknown and repeated types, values that are no amounts, and GPUs."""
+    seen: list[str] = []
+    for requirement in requirements:
+        kind = requirement["type"]
+        if kind == GPU:
+            raise unsupported("resourceRequirements of type GPU")
+        if kind not in DEPRECATED_MEMBER_BY_TYPE:
+            raise client_exception(f"resourceRequirements type {kind} is not one of VCPU, MEMORY.")
+        if kind in seen:
+            raise client_exception(f"resourceRequirements type {kind} is given more than once.")
+        seen.append(kind)
+        if kind == VCPU:
+            _cpu_milli_of(requirement["value"])
+        else:
+            _memory_mib_of(requirement["value"])
+
+
+def demand_of(container: Json, *, is_fargate: bool, request_id: str) -> Amount:
+    """Say what an attempt needs. `resourceRequirements` beat the deprecated members.
+
+    Refuses a container that leaves vCPU or memory open, or asks too little.
+    """
+    value_by_type = {
+        requirement["type"]: requirement["value"]
+        for requirement in container.get("resourceRequirements", ())
+    }
+    cpu = value_by_type.get(VCPU, container.get("vcpus"))
+    memory = value_by_type.get(MEMORY, container.get("memory"))
+    if cpu is None:
+        raise executing(request_id, "vCPU is not provided.")
+    if memory is None:
+        raise executing(request_id, "Memory is not provided.")
+    demand = Amount(cpu_milli=_cpu_milli_of(str(cpu)), memory_mib=_memory_mib_of(str(memory)))
+    if not is_fargate and demand.cpu_milli % _MILLI:
+        raise client_exception("VCPU must be a whole number for jobs on EC2.")
+    return demand
+
+
+def _cpu_milli_of(text: str) -> int:
+    match = _CPU.fullmatch(text)
+    cpu_milli = 0
+    if match:
+        cpu_milli = int(match[1]) * _MILLI + int((match[2] or "").ljust(3, "0"))
+    if not cpu_milli:
+        raise client_exception(f"VCPU value {text} must be a number greater than 0.")
+    return cpu_milli
+
+
+def _memory_mib_of(text: str) -> int:
+    if not _MEMORY.fullmatch(text) or int(text) < MEMORY_MIB_MIN:
+        raise client_exception(
+            f"MEMORY value {text} must be a whole number of MiB, at least {MEMORY_MIB_MIN}."
+        )
+    return int(text)
