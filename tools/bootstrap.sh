@@ -139,14 +139,18 @@ find_python() {
     return 1
 }
 
-# Prints what the environment must have been made from; equal text means it is current.
+# Prints what the environment must have been made from; equal text means it is current. Of
+# pyproject.toml only what installs counts: a new lint rule must not ask for the network.
 wanted_stamp() {
     # shellcheck disable=SC2016  # Python, not shell
     "$python" -c '
-import hashlib, pathlib, sys
-content = hashlib.sha256()
-for name in ("uv.lock", "pyproject.toml"):
-    content.update(pathlib.Path(name).read_bytes())
+import hashlib, json, pathlib, sys, tomllib
+settings = tomllib.loads(pathlib.Path("pyproject.toml").read_text(encoding="utf-8"))
+tools = settings.get("tool", {})
+installs = [settings.get(key) for key in ("build-system", "project", "dependency-groups")]
+installs += [tools.get(key) for key in ("hatch", "uv")]
+content = hashlib.sha256(json.dumps(installs, sort_keys=True).encode())
+content.update(pathlib.Path("uv.lock").read_bytes())
 print(sys.argv[1], "python%d.%d" % sys.version_info[:2], pathlib.Path.cwd(), content.hexdigest())
 ' "$1"
 }
