@@ -80,7 +80,7 @@ def record_end(turn: Turn, report: TaskEnded) -> None:
             status_reason=status_reason,
         )
     )
-    if report.exit_code == 0 and attempt.stop_cause is None and not job.progress.is_terminated:
+    if report.exit_code == 0 and attempt.stop_cause is None:
         succeed_job(turn, job.id, status_reason)
     elif _may_retry(turn.state, job, attempt):
         turn.emit(e.JobRetried(job_id=job.id))
@@ -160,8 +160,6 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     return (
         attempt.number < job.attempts_max
         and attempt.stop_cause is None
-        and not job.progress.is_cancelled
-        and not job.progress.is_terminated
         and queue is not None
         and not queue.is_draining
     )

@@ -16,13 +16,19 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobAccepted:
+class JobFact:
+    """What every event of a job's story has."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAccepted(JobFact):
     """SUBMITTED -> `status`: PENDING if it waits for others, else RUNNABLE.
 
     It stays SUBMITTED if it fails at once, which the next event says.
     """
 
-    job_id: JobId
     seq: int
     queue_arn: QueueArn
     demand: Amount
@@ -36,42 +42,36 @@ class JobAccepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DependencyEnded:
+class DependencyEnded(JobFact):
     """One of the dependencies that a PENDING job waited for is over."""
 
-    job_id: JobId
     dependency_id: JobId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobBecameRunnable:
+class JobBecameRunnable(JobFact):
     """PENDING -> RUNNABLE."""
-
-    job_id: JobId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobReasonChanged:
+class JobReasonChanged(JobFact):
     """A RUNNABLE job is, or is no longer, blocked for the reason given."""
 
-    job_id: JobId
     status_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobMarked:
+class JobMarked(JobFact):
     """A caller cancelled or terminated the job; how it ends follows as events of its own."""
 
-    job_id: JobId
     kind: WishKind
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptPlaced:
+class AttemptPlaced(JobFact):
     """RUNNABLE -> STARTING: the attempt holds capacity from now on."""
 
-    job_id: JobId
     number: int
     task_id: TaskId
     environment_arn: EnvironmentArn
@@ -80,26 +80,23 @@ class AttemptPlaced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted:
+class AttemptStarted(JobFact):
     """STARTING -> RUNNING."""
 
-    job_id: JobId
     at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStopping:
+class AttemptStopping(JobFact):
     """We have decided to stop the live attempt."""
 
-    job_id: JobId
     cause: StopCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(JobFact):
     """The live attempt is over and has given its capacity back. What becomes of the job follows."""
 
-    job_id: JobId
     at_ms: int
     exit_code: int | None
     reason: str | None
@@ -107,26 +104,22 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRetried:
+class JobRetried(JobFact):
     """STARTING or RUNNING -> RUNNABLE, at the front of its queue."""
-
-    job_id: JobId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSucceeded:
+class JobSucceeded(JobFact):
     """RUNNING -> SUCCEEDED."""
 
-    job_id: JobId
     at_ms: int
     status_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobFailed:
+class JobFailed(JobFact):
     """Any state -> FAILED."""
 
-    job_id: JobId
     at_ms: int
     status_reason: str
 

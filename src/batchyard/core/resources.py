@@ -32,7 +32,7 @@ def delete_environment(turn: Turn, command: DeleteEnvironment) -> None:
     """Take no new attempts; end with the last one. Repeating it changes nothing."""
     environment = turn.state.environments.get(command.arn)
     if environment is None:
-        turn.events.append(e.EnvironmentDeleted(arn=command.arn))
+        turn.note(e.EnvironmentDeleted(arn=command.arn))
         return
     if not environment.is_draining:
         turn.emit(e.EnvironmentDraining(arn=command.arn))
@@ -55,7 +55,7 @@ def delete_queue(turn: Turn, command: DeleteQueue) -> None:
     """Fail what waits, stop what runs; end with the last job. Repeating it changes nothing."""
     queue = turn.state.queues.get(command.arn)
     if queue is None:
-        turn.events.append(e.QueueDeleted(arn=command.arn))
+        turn.note(e.QueueDeleted(arn=command.arn))
         return
     if not queue.is_draining:
         turn.emit(e.QueueDraining(arn=command.arn))

@@ -77,7 +77,7 @@ def resume(state: State, known_tasks: Set[TaskId], host_id: HostId, now_ms: int)
     for task_id in sorted(known_tasks):
         if task_id not in state.job_by_task:
             turn.ask(StopTask(task_id=task_id, host_id=host_id, grace_ms=0))
-    return Outcome(turn.events, turn.effects)
+    return turn.outcome
 
 
 def _lost(task_id: TaskId, now_ms: int, job: Job) -> TaskEnded:

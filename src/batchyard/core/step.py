@@ -53,4 +53,4 @@ def step(  # noqa: C901, PLR0912 -- one branch an input
             put_host(turn, happening)
         case _:
             assert_never(happening)
-    return Outcome(turn.events, turn.effects)
+    return turn.outcome

@@ -6,17 +6,30 @@ Owns the rule that every event takes effect at once, so that what is decided nex
 from dataclasses import dataclass, field
 
 from batchyard.core.effects import Effect
-from batchyard.core.events import Event
+from batchyard.core.events import Event, JobFact
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
+from batchyard.model.ids import JobId
+from batchyard.model.records import JobProgress
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an input led to. Events are to be made durable before any effect is sent."""
+    """What inputs led to.
 
-    events: list[Event]
-    effects: list[Effect]
+    Events and changed records are to be made durable together, before any effect is sent.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    #: The progress of every job that an event is about, finished ones included.
+    changed: dict[JobId, JobProgress] = field(default_factory=dict)
+
+    def add(self, later: "Outcome") -> None:
+        """Append what came of a later input."""
+        self.events.extend(later.events)
+        self.effects.extend(later.effects)
+        self.changed.update(later.changed)
 
 
 @dataclass(slots=True)
@@ -25,13 +38,24 @@ class Turn:
 
     state: State
     now_ms: int
-    events: list[Event] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=Outcome)
 
     def emit(self, event: Event) -> None:
         """Make the event true, and keep it for the outcome."""
-        evolve(self.state, event)
-        self.events.append(event)
+        state = self.state
+        if isinstance(event, JobFact):
+            job_id = event.job_id
+            job = state.jobs.get(job_id)
+            evolve(state, event)
+            job = job or state.jobs[job_id]
+            self.outcome.changed[job_id] = job.progress
+        else:
+            evolve(state, event)
+        self.outcome.events.append(event)
+
+    def note(self, event: Event) -> None:
+        """Keep an event that says what the state never held."""
+        self.outcome.events.append(event)
 
     def ask(self, effect: Effect) -> None:
-        self.effects.append(effect)
+        self.outcome.effects.append(effect)

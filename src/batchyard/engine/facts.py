@@ -1,0 +1,83 @@
+"""How what became true is written: changed records and events, in one transaction.
+
+Owns the translation of an outcome into rows, and the form in which events are kept. Refuses to know
+why something happened. A settled wish goes in the same transaction as what came of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import msgspec
+from sqlalchemy import Connection
+
+from batchyard.core import events as e
+from batchyard.core.turn import Outcome
+from batchyard.model import wording
+from batchyard.model.ids import JobId
+from batchyard.model.records import EventRecord
+from batchyard.model.status import ResourceStatus
+from batchyard.store import environments, events, jobs, queues, wishes
+
+_TYPE_BY_KIND: dict[str, type[e.Event]] = {
+    each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
+}
+
+
+def write_facts(
+    connection: Connection, outcome: Outcome, settled_wishes: Sequence[int], at_ms: int
+) -> None:
+    """Make an outcome durable within the transaction of `connection`."""
+    if outcome.changed:
+        jobs.write_progress(connection, list(outcome.changed.items()))
+    if outcome.events:
+        events.append_events(connection, list(_event_rows(outcome.events, at_ms)))
+    for event in outcome.events:
+        if not isinstance(event, e.JobFact):
+            _write_resource(connection, event)
+    if settled_wishes:
+        wishes.settle_wishes(connection, settled_wishes)
+
+
+def decode_event(record: EventRecord) -> e.Event:
+    """Read an event back.
+
+    Raises `KeyError` for a kind and `ValueError` for a form never written.
+    """
+    if record.version != e.VERSION:
+        raise ValueError(f"events of version {record.version} are not known here")
+    return msgspec.convert(record.body, type=_TYPE_BY_KIND[record.kind])
+
+
+def _event_rows(
+    happened: Iterable[e.Event], at_ms: int
+) -> Iterable[tuple[int, JobId | None, str, int, bytes]]:
+    encode = msgspec.json.encode
+    for event in happened:
+        job_id = event.job_id if isinstance(event, e.JobFact) else None
+        yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
+
+
+def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
+    match event:
+        case e.EnvironmentSettled():
+            environments.update_environment(
+                connection,
+                event.arn,
+                status=ResourceStatus.INVALID if event.fault else ResourceStatus.VALID,
+                status_reason=event.fault or wording.ENVIRONMENT_HEALTHY,
+            )
+        case e.QueueSettled():
+            queues.update_queue(
+                connection,
+                event.arn,
+                status=ResourceStatus.VALID,
+                status_reason=wording.QUEUE_HEALTHY,
+            )
+        case e.EnvironmentDeleted():
+            environments.delete_environment(connection, event.arn)
+        case e.QueueDeleted():
+            queues.delete_queue(connection, event.arn)
+        case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
+            pass
+        case _:
+            assert_never(event)

@@ -1,0 +1,88 @@
+"""What a backend is told to run: a stored job's spec and its placement become a task.
+
+Owns the environment that a job sees (reference/jobs.md section 11). Refuses to know how a
+container is made. The service's variables win over the definition's.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from batchyard.compute.port import LogTarget, Mount, TaskSpec, Tmpfs, Ulimit
+from batchyard.core.effects import StartTask
+from batchyard.model.ids import name_in_arn
+from batchyard.model.log_stream import log_group_of, log_region_of, log_stream_of
+from batchyard.model.records import JobRecord, Json
+from batchyard.model.status import EnvironmentKind
+
+_SHARED_MEMORY_MIB_DEFAULT = 64
+
+
+def task_of(record: JobRecord, effect: StartTask, kind: EnvironmentKind) -> TaskSpec:
+    """Build the task of one attempt of a job with `containerProperties`."""
+    job = record.job
+    container: Json = msgspec.json.decode(job.spec)["container"]
+    linux: Json = container.get("linuxParameters") or {}
+    command = container.get("command")
+    return TaskSpec(
+        task_id=effect.task_id,
+        image=container["image"],
+        command=tuple(command) if command else None,
+        environment=tuple(_environment(record, effect, kind, container).items()),
+        limits=job.demand,
+        is_cpu_capped=kind.is_fargate,
+        user=container.get("user"),
+        is_root_read_only=bool(container.get("readonlyRootFilesystem")),
+        has_init=bool(linux.get("initProcessEnabled")),
+        shared_memory_mib=linux.get("sharedMemorySize") or _SHARED_MEMORY_MIB_DEFAULT,
+        tmpfs=tuple(_tmpfs(linux.get("tmpfs") or ())),
+        mounts=tuple(_mounts(container)),
+        ulimits=tuple(
+            Ulimit(name=each["name"], soft=each["softLimit"], hard=each["hardLimit"])
+            for each in container.get("ulimits") or ()
+        ),
+        log=LogTarget(
+            account=job.scope.account,
+            region=log_region_of(container) or job.scope.region,
+            group=log_group_of(container),
+            stream=log_stream_of(container, job.definition_arn, effect.task_id),
+        ),
+    )
+
+
+def _environment(
+    record: JobRecord, effect: StartTask, kind: EnvironmentKind, container: Json
+) -> Mapping[str, str]:
+    job = record.job
+    return {
+        "AWS_REGION": job.scope.region,
+        "AWS_DEFAULT_REGION": job.scope.region,
+        **{each["name"]: each.get("value", "") for each in container.get("environment") or ()},
+        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE" if kind.is_fargate else "AWS_ECS_EC2",
+        "AWS_BATCH_JOB_ID": job.id,
+        "AWS_BATCH_JOB_ATTEMPT": str(effect.attempt_number),
+        "AWS_BATCH_JQ_NAME": name_in_arn(job.queue_arn),
+        "AWS_BATCH_CE_NAME": name_in_arn(effect.environment_arn),
+    }
+
+
+def _mounts(container: Json) -> Iterable[Mount]:
+    source_by_volume = {
+        volume["name"]: (volume.get("host") or {}).get("sourcePath")
+        for volume in container.get("volumes") or ()
+    }
+    for point in container.get("mountPoints") or ():
+        yield Mount(
+            source=source_by_volume.get(point["sourceVolume"]),
+            destination=point["containerPath"],
+            is_read_only=bool(point.get("readOnly")),
+        )
+
+
+def _tmpfs(given: Iterable[Json]) -> Iterable[Tmpfs]:
+    for each in given:
+        yield Tmpfs(
+            destination=each["containerPath"],
+            size_mib=each["size"],
+            options=tuple(each.get("mountOptions") or ()),
+        )

@@ -1,0 +1,196 @@
+"""The live loop: take everything that waits, decide, commit once, then act.
+
+Owns the state of the core and the order of things: wishes and reports become inputs, inputs
+become an outcome, the outcome becomes durable, and only then are its effects sent. Refuses to
+decide, and to know how a backend works. One task runs the loop, and nothing else touches the
+state; there is no `await` between reading the state and changing it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from batchyard.compute import port
+from batchyard.core import events as e
+from batchyard.core import inputs as i
+from batchyard.core.restore import resume
+from batchyard.core.state import State
+from batchyard.core.step import step
+from batchyard.core.turn import Outcome
+from batchyard.core.viewing import view_of
+from batchyard.engine.dispatch import Dispatch
+from batchyard.engine.facts import write_facts
+from batchyard.engine.recovery import load_state
+from batchyard.engine.wishes import Harvest, read_wishes
+from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.status import EnvironmentKind
+from batchyard.scheduler.round import plan_round
+from batchyard.store.store import Store, StoreTrouble
+
+_log = structlog.get_logger()
+
+#: Pause before a commit that the store refused is tried again, doubling up to the second figure.
+_COMMIT_PAUSE_S = 0.1
+_COMMIT_PAUSE_S_MAX = 5.0
+
+_NOTHING = Harvest(inputs=[], settled=[], has_more=False)
+
+
+class Engine:
+    """The only writer of facts. `run` it in a task; cancel the task to stop it."""
+
+    def __init__(self, *, store: Store, backend: port.Backend, clock_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._backend = backend
+        self._clock_ms = clock_ms
+        self._state = State()
+        #: Reports that the loop has not taken yet.
+        self._reports: list[i.Input] = []
+        self._has_wishes = True
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_ready = asyncio.Event()
+        self._dispatch = Dispatch(
+            backend=backend,
+            store=store,
+            kind_of=self._kind_of,
+            report=self._take_report,
+            clock_ms=clock_ms,
+        )
+
+    async def run(self) -> None:
+        """Recover, then serve until cancelled."""
+        self._store.wake_on_wish(self._notice_wish)
+        await self._recover()
+        self._is_ready.set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._dispatch.run())
+            tasks.create_task(self._listen())
+            tasks.create_task(self._serve())
+
+    async def wait_until_ready(self) -> None:
+        """Return once everything live is loaded and the first effects are on their way."""
+        await self._is_ready.wait()
+
+    async def _recover(self) -> None:
+        hosts = await self._backend.list_hosts()
+        now_ms = self._clock_ms()
+        self._state = await self._store.read(lambda conn: load_state(conn, hosts, now_ms))
+        known = await self._backend.list_tasks()
+        outcome = Outcome()
+        offered = {host.host_id for host in hosts}
+        for host_id in list(self._state.hosts):
+            tasks = known if host_id in offered else frozenset[port.TaskId]()
+            outcome.add(resume(self._state, tasks, HostId(host_id), now_ms))
+        _log.info(
+            "state_recovered", live_jobs=len(self._state.jobs), tasks=len(known), hosts=len(hosts)
+        )
+        await self._commit(outcome, [], now_ms)
+        self._dispatch.send(outcome.effects)
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Take everything waiting as one batch, decide, commit once, then act."""
+        harvest = _NOTHING
+        if self._has_wishes:
+            self._has_wishes = False
+            harvest = await self._store.read(
+                lambda conn: read_wishes(conn, self._state.jobs.__contains__)
+            )
+            if harvest.has_more:
+                self._notice_wish()
+        reports, self._reports = self._reports, []
+        now_ms = self._clock_ms()
+        outcome = self._decide([*harvest.inputs, *reports, i.Tick()], now_ms)
+        await self._commit(outcome, harvest.settled, now_ms)
+        self._dispatch.send(outcome.effects)
+        self._set_timer()
+
+    def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
+        outcome = Outcome()
+        for each in inputs:
+            outcome.add(step(self._state, each, now_ms))
+        plan = plan_round(view_of(self._state))
+        outcome.add(step(self._state, plan, now_ms))
+        return outcome
+
+    async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:
+        """Make the outcome durable, however long that takes: the state is already ahead of it."""
+        if not outcome.events and not settled:
+            return
+        pause_s = _COMMIT_PAUSE_S
+        while True:
+            try:
+                await self._store.write(lambda conn: write_facts(conn, outcome, settled, now_ms))
+            except StoreTrouble as trouble:
+                _log.error("commit_delayed", reason=str(trouble), events=len(outcome.events))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _COMMIT_PAUSE_S_MAX)
+            else:
+                break
+        for event in outcome.events:
+            _log_event(event)
+
+    async def _listen(self) -> None:
+        """Turn the backend's reports into inputs."""
+        async for batch in self._backend.reports():
+            for report in batch:
+                self._take_report(_input_of(report))
+
+    def _take_report(self, report: i.TaskStarted | i.TaskEnded) -> None:
+        self._reports.append(report)
+        self._wake.set()
+
+    def _notice_wish(self) -> None:
+        self._has_wishes = True
+        self._wake.set()
+
+    def _set_timer(self) -> None:
+        """Wake up when the next deadline is reached."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at_ms = self._state.next_deadline_ms()
+        if at_ms is not None:
+            delay_s = max(0, at_ms - self._clock_ms()) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+
+    def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
+        return self._state.environments[arn].kind
+
+
+def _input_of(report: port.Report) -> i.TaskStarted | i.TaskEnded:
+    if isinstance(report, port.TaskStarted):
+        return i.TaskStarted(task_id=report.task_id, at_ms=report.at_ms)
+    return i.TaskEnded(
+        task_id=report.task_id,
+        at_ms=report.at_ms,
+        exit_code=report.exit_code,
+        reason=report.reason,
+        is_lost=report.is_lost,
+    )
+
+
+def _log_event(event: e.Event) -> None:
+    """Log the life cycle; everything else at debug. No values that a caller chose but reasons."""
+    match event:
+        case e.AttemptStarted():
+            _log.info("attempt_started", job_id=event.job_id)
+        case e.JobSucceeded():
+            _log.info("job_succeeded", job_id=event.job_id)
+        case e.JobFailed():
+            _log.info("job_failed", job_id=event.job_id, status_reason=event.status_reason)
+        case e.EnvironmentSettled() | e.EnvironmentDeleted():
+            _log.info("environment_changed", arn=event.arn, what=type(event).__name__)
+        case e.QueueSettled() | e.QueueDeleted():
+            _log.info("queue_changed", arn=event.arn, what=type(event).__name__)
+        case e.HostChanged():
+            _log.info("host_changed", host_id=event.host_id, capacity=str(event.capacity))
+        case _:
+            pass

@@ -1,0 +1,52 @@
+"""How the engine finds its state again: everything live, read from the store.
+
+Owns the order in which things come back: environments and queues, hosts, then jobs. Refuses to know
+what is owed to the backends: that is the core's `resume` to say. What was in transition comes back
+as it was asked for, and is settled in the first turn like any wish.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from batchyard.compute.port import Host
+from batchyard.core.inputs import PutHost
+from batchyard.core.restore import restore_jobs
+from batchyard.core.state import State
+from batchyard.core.step import step
+from batchyard.engine.wishes import put_environment_of, put_queue_of
+from batchyard.model.amounts import Amount
+from batchyard.model.records import QueuedJob
+from batchyard.store import environments, jobs, queues
+
+_PAGE_ROWS = 5000
+
+
+def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> State:
+    """Read everything live. The jobs' cost in time is one pass over the live ones."""
+    state = State()
+    for environment in environments.read_all_environments(connection):
+        step(state, put_environment_of(environment), now_ms)
+    for queue in queues.read_all_queues(connection):
+        step(state, put_queue_of(queue), now_ms)
+    for host in hosts:
+        step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms)
+    live = list(_live_jobs(connection))
+    _keep_lost_hosts(state, live, now_ms)
+    restore_jobs(state, live)
+    return state
+
+
+def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:
+    after_seq = 0
+    while page := jobs.read_live(connection, after_seq, _PAGE_ROWS):
+        yield from page
+        after_seq = page[-1].seq
+
+
+def _keep_lost_hosts(state: State, live: Iterable[QueuedJob], now_ms: int) -> None:
+    """Remember hosts that no backend offers any more: attempts on them are about to be lost."""
+    for job in live:
+        attempt = job.progress.attempt
+        if attempt is not None and attempt.host_id not in state.hosts:
+            step(state, PutHost(host_id=attempt.host_id, capacity=Amount()), now_ms)

@@ -1,0 +1,123 @@
+"""How wishes become inputs of the core.
+
+Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
+and queues in transition. Refuses to decide about any of it. A wish about a job that is itself
+still SUBMITTED waits until the job has been taken in.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from batchyard.core import inputs as i
+from batchyard.model.ids import JobId
+from batchyard.model.limits import WISHES_PER_TURN_MAX
+from batchyard.model.records import (
+    EnvironmentRecord,
+    QueuedJob,
+    QueueRecord,
+    Wish,
+    WishKind,
+)
+from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
+from batchyard.store import environments, jobs, queues
+from batchyard.store import wishes as wish_table
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What one look at the store brought."""
+
+    inputs: list[i.Input]
+    #: Wishes that are settled once what comes of the inputs is durable.
+    settled: list[int]
+    #: True if more was waiting than one turn takes.
+    has_more: bool
+
+
+def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
+    """Read everything waiting, up to a limit. `is_live` tells which jobs the core holds."""
+    inputs: list[i.Input] = list(_resource_inputs(connection))
+    submitted = jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
+    inputs += _accepts(connection, submitted, is_live)
+    taken = {job.id for job in submitted}
+    waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
+    settled = _settle(connection, waiting, lambda job_id: job_id in taken or is_live(job_id))
+    inputs += [_input_of_wish(wish) for wish in settled]
+    return Harvest(
+        inputs=inputs,
+        settled=[wish.seq for wish in settled],
+        has_more=WISHES_PER_TURN_MAX in (len(submitted), len(waiting)),
+    )
+
+
+def put_environment_of(record: EnvironmentRecord) -> i.PutEnvironment:
+    """Say to the core how the API wants an environment to be."""
+    resources = record.detail["computeResources"]
+    return i.PutEnvironment(
+        arn=record.arn,
+        kind=EnvironmentKind(resources["type"]),
+        state=record.state,
+        cpu_milli_max=int(resources["maxvCpus"]) * 1000,
+        fault=record.status_reason if record.status is ResourceStatus.INVALID else None,
+    )
+
+
+def put_queue_of(record: QueueRecord) -> i.PutQueue:
+    """Say to the core how the API wants a queue to be."""
+    return i.PutQueue(
+        arn=record.arn,
+        seq=record.seq,
+        state=record.state,
+        priority=record.priority,
+        environment_arns=record.environment_arns,
+    )
+
+
+def _resource_inputs(connection: Connection) -> Iterable[i.Input]:
+    """Read what was asked of environments and queues; environments first, queues refer to them."""
+    for environment in environments.read_environments_in_transition(connection):
+        if environment.status is ResourceStatus.DELETING:
+            yield i.DeleteEnvironment(arn=environment.arn)
+        else:
+            yield put_environment_of(environment)
+    for queue in queues.read_queues_in_transition(connection):
+        if queue.status is ResourceStatus.DELETING:
+            yield i.DeleteQueue(arn=queue.arn)
+        else:
+            yield put_queue_of(queue)
+
+
+def _accepts(
+    connection: Connection, submitted: list[QueuedJob], is_live: Callable[[JobId], bool]
+) -> Iterable[i.AcceptJob]:
+    wanted = {
+        dependency_id
+        for job in submitted
+        for dependency_id in job.depends_on
+        if not is_live(dependency_id)
+    }
+    finished: Mapping[JobId, JobStatus] = (
+        jobs.read_statuses(connection, sorted(wanted)) if wanted else {}
+    )
+    for job in submitted:
+        yield i.AcceptJob(
+            job=job,
+            finished={each: finished[each] for each in job.depends_on if each in finished},
+        )
+
+
+def _settle(
+    connection: Connection, waiting: list[Wish], is_known: Callable[[JobId], bool]
+) -> list[Wish]:
+    """Pick the wishes that can be settled now: all but those about jobs still SUBMITTED."""
+    unknown = sorted({wish.job_id for wish in waiting if not is_known(wish.job_id)})
+    statuses = jobs.read_statuses(connection, unknown) if unknown else {}
+    return [wish for wish in waiting if statuses.get(wish.job_id) is not JobStatus.SUBMITTED]
+
+
+def _input_of_wish(wish: Wish) -> i.CancelJob | i.TerminateJob:
+    if wish.kind is WishKind.CANCEL:
+        return i.CancelJob(job_id=wish.job_id, reason=wish.reason)
+    return i.TerminateJob(job_id=wish.job_id, reason=wish.reason)

@@ -1,0 +1,86 @@
+"""Builders of the core's words, so that a test names only what matters to it."""
+
+from __future__ import annotations
+
+from batchyard.core import inputs as i
+from batchyard.core.state import State
+from batchyard.core.step import step
+from batchyard.core.turn import Outcome
+from batchyard.core.viewing import view_of
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, Scope
+from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.scheduler.round import plan_round
+
+SCOPE = Scope(account="123456789012", region="eu-central-1")
+HOST = HostId("local")
+
+
+def environment_arn(name: str = "ce") -> EnvironmentArn:
+    return SCOPE.environment_arn(name)
+
+
+def queue_arn(name: str = "jq") -> QueueArn:
+    return SCOPE.queue_arn(name)
+
+
+def an_environment(name: str = "ce", *, vcpus: int = 4, is_enabled: bool = True, fault=None):
+    return i.PutEnvironment(
+        arn=environment_arn(name),
+        kind=EnvironmentKind.EC2,
+        state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
+        cpu_milli_max=vcpus * 1000,
+        fault=fault,
+    )
+
+
+def a_queue(name: str = "jq", *, seq: int = 1, priority: int = 1, environments=("ce",)):
+    return i.PutQueue(
+        arn=queue_arn(name),
+        seq=seq,
+        state=ResourceState.ENABLED,
+        priority=priority,
+        environment_arns=tuple(environment_arn(each) for each in environments),
+    )
+
+
+def a_host(*, cpu_milli: int = 4000, memory_mib: int = 8192) -> i.PutHost:
+    return i.PutHost(host_id=HOST, capacity=Amount(cpu_milli=cpu_milli, memory_mib=memory_mib))
+
+
+def job_id(number: int) -> JobId:
+    return JobId(f"00000000-0000-4000-8000-{number:012d}")
+
+
+def a_job(
+    number: int,
+    *,
+    queue: str = "jq",
+    cpu_milli: int = 1000,
+    memory_mib: int = 512,
+    attempts: int = 1,
+    timeout_ms: int | None = None,
+    after: tuple[int, ...] = (),
+    finished: dict[int, JobStatus] | None = None,
+) -> i.AcceptJob:
+    """A submitted job; `number` is its id and its submission number, `after` its dependencies."""
+    return i.AcceptJob(
+        job=QueuedJob(
+            seq=number,
+            id=job_id(number),
+            queue_arn=queue_arn(queue),
+            demand=Amount(cpu_milli=cpu_milli, memory_mib=memory_mib),
+            attempts_max=attempts,
+            timeout_ms=timeout_ms,
+            depends_on=tuple(job_id(each) for each in after),
+            created_ms=0,
+            progress=JobProgress(),
+        ),
+        finished={job_id(each): status for each, status in (finished or {}).items()},
+    )
+
+
+def run_round(state: State, now_ms: int = 0) -> Outcome:
+    """Let the scheduler plan once, and the core carry it out."""
+    return step(state, plan_round(view_of(state)), now_ms)

@@ -1,0 +1,116 @@
+"""Who goes first, where, and why somebody does not."""
+
+from __future__ import annotations
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.scheduler.plan import Obstacle
+from batchyard.scheduler.round import plan_round
+from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
+
+
+def environment(name="ce", *, vcpus=8, used=0, is_valid=True, is_enabled=True):
+    return EnvironmentView(
+        arn=EnvironmentArn(name),
+        is_valid=is_valid,
+        is_enabled=is_enabled,
+        cpu_milli_max=vcpus * 1000,
+        cpu_milli_used=used * 1000,
+    )
+
+
+def queue(name, jobs, *, priority=1, seq=1, environments=None):
+    return QueueView(
+        arn=QueueArn(name),
+        priority=priority,
+        seq=seq,
+        environments=environments or [environment()],
+        waiting=[
+            WaitingJob(job_id=JobId(job), demand=Amount(cpu_milli=vcpus * 1000, memory_mib=100))
+            for job, vcpus in jobs
+        ],
+    )
+
+
+def plan(*queues, vcpus=8, memory_mib=10_000):
+    host = HostView(
+        host_id=HostId("h"),
+        capacity=Amount(cpu_milli=vcpus * 1000, memory_mib=memory_mib),
+        used=Amount(),
+    )
+    return plan_round(View(queues=queues, hosts=[host]))
+
+
+def placed(result):
+    return [each.job_id for each in result.placements]
+
+
+def test_higher_priority_goes_first():
+    result = plan(queue("low", [("l", 8)]), queue("high", [("h", 8)], priority=5, seq=2))
+    assert placed(result) == ["h"]
+    assert [(each.job_id, each.obstacle) for each in result.blocked] == [
+        ("l", Obstacle.CAPACITY_IN_USE)
+    ]
+
+
+def test_equal_priorities_take_turns_older_queue_first():
+    first = queue("a", [("a1", 1), ("a2", 1), ("a3", 1)], seq=1)
+    second = queue("b", [("b1", 1), ("b2", 1)], seq=2)
+    assert placed(plan(second, first)) == ["a1", "b1", "a2", "b2", "a3"]
+
+
+def test_a_blocked_head_keeps_its_queue_but_no_other():
+    result = plan(queue("a", [("big", 9), ("small", 1)], seq=1), queue("b", [("b", 1)], seq=2))
+    assert placed(result) == ["b"]
+    assert result.blocked[0].job_id == "big"
+
+
+def test_environments_fill_in_the_order_of_the_queue_and_overflow():
+    environments = [environment("one", vcpus=2), environment("two", vcpus=8)]
+    result = plan(queue("q", [("1", 1), ("2", 1), ("3", 1)], environments=environments))
+    assert [each.environment_arn for each in result.placements] == ["one", "one", "two"]
+
+
+def test_an_unusable_environment_is_passed_over():
+    environments = [
+        environment("invalid", is_valid=False),
+        environment("disabled", is_enabled=False),
+        environment("good"),
+    ]
+    result = plan(queue("q", [("1", 1)], environments=environments))
+    assert [each.environment_arn for each in result.placements] == ["good"]
+
+
+def test_max_vcpus_counts_what_was_placed_in_the_same_round_by_another_queue():
+    shared = environment("shared", vcpus=3)
+    result = plan(
+        queue("a", [("a1", 2)], seq=1, environments=[shared]),
+        queue("b", [("b1", 2)], seq=2, environments=[shared]),
+    )
+    assert placed(result) == ["a1"]
+
+
+def test_memory_is_a_limit_of_its_own():
+    result = plan(queue("q", [("1", 1), ("2", 1)]), memory_mib=150)
+    assert placed(result) == ["1"]
+
+
+def test_a_long_queue_is_read_only_as_far_as_it_is_placed():
+    def endless():
+        for number in range(1_000_000):
+            assert number < 5, "read too far"
+            yield WaitingJob(job_id=JobId(str(number)), demand=Amount(cpu_milli=2000))
+
+    view = View(
+        queues=[
+            QueueView(
+                arn=QueueArn("q"),
+                priority=1,
+                seq=1,
+                environments=[environment()],
+                waiting=endless(),
+            )
+        ],
+        hosts=[HostView(host_id=HostId("h"), capacity=Amount(cpu_milli=8000), used=Amount())],
+    )
+    assert placed(plan_round(view)) == ["0", "1", "2", "3"]
