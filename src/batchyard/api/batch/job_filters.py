@@ -1,7 +1,6 @@
 """The filters of ListJobs. Pure (reference/jobs.md sections 12.2, 12.3).
 
-Decides what a filter means: which of a stored job's columns it compares, and how. Refuses to know
-how jobs are found.
+Decides what a filter of a request means. Refuses to know how jobs are found.
 """
 
 from collections.abc import Sequence
@@ -9,31 +8,25 @@ from dataclasses import dataclass
 
 from batchyard.api.batch.names import definition_name_of
 from batchyard.api.batch.refusals import unsupported
-from batchyard.model.ids import DefinitionArn, Scope
+from batchyard.model.ids import Scope
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import JobStatus
+from batchyard.store.jobs import JobFilter
 
 _ANY = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Which jobs of a queue to list: those that hold for every member that is not None."""
+class Wanted:
+    """Which jobs of a queue to list."""
 
-    statuses: tuple[JobStatus, ...] | None = None
-    #: Compared without regard to case.
-    name: str | None = None
-    name_prefix: str | None = None
-    definition_arn: DefinitionArn | None = None
-    #: Name of a definition, any revision.
-    definition_name: str | None = None
-    definition_name_prefix: str | None = None
-    created_before_ms: int | None = None
-    created_after_ms: int | None = None
+    #: None means all.
+    statuses: tuple[JobStatus, ...] | None
+    narrowed: JobFilter
 
 
-def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> JobFilter:
+def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> Wanted:
     """Read the filter of a request. RUNNING jobs are listed unless something else is asked for.
 
     Every filter we carry lists jobs of all states: the status of the request does not count then.
@@ -41,11 +34,15 @@ def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> J
     if status and status not in list(JobStatus):
         raise client_exception(f"Job status is not one of {' | '.join(JobStatus)}")
     if not filters:
-        return JobFilter(statuses=(JobStatus(status or JobStatus.RUNNING),))
+        return Wanted(statuses=(JobStatus(status or JobStatus.RUNNING),), narrowed=JobFilter())
     if len(filters) > 1:
         raise client_exception("filters must not have more than 1 item.")
-    name: str = filters[0].get("name", "")
-    values: Sequence[str] = filters[0].get("values", ())
+    return Wanted(statuses=None, narrowed=_narrowed(scope, filters[0]))
+
+
+def _narrowed(scope: Scope, given: Json) -> JobFilter:
+    name: str = given.get("name", "")
+    values: Sequence[str] = given.get("values", ())
     if name == "SHARE_IDENTIFIER":
         raise unsupported("filter SHARE_IDENTIFIER")
     if len(values) != 1:
@@ -68,22 +65,26 @@ def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> J
 
 def _by_name(value: str) -> JobFilter:
     if value.endswith(_ANY):
-        return JobFilter(name_prefix=value[:-1].lower())
-    return JobFilter(name=value.lower())
+        return JobFilter(name_prefix=value[:-1])
+    return JobFilter(name=value)
 
 
 def _by_definition(scope: Scope, value: str) -> JobFilter:
     if value.endswith(_ANY):
         if value.startswith("arn:"):
             raise client_exception("filter JOB_DEFINITION cannot have * in an ARN.")
-        return JobFilter(definition_name_prefix=value[:-1])
+        return JobFilter(definition_arn_prefix=_definition_arn(scope, value[:-1]))
     named = definition_name_of(scope, value)
     if named is None:
-        return JobFilter(definition_arn=DefinitionArn(value))
+        return JobFilter(definition_arn=value)
     name, revision = named
     if revision is None:
-        return JobFilter(definition_name=name)
+        return JobFilter(definition_arn_prefix=_definition_arn(scope, f"{name}:"))
     return JobFilter(definition_arn=scope.definition_arn(name, revision))
+
+
+def _definition_arn(scope: Scope, rest: str) -> str:
+    return scope.arn("batch", f"job-definition/{rest}")
 
 
 def _time_of(name: str, value: str) -> int:

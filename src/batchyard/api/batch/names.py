@@ -1,7 +1,7 @@
 """Names and ARNs from callers: which are well formed, and what of which scope they mean. Pure.
 
 Decides patterns (reference/jobs.md sections 0.3 and 2.3) and turns "name or ARN" into an ARN of the
-caller's scope. Refuses to know whether the thing exists. An ARN of another scope means nothing here.
+caller's scope. Refuses to know whether the thing exists. An ARN of another scope means nothing.
 """
 
 import re

@@ -1,0 +1,190 @@
+"""Register, describe and deregister job definitions (reference/jobs.md section 3)."""
+
+from batchyard.api.batch.container import check_container, normalised
+from batchyard.api.batch.names import check_resource_name, definition_name_of
+from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.prepared import is_fargate_definition
+from batchyard.api.batch.refusals import executing, refuse_given, unsupported
+from batchyard.api.batch.retry import check_retry_strategy, check_timeout
+from batchyard.api.batch.service import Service
+from batchyard.api.batch.tag_rules import check_tags
+from batchyard.model.ids import Scope
+from batchyard.model.limits import (
+    DEFINITION_BYTES_MAX,
+    DESCRIBE_IDS_MAX,
+    PAGE_SIZE_MAX,
+    SCHEDULING_PRIORITY_MAX,
+)
+from batchyard.model.records import DefinitionRecord, Json
+from batchyard.model.refusal import client_exception
+from batchyard.model.status import DefinitionStatus
+from batchyard.store import definitions
+from batchyard.wire.call import Call
+
+_UNSUPPORTED = ("nodeProperties", "eksProperties", "ecsProperties")
+_CAPABILITIES = ("EC2", "FARGATE")
+#: Members that are shown again exactly as they were registered.
+_ECHOED = (
+    "retryStrategy",
+    "timeout",
+    "propagateTags",
+    "platformCapabilities",
+    "schedulingPriority",
+)
+
+
+async def register_job_definition(service: Service, call: Call, request: Json) -> Json:
+    """Register the next revision of a definition."""
+    name: str = request["jobDefinitionName"]
+    _check_request(call, request)
+    is_fargate = is_fargate_definition(request)
+    container = request.get("containerProperties")
+    if not container:
+        raise executing(call.request_id, "Container properties should not be empty")
+    check_container(container, is_fargate=is_fargate, request_id=call.request_id)
+    tags = request.get("tags", {})
+    check_tags(tags)
+    detail: Json = {
+        "type": request["type"],
+        "parameters": request.get("parameters", {}),
+        "containerProperties": normalised(container, is_fargate=is_fargate),
+        "containerOrchestrationType": "ECS",
+    }
+    detail.update((member, request[member]) for member in _ECHOED if _is_given(request, member))
+    record = await service.store.write(
+        lambda conn: definitions.register_definition(conn, call.scope, name, detail, tags)
+    )
+    service.catalog.drop_definitions()
+    return {
+        "jobDefinitionName": name,
+        "jobDefinitionArn": record.arn,
+        "revision": record.revision,
+    }
+
+
+async def deregister_job_definition(service: Service, call: Call, request: Json) -> Json:
+    """Make a revision INACTIVE. Repeating it changes nothing."""
+    text: str = request["jobDefinition"]
+    named = definition_name_of(call.scope, text)
+    if named is None:
+        raise client_exception(f"JobDefinition {text} does not exist")
+    name, revision = named
+    if revision is None:
+        raise client_exception("jobDefinition must name a revision: <name>:<revision> or its ARN")
+    arn = call.scope.definition_arn(name, revision)
+    is_known = await service.store.write(
+        lambda conn: definitions.set_definition_status(conn, arn, DefinitionStatus.INACTIVE)
+    )
+    service.catalog.drop_definitions()
+    if not is_known:
+        raise client_exception(f"JobDefinition {arn} does not exist")
+    return {}
+
+
+async def describe_job_definitions(service: Service, call: Call, request: Json) -> Json:
+    """Show definitions, newest first: those listed, or a page of those that fit the filters."""
+    texts = request.get("jobDefinitions")
+    if not texts:
+        return await _describe_page(service, call.scope, request)
+    if len(texts) > DESCRIBE_IDS_MAX:
+        raise client_exception(f"jobDefinitions must not have more than {DESCRIBE_IDS_MAX} items.")
+    for member in ("jobDefinitionName", "status"):
+        if request.get(member):
+            raise client_exception(f"{member} cannot be combined with jobDefinitions.")
+    found: dict[str, DefinitionRecord] = {}
+    for text in texts:
+        for record in await _named(service, call.scope, text):
+            found[record.arn] = record
+    return {"jobDefinitions": [_shown(record) for record in found.values()]}
+
+
+async def _named(service: Service, scope: Scope, text: str) -> list[DefinitionRecord]:
+    named = definition_name_of(scope, text)
+    if named is None:
+        return []
+    name, revision = named
+    if revision is None:
+        return await service.store.read(
+            lambda conn: definitions.list_definitions(
+                conn, scope, name=name, status=None, before_seq=None, limit=PAGE_SIZE_MAX
+            )
+        )
+    arn = scope.definition_arn(name, revision)
+    record = await service.store.read(lambda conn: definitions.read_definition(conn, arn))
+    return [] if record is None else [record]
+
+
+async def _describe_page(service: Service, scope: Scope, request: Json) -> Json:
+    status = _status_of(request.get("status"))
+    name = None
+    if text := request.get("jobDefinitionName"):
+        named = definition_name_of(scope, text)
+        if named is None:
+            return {"jobDefinitions": []}
+        name = named[0]
+    size = page_size(request.get("maxResults"), size_max=PAGE_SIZE_MAX)
+    query = ("DescribeJobDefinitions", scope, name, status)
+    before_seq = read_token(query, request.get("nextToken"))
+    records = await service.store.read(
+        lambda conn: definitions.list_definitions(
+            conn, scope, name=name, status=status, before_seq=before_seq, limit=size + 1
+        )
+    )
+    answer: Json = {"jobDefinitions": [_shown(record) for record in records[:size]]}
+    if len(records) > size:
+        answer["nextToken"] = write_token(query, records[size - 1].seq)
+    return answer
+
+
+def _status_of(text: str | None) -> DefinitionStatus | None:
+    if not text:
+        return None
+    if text not in list(DefinitionStatus):
+        raise client_exception(f"status {text} is not one of ACTIVE, INACTIVE.")
+    return DefinitionStatus(text)
+
+
+def _shown(record: DefinitionRecord) -> Json:
+    return {
+        "jobDefinitionName": record.name,
+        "jobDefinitionArn": record.arn,
+        "revision": record.revision,
+        "status": record.status.value,
+        **record.detail,
+        "tags": dict(record.tags),
+    }
+
+
+def _check_request(call: Call, request: Json) -> None:
+    call.limit_body(DEFINITION_BYTES_MAX)
+    check_resource_name(request["jobDefinitionName"], "jobDefinitionName")
+    kind = request["type"]
+    if kind == "multinode":
+        raise unsupported("type multinode")
+    if kind != "container":
+        raise client_exception(f"type {kind} is not one of container, multinode.")
+    refuse_given(request, _UNSUPPORTED)
+    if request.get("consumableResourceProperties", {}).get("consumableResourceList"):
+        raise unsupported("consumableResourceProperties")
+    _check_capabilities(request.get("platformCapabilities", []))
+    priority = request.get("schedulingPriority", 0)
+    if not 0 <= priority <= SCHEDULING_PRIORITY_MAX:
+        raise client_exception(
+            f"schedulingPriority must be between 0 and {SCHEDULING_PRIORITY_MAX}."
+        )
+    check_retry_strategy(request.get("retryStrategy", {}))
+    check_timeout(request.get("timeout", {}))
+
+
+def _check_capabilities(capabilities: list[str]) -> None:
+    for capability in capabilities:
+        if capability == "MANAGED_INSTANCES":
+            raise unsupported("platformCapabilities MANAGED_INSTANCES")
+        if capability not in _CAPABILITIES:
+            raise client_exception(f"platformCapabilities {capability} is not one of EC2, FARGATE.")
+    if len(set(capabilities)) > 1:
+        raise unsupported("platformCapabilities with more than one value")
+
+
+def _is_given(request: Json, member: str) -> bool:
+    return request.get(member) not in (None, {})

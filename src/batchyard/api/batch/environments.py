@@ -1,0 +1,182 @@
+"""Create, describe and delete compute environments (reference/compute-and-scheduling.md section 1).
+
+Creating and deleting are wishes: the record says CREATING or DELETING until the engine has settled
+it.
+"""
+
+from uuid import uuid4
+
+from batchyard.api.batch.arns import cluster_arn_of
+from batchyard.api.batch.compute_resources import check_resources, with_defaults
+from batchyard.api.batch.names import check_resource_name, environment_arn_of, is_arn_in
+from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.service import Service
+from batchyard.api.batch.tag_rules import check_tags
+from batchyard.model.ids import EnvironmentArn
+from batchyard.model.limits import DESCRIBE_IDS_MAX, ENVIRONMENT_COUNT_MAX, PAGE_SIZE_MAX
+from batchyard.model.records import EnvironmentRecord, Json
+from batchyard.model.refusal import client_exception
+from batchyard.model.status import ResourceState, ResourceStatus
+from batchyard.store import Connection, environments, queues
+from batchyard.wire.call import Call
+
+BEING_MODIFIED = "resource is being modified"
+_CONTAINER_INSIGHTS = ("ENABLED", "ENHANCED", "DISABLED")
+
+
+async def create_compute_environment(service: Service, call: Call, request: Json) -> Json:
+    """Ask for a managed environment; it is CREATING until the engine has looked at it."""
+    scope = call.scope
+    name: str = request["computeEnvironmentName"]
+    _check_creation(call, request)
+    tags = request.get("tags", {})
+    check_tags(tags)
+    arn = scope.environment_arn(name)
+    detail: Json = {
+        "type": request["type"],
+        "ecsClusterArn": cluster_arn_of(scope, arn),
+        "computeResources": with_defaults(request["computeResources"]),
+        "serviceRole": request.get("serviceRole") or service_linked_role(scope.account),
+        "containerOrchestrationType": "ECS",
+    }
+    detail.update(
+        (member, request[member]) for member in ("context", "ecsSettings") if request.get(member)
+    )
+
+    def insert(conn: Connection) -> None:
+        count = environments.count_environments(conn, scope)
+        is_new = environments.insert_environment(
+            conn,
+            arn=arn,
+            scope=scope,
+            name=name,
+            uuid=str(uuid4()),
+            state=ResourceState.ENABLED,
+            detail=detail,
+            tags=tags,
+        )
+        if not is_new:
+            raise client_exception("Object already exists")
+        if count >= ENVIRONMENT_COUNT_MAX:
+            raise client_exception(
+                f"An account cannot have more than {ENVIRONMENT_COUNT_MAX} compute environments."
+            )
+        service.store.note_wish()
+
+    await service.store.write(insert)
+    return {"computeEnvironmentName": name, "computeEnvironmentArn": arn}
+
+
+async def delete_compute_environment(service: Service, call: Call, request: Json) -> Json:
+    """Ask for the end of a DISABLED environment that no queue refers to."""
+    arn = environment_arn_of(call.scope, request["computeEnvironment"])
+    if not is_arn_in(call.scope, arn):
+        return {}
+
+    def delete(conn: Connection) -> None:
+        record = environments.read_environment(conn, arn)
+        if record is None:
+            return
+        if record.status.is_in_transition:
+            raise client_exception(f"Cannot delete, {BEING_MODIFIED}")
+        if record.state is not ResourceState.DISABLED:
+            raise client_exception("Cannot delete, state must be DISABLED")
+        if queues.queues_of_environment(conn, arn):
+            raise client_exception("Cannot delete, found existing JobQueue relationship")
+        environments.update_environment(conn, arn, status=ResourceStatus.DELETING)
+        service.store.note_wish()
+
+    await service.store.write(delete)
+    return {}
+
+
+async def describe_compute_environments(service: Service, call: Call, request: Json) -> Json:
+    """Show environments in the order of their creation; unknown ones are left out."""
+    scope = call.scope
+    texts = request.get("computeEnvironments", [])
+    if len(texts) > DESCRIBE_IDS_MAX:
+        raise client_exception(
+            f"computeEnvironments must not have more than {DESCRIBE_IDS_MAX} items."
+        )
+    arns = [environment_arn_of(scope, text) for text in texts]
+    size = page_size(request.get("maxResults"), size_max=PAGE_SIZE_MAX)
+    query = ("DescribeComputeEnvironments", scope, *arns)
+    after_seq = read_token(query, request.get("nextToken")) or 0
+
+    def read(conn: Connection) -> list[EnvironmentRecord]:
+        if not arns:
+            return environments.list_environments(conn, scope, after_seq=after_seq, limit=size + 1)
+        found = {arn: environments.read_environment(conn, arn) for arn in arns}
+        return sorted(
+            (
+                record
+                for record in found.values()
+                if record is not None and record.scope == scope and record.seq > after_seq
+            ),
+            key=lambda record: record.seq,
+        )
+
+    records = await service.store.read(read)
+    answer: Json = {"computeEnvironments": [_shown(record) for record in records[:size]]}
+    if len(records) > size:
+        answer["nextToken"] = write_token(query, records[size - 1].seq)
+    return answer
+
+
+def service_linked_role(account: str) -> str:
+    """Name the role AWS uses where the caller names none."""
+    return (
+        f"arn:aws:iam::{account}:role/aws-service-role/batch.amazonaws.com/AWSServiceRoleForBatch"
+    )
+
+
+def check_ecs_settings(settings: Json) -> None:
+    """Refuse a Container Insights mode that AWS does not have."""
+    mode = settings.get("containerInsights")
+    if mode is not None and mode not in _CONTAINER_INSIGHTS:
+        raise client_exception(
+            f"containerInsights {mode} is not one of {', '.join(_CONTAINER_INSIGHTS)}."
+        )
+
+
+def does_not_exist(arn: EnvironmentArn) -> Exception:
+    """Say that an environment addressed by name or ARN is unknown."""
+    return client_exception(f"{arn} does not exist")
+
+
+def _check_creation(call: Call, request: Json) -> None:
+    check_resource_name(request["computeEnvironmentName"], "computeEnvironmentName")
+    kind = request["type"]
+    if kind == "UNMANAGED":
+        raise unsupported("type UNMANAGED")
+    if kind != "MANAGED":
+        raise client_exception(f"type {kind} is not one of MANAGED, UNMANAGED.")
+    refuse_given(request, ("eksConfiguration",))
+    if "unmanagedvCpus" in request:
+        raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
+    state = request.get("state") or ResourceState.ENABLED
+    if state != ResourceState.ENABLED:
+        raise client_exception("state must be ENABLED when a compute environment is created.")
+    resources = request.get("computeResources")
+    if not resources:
+        raise client_exception(
+            "computeResources must be provided for a MANAGED compute environment"
+        )
+    check_resources(resources, request_id=call.request_id)
+    check_ecs_settings(request.get("ecsSettings", {}))
+
+
+def _shown(record: EnvironmentRecord) -> Json:
+    shown: Json = {
+        "computeEnvironmentName": record.name,
+        "computeEnvironmentArn": record.arn,
+        "state": record.state.value,
+        "status": record.status.value,
+        "uuid": record.uuid,
+        **record.detail,
+        "tags": dict(record.tags),
+    }
+    if record.status_reason is not None:
+        shown["statusReason"] = record.status_reason
+    return shown

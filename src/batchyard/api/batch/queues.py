@@ -1,0 +1,260 @@
+"""Create, describe, update and delete job queues (reference/compute-and-scheduling.md section 2).
+
+Creating, updating and deleting are wishes: the record says so until the engine has settled it.
+"""
+
+from collections.abc import Sequence
+
+from batchyard.api.batch.catalog import EC2_QUEUE_TYPE, FARGATE_QUEUE_TYPE
+from batchyard.api.batch.environments import BEING_MODIFIED
+from batchyard.api.batch.names import (
+    check_resource_name,
+    environment_arn_of,
+    is_arn_in,
+    queue_arn_of,
+)
+from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.service import Service
+from batchyard.api.batch.tag_rules import check_tags
+from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
+from batchyard.model.limits import (
+    DESCRIBE_IDS_MAX,
+    ENVIRONMENTS_PER_QUEUE_MAX,
+    PAGE_SIZE_MAX,
+    QUEUE_COUNT_MAX,
+)
+from batchyard.model.records import Json, QueueRecord
+from batchyard.model.refusal import client_exception
+from batchyard.model.status import EnvironmentKind, ResourceState, ResourceStatus
+from batchyard.store import Connection, environments, queues
+from batchyard.wire.call import Call
+
+_UNSUPPORTED = ("schedulingPolicyArn", "serviceEnvironmentOrder", "jobStateTimeLimitActions")
+_PRIORITY_MAX = 1000
+
+
+async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
+    """Ask for a queue on environments that are VALID."""
+    scope = call.scope
+    name: str = request["jobQueueName"]
+    check_resource_name(name, "jobQueueName")
+    state = _state_of(request.get("state")) or ResourceState.ENABLED
+    refuse_given(request, _UNSUPPORTED)
+    _check_priority(request["priority"])
+    order = _resolved_order(scope, request.get("computeEnvironmentOrder", []))
+    tags = request.get("tags", {})
+    check_tags(tags)
+    arn = scope.queue_arn(name)
+
+    def insert(conn: Connection) -> None:
+        queue_type = _queue_type(conn, scope, order)
+        _check_queue_type(request.get("jobQueueType"), queue_type)
+        count = queues.count_queues(conn, scope)
+        is_new = queues.insert_queue(
+            conn,
+            arn=arn,
+            scope=scope,
+            name=name,
+            state=state,
+            priority=request["priority"],
+            environment_arns=_in_order(order),
+            detail={"computeEnvironmentOrder": order, "jobQueueType": queue_type},
+            tags=tags,
+        )
+        if not is_new:
+            raise client_exception("Object already exists")
+        if count >= QUEUE_COUNT_MAX:
+            raise client_exception(
+                f"An account cannot have more than {QUEUE_COUNT_MAX} job queues."
+            )
+        service.store.note_wish()
+
+    await service.store.write(insert)
+    service.catalog.drop_queues()
+    return {"jobQueueName": name, "jobQueueArn": arn}
+
+
+async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
+    """Ask for new values; members that are absent stay as they are."""
+    scope = call.scope
+    arn = queue_arn_of(scope, request["jobQueue"])
+    if not is_arn_in(scope, arn):
+        raise client_exception(f"{arn} does not exist")
+    refuse_given(request, _UNSUPPORTED)
+    state = _state_of(request.get("state"))
+    if "priority" in request:
+        _check_priority(request["priority"])
+    order: list[Json] | None = None
+    if "computeEnvironmentOrder" in request:
+        order = _resolved_order(scope, request["computeEnvironmentOrder"])
+
+    def update(conn: Connection) -> str:
+        record = _settled(conn, arn, "update")
+        detail = record.detail
+        environment_arns = record.environment_arns
+        if order is not None:
+            if _queue_type(conn, scope, order) != detail["jobQueueType"]:
+                raise _mixed_kinds()
+            detail = {**detail, "computeEnvironmentOrder": order}
+            environment_arns = _in_order(order)
+        queues.update_queue(
+            conn,
+            arn,
+            state=state or record.state,
+            status=ResourceStatus.UPDATING,
+            priority=request.get("priority", record.priority),
+            environment_arns=environment_arns,
+            detail=detail,
+        )
+        service.store.note_wish()
+        return record.name
+
+    name = await service.store.write(update)
+    service.catalog.drop_queues()
+    return {"jobQueueName": name, "jobQueueArn": arn}
+
+
+async def delete_job_queue(service: Service, call: Call, request: Json) -> Json:
+    """Ask for the end of a DISABLED queue; its jobs end with it."""
+    arn = queue_arn_of(call.scope, request["jobQueue"])
+    if not is_arn_in(call.scope, arn):
+        raise client_exception(f"{arn} does not exist")
+
+    def delete(conn: Connection) -> None:
+        record = _settled(conn, arn, "delete")
+        if record.state is not ResourceState.DISABLED:
+            raise client_exception("Cannot delete, state must be DISABLED")
+        queues.update_queue(conn, arn, status=ResourceStatus.DELETING)
+        service.store.note_wish()
+
+    await service.store.write(delete)
+    service.catalog.drop_queues()
+    return {}
+
+
+async def describe_job_queues(service: Service, call: Call, request: Json) -> Json:
+    """Show queues in the order of their creation; unknown ones are left out."""
+    scope = call.scope
+    texts = request.get("jobQueues", [])
+    if len(texts) > DESCRIBE_IDS_MAX:
+        raise client_exception(f"jobQueues must not have more than {DESCRIBE_IDS_MAX} items.")
+    arns = [queue_arn_of(scope, text) for text in texts]
+    size = page_size(request.get("maxResults"), size_max=PAGE_SIZE_MAX)
+    query = ("DescribeJobQueues", scope, *arns)
+    after_seq = read_token(query, request.get("nextToken")) or 0
+
+    def read(conn: Connection) -> list[QueueRecord]:
+        if not arns:
+            return queues.list_queues(conn, scope, after_seq=after_seq, limit=size + 1)
+        found = {arn: queues.read_queue(conn, arn) for arn in arns}
+        return sorted(
+            (
+                record
+                for record in found.values()
+                if record is not None and record.scope == scope and record.seq > after_seq
+            ),
+            key=lambda record: record.seq,
+        )
+
+    records = await service.store.read(read)
+    answer: Json = {"jobQueues": [_shown(record) for record in records[:size]]}
+    if len(records) > size:
+        answer["nextToken"] = write_token(query, records[size - 1].seq)
+    return answer
+
+
+def _settled(conn: Connection, arn: QueueArn, verb: str) -> QueueRecord:
+    record = queues.read_queue(conn, arn)
+    if record is None:
+        raise client_exception(f"{arn} does not exist")
+    if record.status.is_in_transition:
+        raise client_exception(f"Cannot {verb}, {BEING_MODIFIED}")
+    return record
+
+
+def _state_of(text: str | None) -> ResourceState | None:
+    if not text:
+        return None
+    if text not in list(ResourceState):
+        raise client_exception(f"state {text} is not one of ENABLED, DISABLED.")
+    return ResourceState(text)
+
+
+def _check_priority(priority: int) -> None:
+    if not 0 <= priority <= _PRIORITY_MAX:
+        raise client_exception(f"priority must be between 0 and {_PRIORITY_MAX}.")
+
+
+def _resolved_order(scope: Scope, order: Sequence[Json]) -> list[Json]:
+    """Give the order with ARNs for names. Refuses none, too many, and the same one twice."""
+    if not order:
+        raise client_exception("At least 1 compute environment must be provided")
+    if len(order) > ENVIRONMENTS_PER_QUEUE_MAX:
+        raise client_exception(
+            f"A job queue cannot have more than {ENVIRONMENTS_PER_QUEUE_MAX} compute environments."
+        )
+    resolved = [
+        {
+            "order": item["order"],
+            "computeEnvironment": environment_arn_of(scope, item["computeEnvironment"]),
+        }
+        for item in order
+    ]
+    for member in ("order", "computeEnvironment"):
+        if len({item[member] for item in resolved}) < len(resolved):
+            raise client_exception(f"computeEnvironmentOrder must not repeat {member}.")
+    return resolved
+
+
+def _in_order(order: Sequence[Json]) -> tuple[EnvironmentArn, ...]:
+    ranked = sorted(order, key=lambda item: int(item["order"]))
+    return tuple(EnvironmentArn(item["computeEnvironment"]) for item in ranked)
+
+
+def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
+    """Infer the queue's type. Refuses environments that are unknown, not VALID, or do not mix."""
+    types: list[str] = []
+    for item in order:
+        arn = EnvironmentArn(item["computeEnvironment"])
+        record = environments.read_environment(conn, arn)
+        if record is None or record.scope != scope:
+            raise client_exception(f"{arn} does not exist")
+        if record.status is not ResourceStatus.VALID:
+            raise client_exception(f"{arn} must have status VALID, but is {record.status}.")
+        kind = EnvironmentKind(record.detail["computeResources"]["type"])
+        types.append(FARGATE_QUEUE_TYPE if kind.is_fargate else EC2_QUEUE_TYPE)
+    if len(set(types)) > 1:
+        raise _mixed_kinds()
+    return types[0]
+
+
+def _check_queue_type(asked: str | None, inferred: str) -> None:
+    if asked in ("EKS", "SAGEMAKER_TRAINING", "ECS_MANAGED_INSTANCES"):
+        raise unsupported(f"jobQueueType {asked}")
+    if asked and asked != inferred:
+        raise client_exception(
+            f"jobQueueType {asked} does not fit the compute environments, which need {inferred}."
+        )
+
+
+def _mixed_kinds() -> Exception:
+    return client_exception(
+        "The compute environments of a job queue must all be EC2 or SPOT, or all be Fargate."
+    )
+
+
+def _shown(record: QueueRecord) -> Json:
+    shown: Json = {
+        "jobQueueName": record.name,
+        "jobQueueArn": record.arn,
+        "state": record.state.value,
+        "status": record.status.value,
+        "priority": record.priority,
+        "jobStateTimeLimitActions": [],
+        **record.detail,
+        "tags": dict(record.tags),
+    }
+    if record.status_reason is not None:
+        shown["statusReason"] = record.status_reason
+    return shown

@@ -1,0 +1,16 @@
+"""What the handlers of AWS Batch share: the store, the catalog, and new job ids."""
+
+from dataclasses import dataclass, field
+
+from batchyard.api.batch.catalog import Catalog
+from batchyard.api.batch.job_ids import JobIds
+from batchyard.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Passed to every handler."""
+
+    store: Store
+    catalog: Catalog
+    ids: JobIds = field(default_factory=JobIds)

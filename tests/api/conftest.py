@@ -1,0 +1,165 @@
+"""A Batch API over a real SQLite store, and a hand in the engine's place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchyard.api.batch import handlers
+from batchyard.model.ids import EnvironmentArn, JobId, QueueArn, Scope
+from batchyard.model.records import JobProgress, JobRecord
+from batchyard.model.refusal import Refusal
+from batchyard.model.status import ResourceStatus
+from batchyard.store import Store, environments, jobs, queues
+from batchyard.wire.call import Call
+
+SCOPE = Scope("123456789012", "eu-central-1")
+ELSEWHERE = Scope("999999999999", "eu-central-1")
+NOW_MS = 1_800_000_000_000
+
+EC2_RESOURCES = {
+    "type": "EC2",
+    "maxvCpus": 16,
+    "instanceTypes": ["optimal"],
+    "subnets": ["subnet-1"],
+    "securityGroupIds": ["sg-1"],
+    "instanceRole": "ecsInstanceRole",
+}
+FARGATE_RESOURCES = {
+    "type": "FARGATE",
+    "maxvCpus": 16,
+    "subnets": ["subnet-1"],
+    "securityGroupIds": ["sg-1"],
+}
+CONTAINER = {
+    "image": "busybox",
+    "command": ["echo", "hello"],
+    "resourceRequirements": [
+        {"type": "VCPU", "value": "1"},
+        {"type": "MEMORY", "value": "128"},
+    ],
+}
+
+
+class Yard:
+    """Calls operations as the wire does; `settle` does what the engine would."""
+
+    def __init__(self, store: Store, *, is_only_writer: bool = True) -> None:
+        self.store = store
+        self.now_ms = NOW_MS
+        self._handlers = handlers(store, is_only_writer=is_only_writer)
+
+    async def call(
+        self, operation: str, scope: Scope = SCOPE, body_size: int | None = None, **request: Any
+    ) -> Any:
+        call = Call(
+            scope=scope,
+            principal_arn=f"arn:aws:iam::{scope.account}:root",
+            user_id=scope.account,
+            access_key_id="AKIDEXAMPLE",
+            request_id="the-request-id",
+            now_ms=self.now_ms,
+            body_size=len(json.dumps(request)) if body_size is None else body_size,
+        )
+        return await self._handlers["batch", operation](call, request)
+
+    async def refused(self, operation: str, **request: Any) -> str:
+        """Give the text of the refusal that the call must meet."""
+        with pytest.raises(Refusal) as refused:
+            await self.call(operation, **request)
+        assert (refused.value.code, refused.value.http_status) == ("ClientException", 400)
+        return refused.value.message
+
+    async def settle(self, status: ResourceStatus = ResourceStatus.VALID) -> None:
+        """Bring every environment and queue that is in transition to `status`, or to its end."""
+
+        def work(conn: Any) -> None:
+            for environment in environments.read_environments_in_transition(conn):
+                if environment.status is ResourceStatus.DELETING:
+                    environments.delete_environment(conn, environment.arn)
+                else:
+                    environments.update_environment(conn, environment.arn, status=status)
+            for queue in queues.read_queues_in_transition(conn):
+                if queue.status is ResourceStatus.DELETING:
+                    queues.delete_queue(conn, queue.arn)
+                else:
+                    queues.update_queue(conn, queue.arn, status=status)
+
+        await self.store.write(work)
+
+    async def environment(self, name: str = "ce", **resources: Any) -> EnvironmentArn:
+        answer = await self.call(
+            "CreateComputeEnvironment",
+            computeEnvironmentName=name,
+            type="MANAGED",
+            computeResources={**EC2_RESOURCES, **resources},
+        )
+        await self.settle()
+        return EnvironmentArn(answer["computeEnvironmentArn"])
+
+    async def fargate_environment(self, name: str = "fargate") -> EnvironmentArn:
+        answer = await self.call(
+            "CreateComputeEnvironment",
+            computeEnvironmentName=name,
+            type="MANAGED",
+            computeResources=FARGATE_RESOURCES,
+        )
+        await self.settle()
+        return EnvironmentArn(answer["computeEnvironmentArn"])
+
+    async def queue(self, name: str = "jq", environment: str = "ce") -> QueueArn:
+        answer = await self.call(
+            "CreateJobQueue",
+            jobQueueName=name,
+            priority=1,
+            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
+        )
+        await self.settle()
+        return QueueArn(answer["jobQueueArn"])
+
+    async def define(self, name: str = "jd", **request: Any) -> str:
+        request = {"type": "container", "containerProperties": CONTAINER, **request}
+        answer = await self.call("RegisterJobDefinition", jobDefinitionName=name, **request)
+        return str(answer["jobDefinitionArn"])
+
+    async def submit(self, **request: Any) -> JobId:
+        request = {"jobName": "job", "jobQueue": "jq", "jobDefinition": "jd", **request}
+        answer = await self.call("SubmitJob", **request)
+        return JobId(answer["jobId"])
+
+    async def job(self, job_id: str) -> Any:
+        answer = await self.call("DescribeJobs", jobs=[job_id])
+        return answer["jobs"][0]
+
+    async def record(self, job_id: JobId) -> JobRecord:
+        return (await self.store.read(lambda conn: jobs.read_specs(conn, [job_id])))[job_id]
+
+    async def progress(self, job_id: JobId, progress: JobProgress) -> None:
+        """Write what the engine would have made of a job."""
+        await self.store.write(lambda conn: jobs.write_progress(conn, [(job_id, progress)]))
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store.open(f"sqlite:///{tmp_path}/yard.db", is_synchronous_full=False)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def yard(store: Store) -> Yard:
+    """An account without anything."""
+    return Yard(store)
+
+
+@pytest.fixture
+async def ready(yard: Yard) -> Yard:
+    """An account with environment `ce`, queue `jq` and job definition `jd`."""
+    await yard.environment()
+    await yard.queue()
+    await yard.define()
+    return yard
