@@ -1,0 +1,77 @@
+"""Rows to records and back.
+
+Owns the stored form of every JSON column. Refuses to know tables and statements.
+
+Rules:
+- A field added to a record later has a default: rows written before it are then still read. A field
+  that is no longer known is passed over.
+- NULL stands for an empty object or list: most jobs have neither tags nor dependencies.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from batchyard.model.ids import JobId
+from batchyard.model.records import JobProgress, Json
+
+_encode = msgspec.json.Encoder().encode
+_decode_progress = msgspec.json.Decoder(JobProgress).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_tags = msgspec.json.Decoder(dict[str, str]).decode
+_decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def encode_progress(progress: JobProgress) -> bytes:
+    return _encode(progress)
+
+
+def decode_progress(stored: bytes | None) -> JobProgress:
+    """NULL: the engine has not looked at the job yet."""
+    return JobProgress() if stored is None else _decode_progress(stored)
+
+
+def encode_object(value: Json) -> bytes:
+    return _encode(value)
+
+
+def decode_object(stored: bytes) -> Json:
+    return _decode_object(stored)
+
+
+def encode_json(value: object) -> bytes:
+    return _encode(value)
+
+
+def encode_tags(tags: Mapping[str, str]) -> bytes | None:
+    return _encode(dict(tags)) if tags else None
+
+
+def decode_tags(stored: bytes | None) -> dict[str, str]:
+    return {} if stored is None else _decode_tags(stored)
+
+
+def encode_texts(texts: Iterable[str]) -> bytes:
+    return _encode(tuple(texts))
+
+
+def decode_texts(stored: bytes) -> tuple[str, ...]:
+    return _decode_texts(stored)
+
+
+def encode_job_ids(ids: tuple[JobId, ...]) -> bytes | None:
+    return _encode(ids) if ids else None
+
+
+def decode_job_ids(stored: bytes | None) -> tuple[JobId, ...]:
+    return () if stored is None else tuple(map(JobId, _decode_texts(stored)))
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8. A lone surrogate, which has no UTF-8 form, becomes a question mark."""
+    return text.encode(errors="replace")
+
+
+def decode_text(stored: bytes) -> str:
+    return stored.decode(errors="replace")

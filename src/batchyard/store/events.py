@@ -1,0 +1,54 @@
+"""Past facts, in the order in which they happened.
+
+Owns the table `events`; the engine alone appends. Refuses to know what an event means, and how its
+body is made: it takes encoded JSON and gives the object back.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select
+
+from batchyard.model.ids import JobId
+from batchyard.model.records import EventRecord
+from batchyard.store import codec
+from batchyard.store.schema import events
+from batchyard.store.statements import insert_sql, run_many
+
+#: When, of which job, what, the form's version, and the body as an encoded JSON object.
+NewEvent = tuple[int, JobId | None, str, int, bytes]
+
+_INSERT = insert_sql(events, ("at_ms", "job_id", "kind", "version", "body"))
+_OF_JOB = select(events).where(events.c.job_id == bindparam("job_id")).order_by(events.c.seq)
+_AFTER = (
+    select(events)
+    .where(events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(bindparam("limit"))
+)
+
+
+def append_events(conn: Connection, new: Sequence[NewEvent]) -> None:
+    """Append in the order given."""
+    run_many(conn, _INSERT, new)
+
+
+def read_events(conn: Connection, job_id: JobId) -> list[EventRecord]:
+    """Read a job's story."""
+    return [_record_of(row) for row in conn.execute(_OF_JOB, {"job_id": job_id})]
+
+
+def read_events_after(conn: Connection, seq: int, limit: int) -> list[EventRecord]:
+    """Read the next page of everything that happened."""
+    return [_record_of(row) for row in conn.execute(_AFTER, {"after": seq, "limit": limit})]
+
+
+def _record_of(row: Row[*tuple[Any, ...]]) -> EventRecord:
+    return EventRecord(
+        seq=row.seq,
+        at_ms=row.at_ms,
+        job_id=None if row.job_id is None else JobId(row.job_id),
+        kind=row.kind,
+        version=row.version,
+        body=codec.decode_object(row.body),
+    )

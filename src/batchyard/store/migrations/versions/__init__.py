@@ -1,0 +1,1 @@
+"""One module per revision, oldest first: see REVISIONS in `migrate.py`."""

@@ -1,0 +1,265 @@
+"""The tables, the same on SQLite and PostgreSQL.
+
+Owns the shape of everything stored and the price of each index; refuses to know who reads or
+writes. `migrations/` leads every older store to this shape, and a test compares the two.
+
+Rules:
+- Sequence numbers rise and are never used twice, also after rows were deleted (AUTOINCREMENT costs
+  nothing measurable). On PostgreSQL they may have gaps, and may commit out of order.
+- JSON and log messages are bytes: any character is kept on both databases (PostgreSQL's text
+  refuses NUL), and the wire can send them on without decoding.
+- Times are Unix milliseconds.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+#: SQLite makes only a plain INTEGER primary key an alias of the row's own number.
+_Seq = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("queue_arn", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("definition_arn", String, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("cpu_milli", BigInteger, nullable=False),
+    Column("memory_mib", BigInteger, nullable=False),
+    Column("gpu_count", BigInteger, nullable=False),
+    Column("attempts_max", Integer, nullable=False),
+    Column("timeout_ms", BigInteger),
+    #: JSON array of job ids; NULL for none.
+    Column("depends_on", LargeBinary),
+    Column("spec", LargeBinary, nullable=False),
+    #: JSON object; NULL for none.
+    Column("tags", LargeBinary),
+    #: These two repeat what `progress` says, for the indexes.
+    Column("status", String, nullable=False),
+    Column("stopped_ms", BigInteger),
+    #: JSON of JobProgress; NULL until the engine first wrote it.
+    Column("progress", LargeBinary),
+    sqlite_autoincrement=True,
+)
+
+# What each index of `jobs` costs. An insert touches four b-trees (7 us of CPU, and as much again
+# for writing the pages in the COMMIT): the table and `live` grow at their ends, `queue` at one
+# place per queue and status, `id` at a random place because job ids are random: it is the dearest.
+# A change of status moves one entry in `queue` and one in `live`; the table's row is rewritten in
+# place; `id` is not touched.
+Index("uq_jobs_id", jobs.c.id, unique=True)
+# ListJobs: one range per queue and status.
+Index("ix_jobs_queue", jobs.c.queue_arn, jobs.c.status, jobs.c.seq)
+# What the engine takes (SUBMITTED) and what it loads at its start. A job leaves it when it ends, so
+# its size follows the live jobs, not the kept ones.
+Index(
+    "ix_jobs_live",
+    jobs.c.status,
+    jobs.c.seq,
+    sqlite_where=jobs.c.stopped_ms.is_(None),
+    postgresql_where=jobs.c.stopped_ms.is_(None),
+)
+# Retention. A job enters it when it ends: one insert at the end of the tree per job's life.
+Index(
+    "ix_jobs_stopped",
+    jobs.c.stopped_ms,
+    sqlite_where=jobs.c.stopped_ms.is_not(None),
+    postgresql_where=jobs.c.stopped_ms.is_not(None),
+)
+
+wishes = Table(
+    "wishes",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("job_id", String, nullable=False),
+    #: UTF-8.
+    Column("reason", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("job_id", String),
+    Column("kind", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    #: JSON object.
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+# A job's story, and its deletion with the job. Random places, like `uq_jobs_id`, once per event.
+Index(
+    "ix_events_job",
+    events.c.job_id,
+    events.c.seq,
+    sqlite_where=events.c.job_id.is_not(None),
+    postgresql_where=events.c.job_id.is_not(None),
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("uuid", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("status_reason", String),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("status_reason", String),
+    Column("priority", Integer, nullable=False),
+    #: JSON array, in the order in which they are tried.
+    Column("environment_arns", LargeBinary, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("arn", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+# DescribeJobDefinitions, newest first: of one name, and of all.
+Index(
+    "ix_definitions_name",
+    definitions.c.account,
+    definitions.c.region,
+    definitions.c.name,
+    definitions.c.seq,
+)
+Index(
+    "ix_definitions_scope",
+    definitions.c.account,
+    definitions.c.region,
+    definitions.c.status,
+    definitions.c.seq,
+)
+
+#: The last revision given to a name. Rows stay for ever, so that no revision is used twice.
+definition_names = Table(
+    "definition_names",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("last_revision", Integer, nullable=False),
+)
+
+#: One row: which engine is in charge. The number rises with each change.
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+log_groups = Table(
+    "log_groups",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    #: NULL: events never expire.
+    Column("retention_days", Integer),
+    Column("stored_bytes", BigInteger, nullable=False),
+    #: JSON object of what CreateLogGroup was given besides: kmsKeyId, logGroupClass.
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("account", "region", "name"),
+    sqlite_autoincrement=True,
+)
+
+log_streams = Table(
+    "log_streams",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("group_id", BigInteger, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    #: These three are NULL while the stream never had an event.
+    Column("first_event_ms", BigInteger),
+    Column("last_event_ms", BigInteger),
+    Column("last_ingestion_ms", BigInteger),
+    UniqueConstraint("group_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+#: See log_events.py for what a line costs.
+log_events = Table(
+    "log_events",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("group_id", BigInteger, nullable=False),
+    Column("stream_id", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("ingestion_ms", BigInteger, nullable=False),
+    #: UTF-8.
+    Column("message", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_log_events_stream", log_events.c.stream_id, log_events.c.at_ms, log_events.c.id)
+Index("ix_log_events_group", log_events.c.group_id, log_events.c.at_ms, log_events.c.id)
+
+#: How far the output of a task is stored: kept beside its lines, so that each is stored once.
+log_positions = Table(
+    "log_positions",
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)

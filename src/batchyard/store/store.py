@@ -1,0 +1,140 @@
+"""The store: where the API and the engine meet.
+
+Owns who runs works on which connection, and the wake-up after a wish. Refuses to know tables: the
+modules per thing do.
+
+Rules:
+- `write` and `append_job` return after the commit is durable, never before.
+- A read sees everything that any `write` of this process has acknowledged.
+- Works touch nothing but their connection; a work of `write` may run more than once and counts
+  once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from batchyard.model.records import NewJob
+from batchyard.store.database import READERS_MAX, Database, open_database
+from batchyard.store.group_commit import GroupCommit
+from batchyard.store.migrate import migrate
+from batchyard.store.trouble import StoreTrouble, is_lost, translated
+
+__all__ = ["Connection", "Store", "StoreTrouble"]
+
+T = TypeVar("T")
+
+
+class Store:
+    """One process's way to the store. All methods are called on one asyncio loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = GroupCommit(database, self._note_commit)
+        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="batchyard-read")
+        self._callbacks: list[Callable[[], None]] = []
+        #: Set by works, in whatever thread they run; taken after their commit.
+        self._has_wish = False
+        #: SQLite: the connection that reads on the loop.
+        self._reader: Connection | None = None
+
+    @classmethod
+    def open(cls, url: str, *, is_synchronous_full: bool = True) -> Self:
+        """Open `sqlite:///path` or `postgresql://…`, and bring its tables up to date.
+
+        Raises `StoreTrouble` if it cannot be reached, is used by another server (SQLite), or was
+        written by a newer batchyard. `is_synchronous_full` False trades the last moments before a
+        power cut (not before a crash of ours) for speed.
+        """
+        database = open_database(url, is_synchronous_full=is_synchronous_full)
+        try:
+            migrate(database.writer)
+        except SQLAlchemyError as error:
+            database.close()
+            raise translated(error) from error
+        except StoreTrouble:
+            database.close()
+            raise
+        return cls(database)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` inside the next group commit; give its result once that is durable.
+
+        What `work` raises reaches the caller alone, and leaves nothing written. Raises
+        `StoreTrouble` if the database failed: see there what that says about the outcome.
+        """
+        return await self._writer.submit(work)
+
+    async def append_job(self, job: NewJob) -> None:
+        """Store a submitted job; the jobs of a group go in one statement. Wakes the engine."""
+        await self._writer.submit_job(job)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run a short read: one snapshot, after everything acknowledged.
+
+        On SQLite it runs at once and without a suspension, so it must not take long: see
+        `read_long`.
+        """
+        if self._database.is_local:
+            return self._read_here(work)
+        return await self.read_long(work)
+
+    async def read_long(self, work: Callable[[Connection], T]) -> T:
+        """Run a read that may take more than a millisecond, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read_in_thread, work)
+
+    def wake_on_wish(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the loop after each commit that may hold a new wish."""
+        self._callbacks.append(callback)
+
+    def note_wish(self) -> None:
+        """Say, inside a `work`, that it writes a wish. A wake-up too many does no harm."""
+        self._has_wish = True
+
+    async def close(self) -> None:
+        """Finish what waits, and let go of the database. The store cannot be used afterwards."""
+        await self._writer.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._threads.shutdown()
+        self._database.close()
+
+    def _note_commit(self, has_jobs: bool) -> None:
+        if has_jobs or self._has_wish:
+            self._has_wish = False
+            for callback in self._callbacks:
+                callback()
+
+    def _read_here(self, work: Callable[[Connection], T]) -> T:
+        try:
+            if self._reader is None:
+                self._reader = self._database.reader.connect()
+            with self._reader.begin():
+                return work(self._reader)
+        except SQLAlchemyError as error:
+            if self._reader is not None:
+                self._reader.invalidate()
+                self._reader.close()
+                self._reader = None
+            raise translated(error) from error
+
+    def _read_in_thread(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return self._read_once(work)
+        except SQLAlchemyError as error:
+            if not is_lost(error):
+                raise translated(error) from error
+        try:
+            # The connection had been idle while the database went away and came back.
+            return self._read_once(work)
+        except SQLAlchemyError as error:
+            raise translated(error) from error
+
+    def _read_once(self, work: Callable[[Connection], T]) -> T:
+        with self._database.reader.connect() as conn, conn.begin():
+            return work(conn)
