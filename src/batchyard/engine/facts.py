@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import msgspec
-from sqlalchemy import Connection
 
 from batchyard.core import events as e
 from batchyard.core.turn import Outcome
@@ -16,7 +15,7 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord
 from batchyard.model.status import ResourceStatus
-from batchyard.store import environments, events, jobs, queues, wishes
+from batchyard.store import Connection, environments, events, jobs, queues, wishes
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)

@@ -23,7 +23,7 @@ from batchyard.engine.dispatch import Dispatch
 from batchyard.engine.facts import write_facts
 from batchyard.engine.recovery import load_state
 from batchyard.engine.wishes import Harvest, read_wishes
-from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.ids import EnvironmentArn, HostId, TaskId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
 from batchyard.store.store import Store, StoreTrouble
@@ -81,7 +81,7 @@ class Engine:
         outcome = Outcome()
         offered = {host.host_id for host in hosts}
         for host_id in list(self._state.hosts):
-            tasks = known if host_id in offered else frozenset[port.TaskId]()
+            tasks = known if host_id in offered else frozenset[TaskId]()
             outcome.add(resume(self._state, tasks, HostId(host_id), now_ms))
         _log.info(
             "state_recovered", live_jobs=len(self._state.jobs), tasks=len(known), hosts=len(hosts)

@@ -7,8 +7,6 @@ as it was asked for, and is settled in the first turn like any wish.
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection
-
 from batchyard.compute.port import Host
 from batchyard.core.inputs import PutHost
 from batchyard.core.restore import restore_jobs
@@ -17,7 +15,7 @@ from batchyard.core.step import step
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.records import QueuedJob
-from batchyard.store import environments, jobs, queues
+from batchyard.store import Connection, environments, jobs, queues
 
 _PAGE_ROWS = 5000
 

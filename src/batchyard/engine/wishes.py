@@ -8,8 +8,6 @@ still SUBMITTED waits until the job has been taken in.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from batchyard.core import inputs as i
 from batchyard.model.ids import JobId
 from batchyard.model.limits import WISHES_PER_TURN_MAX
@@ -21,7 +19,7 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import environments, jobs, queues
+from batchyard.store import Connection, environments, jobs, queues
 from batchyard.store import wishes as wish_table
 
 

@@ -1,0 +1,137 @@
+"""One server put together from its parts, from settings to a clean stop.
+
+Owns the order: lock and store, keys, logs, backend, engine, HTTP last; and the reverse on the way
+out. Refuses to decide anything that a room decides. Requests are answered only once the engine is
+ready, so that a client never talks to half a server.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import structlog
+
+from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
+from batchyard.api import batch, logs, sts
+from batchyard.cli.settings import Settings
+from batchyard.compute.local import LocalBackend
+from batchyard.engine.housekeeping import keep_house
+from batchyard.engine.loop import Engine
+from batchyard.logs import LogStore
+from batchyard.model.amounts import Amount
+from batchyard.store import Store
+from batchyard.wire.server import Server
+
+_log = structlog.get_logger()
+
+
+def clock_ms() -> int:
+    """Unix time in milliseconds: the one clock of a live server."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """A server that is up."""
+
+    url: str
+    key: AccessKey
+    #: Ends when a part of the server has failed, and says how.
+    failed: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
+    """Bring a server up, and take it down again. Containers that run are left running."""
+    data_path = settings.data_path
+    data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = load_or_create_development_key(data_path, settings.account_id)
+    async with AsyncExitStack() as stack:
+        store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
+        stack.push_async_callback(store.close)
+        log_store = LogStore(store, clock_ms=clock_ms)
+        backend = make_backend(settings, log_store)
+        await backend.open()
+        stack.push_async_callback(backend.close)
+        engine = Engine(store=store, backend=backend, clock_ms=clock_ms)
+        running = asyncio.ensure_future(_run(engine, store, log_store, settings))
+        stack.push_async_callback(_cancel, running)
+        await _ready(engine, running)
+        handlers = {
+            **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
+            **logs.handlers(log_store),
+            **sts.handlers(),
+        }
+        server = Server(
+            handlers=handlers, keys=_key_ring(settings, key), host=settings.host, port=settings.port
+        )
+        await server.start()
+        stack.push_async_callback(server.stop)
+        yield Yard(url=server.url, key=key, failed=running)
+
+
+def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
+    """Build the backend of this machine as the settings say."""
+    capacity = None
+    if settings.machine_vcpus is not None or settings.machine_memory_mib is not None:
+        machine = machine_capacity()
+        vcpus = settings.machine_vcpus
+        capacity = Amount(
+            cpu_milli=machine.cpu_milli if vcpus is None else int(vcpus * 1000),
+            memory_mib=settings.machine_memory_mib or machine.memory_mib,
+        )
+    return LocalBackend(
+        data_dir=settings.data_path,
+        sink=sink,
+        host_paths=[Path(path).expanduser().absolute() for path in settings.host_paths],
+        capacity=capacity,
+        runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
+        insecure_registries=settings.insecure_registries,
+    )
+
+
+def machine_capacity() -> Amount:
+    """Tell what this machine has in all."""
+    return Amount(
+        cpu_milli=psutil.cpu_count() * 1000, memory_mib=psutil.virtual_memory().total >> 20
+    )
+
+
+async def _run(engine: Engine, store: Store, log_store: LogStore, settings: Settings) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(engine.run())
+        tasks.create_task(
+            keep_house(store, log_store, clock_ms, days=settings.finished_job_retention_days)
+        )
+
+
+async def _ready(engine: Engine, running: asyncio.Future[None]) -> None:
+    """Wait until the engine has recovered; raise what kept it from that."""
+    ready = asyncio.ensure_future(engine.wait_until_ready())
+    await asyncio.wait([ready, running], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        ready.cancel()
+        await running
+
+
+async def _cancel(running: asyncio.Future[None]) -> None:
+    running.cancel()
+    await asyncio.wait([running])
+
+
+def _key_ring(settings: Settings, development: AccessKey) -> KeyRing:
+    configured = [
+        AccessKey(
+            id=key.access_key_id,
+            secret=key.secret_access_key,
+            account=key.account_id,
+            principal_arn=f"arn:aws:iam::{key.account_id}:user/{key.user_name}",
+            user_id=key.access_key_id,
+        )
+        for key in settings.keys
+    ]
+    return KeyRing([development, *configured])

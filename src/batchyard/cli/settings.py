@@ -1,0 +1,117 @@
+"""Every setting: its unit, default, range, and one sentence. Read once, from a file and variables.
+
+Decides what can be set and what is refused. Order, later wins: defaults, the TOML file
+(`--config` or BATCHYARD_CONFIG), BATCHYARD_… variables, the command line.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import msgspec
+from msgspec import Meta
+
+PREFIX = "BATCHYARD_"
+
+#: Where a server keeps everything, unless told otherwise. Containers need root, so does this
+#: folder.
+DATA_DIR_DEFAULT = "/var/lib/batchyard"
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An access key that the server accepts beside its development key."""
+
+    access_key_id: Annotated[str, Meta(min_length=16, max_length=128)]
+    secret_access_key: Annotated[str, Meta(min_length=16)]
+    account_id: Annotated[str, Meta(pattern=r"^[0-9]{12}$")]
+    user_name: str = "operator"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator may decide about a server."""
+
+    #: Address to listen on. Anything but loopback is reachable by others, who still need a key.
+    host: str = "127.0.0.1"
+    #: TCP port, 0 for any free one.
+    port: Annotated[int, Meta(ge=0, le=65535)] = 7070
+    #: Folder for the database, images, running tasks and the development key.
+    data_dir: str = DATA_DIR_DEFAULT
+    #: Database URL, `sqlite:///…` or `postgresql://…`; a SQLite file in the data folder if unset.
+    db: str | None = None
+    #: False trades the last few milliseconds before a power cut for speed (SQLite only).
+    is_synchronous_full: bool = True
+    #: Account of the development key, 12 digits.
+    account_id: Annotated[str, Meta(pattern=r"^[0-9]{12}$")] = "000000000000"
+    #: Region that `batchyard env` prints; requests may name any.
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] = "us-east-1"
+    #: OCI runtime: `auto` takes crun, else runc.
+    runtime: Annotated[str, Meta(pattern=r"^(auto|crun|runc)$")] = "auto"
+    #: vCPUs that jobs may use; all of the machine's if unset. More than it has is overcommit.
+    machine_vcpus: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    #: MiB that jobs may use; the machine's less a reserve if unset.
+    machine_memory_mib: Annotated[int, Meta(gt=0)] | None = None
+    #: Folders of this machine that jobs may mount (`host.sourcePath` at or below one of them).
+    host_paths: tuple[str, ...] = ()
+    #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
+    insecure_registries: tuple[str, ...] = ()
+    #: Days for which finished jobs stay describable, 7 or more as on AWS.
+    finished_job_retention_days: Annotated[int, Meta(ge=7)] = 7
+    #: What the server logs: debug, info, warning, error.
+    log_level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)$")] = "info"
+    #: More access keys; only in the file.
+    keys: tuple[KeySettings, ...] = ()
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir).expanduser().absolute()
+
+    @property
+    def db_url(self) -> str:
+        return self.db or f"sqlite:///{self.data_path / 'batchyard.db'}"
+
+
+def read_settings(
+    given: Mapping[str, Any], *, config: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read the settings; `given` is what the command line says (None: not said).
+
+    Raises `click.UsageError` that names the setting, where it stands and what it may be.
+    """
+    values: dict[str, Any] = _read_file(config or environ.get(f"{PREFIX}CONFIG"))
+    for name in Settings.__struct_fields__:
+        text = environ.get(PREFIX + name.upper())
+        if text is not None and name != "keys":
+            values[name] = [each for each in text.split(",") if each] if name in _LISTS else text
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return msgspec.convert(values, type=Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(_explain(error)) from error
+
+
+#: Given in a variable as items between commas.
+_LISTS = ("host_paths", "insecure_registries")
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise click.UsageError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise click.UsageError(f"the settings file {path} is not TOML: {error}") from error
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    found = re.search(r"`\$\.?([a-z_]+)", text)
+    if found is None:
+        return f"settings: {text}"
+    name = found.group(1)
+    return f"setting {name} ({PREFIX}{name.upper()}): {text}"
