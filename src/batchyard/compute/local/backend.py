@@ -1,0 +1,338 @@
+"""`LocalBackend`: the port to containers on this machine.
+
+Owns what the server knows of its tasks between the supervisor (which runs them), the image store (where
+their files come from) and the sink (where their output goes). Refuses to decide anything about jobs.
+Rules: see `batchyard.compute.port`. All state here can be rebuilt from the supervisor's snapshot.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from batchyard.compute.local.detect import (
+    capability_mask,
+    find_init,
+    find_runtime,
+    memory_total_mib,
+    now_ms,
+)
+from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.link import Link
+from batchyard.compute.local.output import Pump, Tail
+from batchyard.compute.local.pull import Puller, PullFailed
+from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
+from batchyard.compute.port import (
+    Host,
+    LogTarget,
+    OutputSink,
+    Report,
+    TaskSpec,
+    Trouble,
+    Ulimit,
+)
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import HostId, TaskId
+from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
+
+#: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
+_MEMORY_RESERVE_MIB = 32
+_RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class LocalBackend:
+    """Runs tasks as containers of this machine, through crun or runc."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        sink: OutputSink,
+        host_paths: Sequence[Path] = (),
+        capacity: Amount | None = None,
+        runtime: Literal["auto", "crun", "runc"] = "auto",
+        insecure_registries: Sequence[str] = (),
+    ) -> None:
+        self._data_dir = data_dir.absolute()
+        self._host_paths = [str(path) for path in host_paths]
+        self._capacity = capacity
+        self._runtime_wish = runtime
+        self.images = ImageStore(self._data_dir)
+        self._puller = Puller(self.images, insecure_registries=insecure_registries)
+        self._link = Link(self._data_dir, on_news=self._on_news, on_lost=self._on_lost)
+        self._pump = Pump(
+            tasks_path=self._data_dir / "tasks",
+            sink=sink,
+            note_taken=self._note_taken,
+            report=self._report,
+        )
+        self._tails: dict[TaskId, Tail] = {}
+        #: Tasks whose `start` or `forget` the supervisor has not answered yet.
+        self._unsettled: set[TaskId] = set()
+        self._waiting_by_image: dict[str, set[TaskId]] = {}
+        self._taken: dict[TaskId, int] = {}
+        self._reports: list[Report] = []
+        self._has_reports = asyncio.Event()
+        self._is_lost = asyncio.Event()
+        self._is_closing = False
+        self._group: asyncio.TaskGroup | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._settings: SettingsShape | None = None
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make ready, and adopt what an earlier server left running. Raises `Trouble`."""
+        if os.geteuid() != 0:
+            raise Trouble("containers can be run directly only as root; see `batchyard doctor`")
+        try:
+            os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Trouble(f"the data directory cannot be made: {error}") from error
+        found = await asyncio.to_thread(find_runtime, self._data_dir, self._runtime_wish)
+        log.info("runtime_chosen", runtime=found.name, path=found.path, version=found.version)
+        self._settings = {
+            "runtime_name": found.name,
+            "runtime_path": found.path,
+            "init_path": find_init(),
+            "host_paths": self._host_paths,
+        }
+        self._is_closing = False
+        snapshot = await self._link.connect(self._settings)
+        is_running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(is_running), name="local-backend")
+        await is_running
+        self._adopt(snapshot)
+
+    async def close(self) -> None:
+        """Let go of everything, but stop no task: tasks outlive the server."""
+        self._is_closing = True
+        self._link.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await runner
+        self._tails.clear()
+        self._reports.clear()
+        self._waiting_by_image.clear()
+        self._has_reports.set()
+
+    async def leave_if_idle(self) -> bool:
+        """Tell the supervisor to exit if every task has ended; return whether it does."""
+        answer = await self._link.ask({"do": "leave_if_idle"})
+        return answer.get("is_done", False)
+
+    async def _run(self, is_running: asyncio.Future[None]) -> None:
+        """Hold all background work, and replace a supervisor that is gone."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            is_running.set_result(None)
+            while True:
+                await self._is_lost.wait()
+                self._is_lost.clear()
+                log.error("supervisor_lost", data_dir=str(self._data_dir))
+                await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        assert self._settings is not None
+        while True:
+            try:
+                self._adopt(await self._link.connect(self._settings))
+            except (Trouble, OSError) as error:
+                log.error("supervisor_not_restarted", reason=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    def _on_lost(self) -> None:
+        if not self._is_closing:
+            self._is_lost.set()
+
+    def _adopt(self, snapshot: list[TaskShape]) -> None:
+        """Make what we know equal to what the supervisor knows."""
+        for shape in snapshot:
+            task_id = TaskId(shape["task_id"])
+            tail = self._tails.get(task_id)
+            if tail is None:
+                target = LogTarget(**shape["log"]) if shape["log"] else None
+                tail = self._tails[task_id] = Tail(task_id, target)
+            tail.started_at_ms = shape["started_at_ms"] or tail.started_at_ms
+            tail.size = max(tail.size, shape["spool_size"])
+            tail.end = shape["end"]
+            self._wake(tail)
+            if shape["is_waiting"]:
+                self._await_image(task_id, shape["image"])
+        known = {shape["task_id"] for shape in snapshot}
+        for task_id in [t for t in self._tails if t not in known and t not in self._unsettled]:
+            log.error("task_vanished", task_id=task_id)
+            tail = self._tails[task_id]
+            if tail.end is None:
+                tail.end = {
+                    "at_ms": now_ms(),
+                    "exit_code": None,
+                    "reason": "DockerStateError: the task's directory has vanished",
+                    "is_lost": True,
+                    "started_at_ms": tail.started_at_ms,
+                    "spool_size": tail.size,
+                    "lost_bytes": 0,
+                }
+                self._wake(tail)
+
+    # -- the port -----------------------------------------------------------------------------
+
+    async def list_hosts(self) -> Sequence[Host]:
+        capacity = self._capacity or Amount(
+            cpu_milli=(os.cpu_count() or 1) * 1000,
+            memory_mib=memory_total_mib() - _MEMORY_RESERVE_MIB,
+        )
+        return [Host(host_id=HostId("local"), capacity=capacity)]
+
+    async def list_tasks(self) -> frozenset[TaskId]:
+        return frozenset(self._tails)
+
+    async def start(self, tasks: Sequence[TaskSpec]) -> None:
+        fresh = [task for task in tasks if task.task_id not in self._tails]
+        if not fresh:
+            return
+        orders: list[tuple[TaskSpec, str | None]] = []
+        for task in fresh:
+            self._tails[task.task_id] = Tail(task.task_id, task.log)
+            self._unsettled.add(task.task_id)
+            orders.append((_clamped(task), self.images.resolve(task.image)))
+        try:
+            await self._link.ask({"do": "accept", "tasks": orders})
+        finally:
+            self._unsettled.difference_update(task.task_id for task in fresh)
+        for task, image in orders:
+            if image is None:
+                self._await_image(task.task_id, task.image)
+
+    async def stop(self, task_id: TaskId, *, grace_ms: int) -> None:
+        tail = self._tails.get(task_id)
+        if tail is not None and tail.end is None:
+            await self._link.ask({"do": "stop", "task_id": task_id, "grace_ms": grace_ms})
+
+    async def reports(self) -> AsyncIterator[Sequence[Report]]:
+        while not self._is_closing:
+            await self._has_reports.wait()
+            self._has_reports.clear()
+            batch, self._reports = self._reports, []
+            if batch:
+                yield batch
+
+    async def forget(self, task_ids: Sequence[TaskId]) -> None:
+        self._unsettled.update(task_ids)
+        try:
+            await self._link.ask({"do": "forget", "task_ids": list(task_ids)})
+        finally:
+            self._unsettled.difference_update(task_ids)
+        for task_id in task_ids:
+            tail = self._tails.get(task_id)
+            if tail is not None and tail.end is not None:
+                del self._tails[task_id]
+
+    # -- news and output ----------------------------------------------------------------------
+
+    def _on_news(self, news: NewsShape) -> None:
+        for name, at_ms in news.get("started", ()):
+            if (tail := self._tails.get(TaskId(name))) is not None:
+                tail.started_at_ms = at_ms
+                self._wake(tail)
+        for name, size in news.get("output", {}).items():
+            if (tail := self._tails.get(TaskId(name))) is not None:
+                tail.size = max(tail.size, size)
+                self._wake(tail)
+        for name, end in news.get("ended", ()):
+            if (tail := self._tails.get(TaskId(name))) is not None:
+                tail.end = end
+                tail.size = max(tail.size, end["spool_size"])
+                self._wake(tail)
+
+    def _wake(self, tail: Tail) -> None:
+        tail.is_dirty = True
+        if not tail.is_pumping and self._group is not None:
+            tail.is_pumping = True
+            self._group.create_task(self._pump_until_done(tail))
+
+    async def _pump_until_done(self, tail: Tail) -> None:
+        try:
+            while tail.is_dirty:
+                try:
+                    await self._pump.run(tail)
+                except Exception as error:
+                    log.error("output_not_stored", task_id=tail.task_id, reason=str(error))
+                    tail.is_dirty = True
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            tail.is_pumping = False
+
+    def _note_taken(self, task_id: TaskId, position: int) -> None:
+        if not self._taken:
+            asyncio.get_running_loop().call_soon(self._send_taken)
+        self._taken[task_id] = position
+
+    def _send_taken(self) -> None:
+        taken, self._taken = self._taken, {}
+        self._link.send({"do": "taken", "positions": taken})
+
+    def _report(self, report: Report) -> None:
+        self._reports.append(report)
+        self._has_reports.set()
+
+    # -- images -------------------------------------------------------------------------------
+
+    def _await_image(self, task_id: TaskId, image: str) -> None:
+        """Launch the task once its image is here; one pull serves all tasks that wait for it."""
+        waiting = self._waiting_by_image.get(image)
+        if waiting is not None:
+            waiting.add(task_id)
+        elif self._group is not None:
+            self._waiting_by_image[image] = {task_id}
+            self._group.create_task(self._fetch(image))
+
+    async def _fetch(self, image: str) -> None:
+        order: dict[str, object]
+        try:
+            image_id = self.images.resolve(image) or await self._puller.pull(image)
+            order = {"do": "launch", "image": image_id}
+        except PullFailed as failure:
+            log.warning("image_not_pulled", image=image, reason=str(failure))
+            text = f"CannotPullContainerError: {failure}"
+            order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
+        for task_id in sorted(self._waiting_by_image.pop(image)):
+            self._link.send(order | {"task_id": task_id})
+
+
+def _clamped(task: TaskSpec) -> TaskSpec:
+    """Lower ulimits to what this process may grant, and say so in the log."""
+    if not task.ulimits or _has_sys_resource():
+        return task
+    ulimits = []
+    for ulimit in task.ulimits:
+        number = getattr(resource, f"RLIMIT_{ulimit.name.upper()}", None)
+        hard_max = resource.getrlimit(number)[1] if number is not None else -1
+        if hard_max != resource.RLIM_INFINITY and (ulimit.hard > hard_max or ulimit.hard < 0):
+            log.warning(
+                "ulimit_clamped",
+                task_id=task.task_id,
+                ulimit=ulimit.name,
+                wanted=ulimit.hard,
+                granted=hard_max,
+            )
+            soft = hard_max if ulimit.soft < 0 else min(ulimit.soft, hard_max)
+            ulimit = Ulimit(name=ulimit.name, soft=soft, hard=hard_max)
+        ulimits.append(ulimit)
+    return replace(task, ulimits=tuple(ulimits))
+
+
+def _has_sys_resource() -> bool:
+    return bool(capability_mask() >> 24 & 1)

@@ -1,0 +1,341 @@
+"""Control groups: one per task, on the v1 and the v2 layout, and what they tell of memory.
+
+Owns the names of the groups, the content of their files, and the answer to "was anything in there killed
+for memory". Refuses to know containers: a group is a name and limits.
+
+Rules: the groups are ours, not the runtime's. A runtime that manages groups deletes them, with their
+counters, before we could read whether an OOM kill happened. So crun runs with its manager disabled
+from inside the group (`entry_files`), and runc is told to keep what it made (`--keep`). What is not
+available (a controller, swap accounting) is left out, not an error: `detect` says it once.
+"""
+
+import os
+import select
+import signal
+
+#: A generous default: fork bombs end, honest programs do not notice (systemd's TasksMax is near it).
+PIDS_MAX = 32768
+_MEBIBYTE = 1024 * 1024
+_CPU_PERIOD_US = 100_000
+_V1_CONTROLLERS = ("memory", "cpu", "pids")
+
+
+class Layout:
+    """Where control groups are mounted.
+
+    `v1_by_controller` maps controller to mount point, and is empty on pure v2; `v2` is the mount point
+    of the unified hierarchy, None where v1 has the memory controller.
+    """
+
+    __slots__ = ("v1_by_controller", "v2")
+
+    def __init__(self, *, v1_by_controller: dict[str, str], v2: str | None) -> None:
+        self.v1_by_controller = v1_by_controller
+        self.v2 = v2
+
+    @property
+    def mount_points(self) -> list[str]:
+        """Every hierarchy in which a group of ours may have a directory, the memory one first."""
+        if self.v2 is not None:
+            return [self.v2]
+        first = [self.v1_by_controller[c] for c in _V1_CONTROLLERS if c in self.v1_by_controller]
+        return list(dict.fromkeys([*first, *self.v1_by_controller.values()]))
+
+    @property
+    def entered_mount_points(self) -> list[str]:
+        """The hierarchies whose limits we set ourselves."""
+        if self.v2 is not None:
+            return [self.v2]
+        by_controller = self.v1_by_controller
+        return list(dict.fromkeys(by_controller[c] for c in _V1_CONTROLLERS if c in by_controller))
+
+
+class Limits:
+    """What a task may use. `memory_mib` is hard; `cpu_milli` is a weight, or a ceiling too."""
+
+    __slots__ = ("cpu_milli", "is_cpu_capped", "memory_mib")
+
+    def __init__(self, *, cpu_milli: int, memory_mib: int, is_cpu_capped: bool) -> None:
+        self.cpu_milli = cpu_milli
+        self.memory_mib = memory_mib
+        self.is_cpu_capped = is_cpu_capped
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory_mib * _MEBIBYTE
+
+    @property
+    def cpu_shares(self) -> int:
+        """docker's `--cpu-shares` for it; 2 is the kernel's smallest."""
+        return max(2, self.cpu_milli * 1024 // 1000)
+
+    @property
+    def cpu_quota_us(self) -> int:
+        """Microseconds in each period of 100 ms; 1 ms is the kernel's smallest."""
+        return max(1000, self.cpu_milli * _CPU_PERIOD_US // 1000)
+
+
+def layout_of(mountinfo: str) -> Layout:
+    """Find the hierarchies in the text of `/proc/self/mountinfo`."""
+    v1_by_controller: dict[str, str] = {}
+    v2 = None
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4]
+        kind, _, options = right.partition(" ")
+        if kind == "cgroup":
+            for option in options.split()[-1].split(","):
+                if option.startswith("name=") or option in _V1_NAMES:
+                    v1_by_controller.setdefault(option, point)
+        elif kind == "cgroup2":
+            v2 = v2 or point
+    if "memory" in v1_by_controller:
+        return Layout(v1_by_controller=v1_by_controller, v2=None)
+    return Layout(v1_by_controller={}, v2=v2)
+
+
+_V1_NAMES = frozenset(
+    [
+        "memory",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "pids",
+        "devices",
+        "freezer",
+        "blkio",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "hugetlb",
+        "rdma",
+        "misc",
+    ]
+)
+
+
+def v1_files(limits: Limits, controller: str) -> list[tuple[str, str]]:
+    """Give file names and contents for one v1 controller, in the order they must be written."""
+    if controller == "memory":
+        text = str(limits.memory_bytes)
+        return [("memory.limit_in_bytes", text), ("memory.memsw.limit_in_bytes", text)]
+    if controller == "cpu":
+        files = [("cpu.shares", str(limits.cpu_shares))]
+        if limits.is_cpu_capped:
+            files.append(("cpu.cfs_period_us", str(_CPU_PERIOD_US)))
+            files.append(("cpu.cfs_quota_us", str(limits.cpu_quota_us)))
+        return files
+    return [("pids.max", str(PIDS_MAX))]
+
+
+def v2_files(limits: Limits) -> list[tuple[str, str]]:
+    """Give file names and contents for the unified hierarchy."""
+    weight = 1 + (min(limits.cpu_shares, 262144) - 2) * 9999 // 262142
+    files = [
+        ("memory.max", str(limits.memory_bytes)),
+        ("memory.swap.max", "0"),
+        ("cpu.weight", str(weight)),
+        ("pids.max", str(PIDS_MAX)),
+    ]
+    if limits.is_cpu_capped:
+        files.append(("cpu.max", f"{limits.cpu_quota_us} {_CPU_PERIOD_US}"))
+    return files
+
+
+def runtime_resources(limits: Limits) -> dict[str, object]:
+    """Give the same limits as `linux.resources` of an OCI spec, for a runtime that sets them itself."""
+    cpu: dict[str, int] = {"shares": limits.cpu_shares}
+    if limits.is_cpu_capped:
+        cpu |= {"quota": limits.cpu_quota_us, "period": _CPU_PERIOD_US}
+    memory = {"limit": limits.memory_bytes, "swap": limits.memory_bytes}
+    return {"memory": memory, "cpu": cpu, "pids": {"limit": PIDS_MAX}}
+
+
+def count_oom_kills(text: str) -> int:
+    """Read the counter out of `memory.events` (v2) or `memory.oom_control` (v1, Linux 4.13)."""
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill":
+            return int(value)
+    return 0
+
+
+class Groups:
+    """The groups of one data directory: `<mount point>/<base>/<task id>`."""
+
+    __slots__ = ("_enter", "_layout", "base")
+
+    def __init__(self, layout: Layout, base: str) -> None:
+        self._layout = layout
+        self.base = base
+        self._enter = layout.entered_mount_points
+
+    def path_for_runtime(self, name: str) -> str:
+        """The `linux.cgroupsPath` of an OCI spec."""
+        return f"/{self.base}/{name}"
+
+    @property
+    def is_unified(self) -> bool:
+        return self._layout.v2 is not None
+
+    def prepare(self) -> None:
+        """Make the parent of all groups and hand the controllers down to its children (v2)."""
+        for point in self._layout.mount_points:
+            os.makedirs(f"{point}/{self.base}", exist_ok=True)
+        if self._layout.v2 is not None:
+            for directory in (self._layout.v2, f"{self._layout.v2}/{self.base}"):
+                for controller in ("memory", "cpu", "pids"):
+                    _try_write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+
+    def create(self, name: str, limits: Limits) -> list[str]:
+        """Make the group with its limits; return the files into which a process writes 0 to enter it.
+
+        Raises `OSError`; swap accounting may be missing, every other limit may not.
+        """
+        entry_files = []
+        for point in self._enter:
+            directory = f"{point}/{self.base}/{name}"
+            os.mkdir(directory)
+            entry_files.append(directory + "/cgroup.procs")
+            for file_name, content in self._files(point, limits):
+                try:
+                    _write(f"{directory}/{file_name}", content)
+                except FileNotFoundError:
+                    if "sw" not in file_name:
+                        raise
+        return entry_files
+
+    def _files(self, point: str, limits: Limits) -> list[tuple[str, str]]:
+        if self._layout.v2 is not None:
+            return v2_files(limits)
+        by_controller = self._layout.v1_by_controller
+        files = []
+        for controller in _V1_CONTROLLERS:
+            if by_controller.get(controller) == point:
+                files += v1_files(limits, controller)
+        return files
+
+    def has_oom_kill(self, name: str) -> bool:
+        """Tell whether the kernel killed anything in the group for memory since it was made."""
+        points = self._layout.v1_by_controller
+        if self._layout.v2 is not None:
+            path = f"{self._layout.v2}/{self.base}/{name}/memory.events"
+        elif "memory" in points:
+            path = f"{points['memory']}/{self.base}/{name}/memory.oom_control"
+        else:
+            return False
+        try:
+            return count_oom_kills(_read(path)) > 0
+        except OSError:
+            return False
+
+    def list_pids(self, name: str) -> list[int]:
+        """List the processes in the group and below it."""
+        pids: set[int] = set()
+        for point in self._enter:
+            for directory, _, _ in os.walk(f"{point}/{self.base}/{name}"):
+                try:
+                    pids.update(int(word) for word in _read(directory + "/cgroup.procs").split())
+                except OSError:
+                    continue
+        return sorted(pids)
+
+    def kill(self, name: str) -> None:
+        """Send SIGKILL to everything in the group; newly forked children are caught by repeating."""
+        for _ in range(8):
+            pids = self.list_pids(name)
+            if not pids:
+                return
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def remove(self, name: str, *, everywhere: bool) -> bool:
+        """Delete the group; `everywhere` also in hierarchies only a runtime uses. False: still busy."""
+        is_gone = True
+        for point in self._layout.mount_points if everywhere else self._enter:
+            directory = f"{point}/{self.base}/{name}"
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                is_gone = _remove_tree(directory) and is_gone
+        return is_gone
+
+    def enter(self, name: str) -> None:
+        """Move this process into a group without limits, out of reach of whoever started it.
+
+        So that `systemctl restart` of the server, which kills the server's group, leaves us alone.
+        """
+        points = self._enter[:1]
+        if "name=systemd" in self._layout.v1_by_controller:
+            points = [*points, self._layout.v1_by_controller["name=systemd"]]
+        for point in points:
+            os.makedirs(f"{point}/{self.base}/{name}", exist_ok=True)
+            _try_write(f"{point}/{self.base}/{name}/cgroup.procs", "0")
+
+    def destroy(self, *, timeout_s: float) -> None:
+        """Kill everything in all groups of this base but ourselves, and delete the empty ones."""
+        me = os.getpid()
+        for _ in range(8):
+            victims = [pid for pid in self.list_pids("") if pid != me]
+            if not victims:
+                break
+            for pid in victims:
+                _kill_and_wait(pid, timeout_s)
+        for point in self._layout.mount_points:
+            _remove_tree(f"{point}/{self.base}")
+
+
+def _kill_and_wait(pid: int, timeout_s: float) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        os.kill(pid, signal.SIGKILL)
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.poll(timeout_s * 1000)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _remove_tree(directory: str) -> bool:
+    is_gone = True
+    for parent, _, _ in os.walk(directory, topdown=False):
+        try:
+            os.rmdir(parent)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            is_gone = False
+    return is_gone
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 65536).decode()
+    finally:
+        os.close(fd)
+
+
+def _write(path: str, content: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, content.encode())
+    finally:
+        os.close(fd)
+
+
+def _try_write(path: str, content: str) -> None:
+    try:
+        _write(path, content)
+    except OSError:
+        return

@@ -1,0 +1,193 @@
+"""The server's end of the connection to the supervisor, and the starting of one where there is none.
+
+Owns connecting, greeting, sending orders and matching answers; sends unanswered orders again after the
+supervisor was replaced (every order is safe to repeat). Refuses to know what orders and news mean.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from batchyard.compute.local.conversation import SOCKET_FILE, VERSION
+from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
+from batchyard.compute.port import Trouble
+
+#: Starting a supervisor takes 60 to 200 ms; a machine under load gets a hundred times that.
+_READY_TIMEOUT_S: Final = 20.0
+_ANSWER_TIMEOUT_S: Final = 20.0
+_BUSY_RETRY_S: Final = 0.1
+
+_decode_news = msgspec.json.Decoder(NewsShape).decode
+
+
+class Link:
+    """A connection that is opened again by `connect` after `on_lost` was called."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        on_news: Callable[[NewsShape], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._data_dir = data_dir
+        self._on_news = on_news
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._number = 0
+        self._answers: dict[int, asyncio.Future[NewsShape]] = {}
+        #: Orders that were not answered yet, in the order they were sent.
+        self._unanswered: dict[int, bytes] = {}
+
+    async def connect(self, settings: SettingsShape) -> list[TaskShape]:
+        """Reach the supervisor, starting it if need be; return what it knows. Raises `Trouble`."""
+        connection = await self._reach()
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_unix_connection(
+            lambda: _Protocol(self._receive, self._lose), sock=connection
+        )
+        earlier = dict(self._unanswered)
+        answer = await self.ask({"do": "greet", "settings": settings}, timeout_s=_ANSWER_TIMEOUT_S)
+        if answer.get("version") != VERSION:
+            self.close()
+            raise Trouble(
+                "the supervisor of this data directory is of another version of batchyard; stop it with"
+                " `batchyard down` once its tasks have ended"
+            )
+        for order in earlier.values():
+            self._transport.write(order)
+        return answer["snapshot"]
+
+    def send(self, order: object) -> None:
+        """Send an order that needs no answer; it is dropped while there is no supervisor."""
+        if self._transport is not None:
+            self._transport.write(msgspec.json.encode(order) + b"\n")
+
+    async def ask(self, order: dict[str, object], *, timeout_s: float | None = None) -> NewsShape:
+        """Send an order and await its answer, across a restart of the supervisor if `timeout_s` is None.
+
+        Raises `Trouble` after the timeout.
+        """
+        self._number += 1
+        number = self._number
+        data = msgspec.json.encode(order | {"number": number}) + b"\n"
+        future: asyncio.Future[NewsShape] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        if timeout_s is None:
+            self._unanswered[number] = data
+        if self._transport is not None:
+            self._transport.write(data)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError as error:
+            raise Trouble("the supervisor of the containers does not answer") from error
+        finally:
+            self._answers.pop(number, None)
+            self._unanswered.pop(number, None)
+
+    def close(self) -> None:
+        """Hang up; `on_lost` is not called."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+
+    def _receive(self, lines: list[bytes]) -> None:
+        for line in lines:
+            news = _decode_news(line)
+            number = news.get("answer")
+            if number is None:
+                self._on_news(news)
+            elif (future := self._answers.get(number)) is not None and not future.done():
+                future.set_result(news)
+
+    def _lose(self, transport: asyncio.BaseTransport | None) -> None:
+        if self._transport is transport:
+            self._transport = None
+            self._on_lost()
+
+    async def _reach(self) -> socket.socket:
+        for _ in range(int(_READY_TIMEOUT_S / _BUSY_RETRY_S)):
+            connection = connect_socket(self._data_dir)
+            if connection is not None:
+                return connection
+            said = await self._start_supervisor()
+            if said not in ("ready", "busy"):
+                raise Trouble(f"the supervisor of the containers does not start: {said}")
+            if said == "busy":  # Another server is starting one at this moment.
+                await asyncio.sleep(_BUSY_RETRY_S)
+        raise Trouble("the supervisor of the containers is busy and cannot be reached")
+
+    async def _start_supervisor(self) -> str:
+        log = os.open(
+            self._data_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "batchyard.compute.local.supervisor", str(self._data_dir)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise Trouble(f"the supervisor of the containers does not start: {error}") from error
+        finally:
+            os.close(log)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                said = await process.stdout.readline()
+                await process.wait()  # It has forked; what runs on is nobody's child.
+        except TimeoutError:
+            return f"it said nothing within {_READY_TIMEOUT_S:.0f} s"
+        return said.decode().strip() or f"see {self._data_dir / 'supervisor.log'}"
+
+
+def connect_socket(data_dir: Path) -> socket.socket | None:
+    """Connect to the supervisor of a data directory; None if none listens there."""
+    try:
+        directory = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    finally:
+        os.close(directory)
+    return connection
+
+
+class _Protocol(asyncio.Protocol):
+    """Cuts what arrives into lines."""
+
+    def __init__(
+        self,
+        receive: Callable[[list[bytes]], None],
+        lose: Callable[[asyncio.BaseTransport | None], None],
+    ) -> None:
+        self._deliver = receive
+        self._lose = lose
+        self._rest = b""
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._deliver(lines)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(self._transport)

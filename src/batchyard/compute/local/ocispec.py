@@ -1,0 +1,214 @@
+"""The OCI configuration of a container, from a task's spec and its image's configuration.
+
+Decides what a container looks like inside: docker's defaults (capabilities, masked paths, /dev, /proc,
+/sys), less what this process could not grant. Refuses to touch the machine: paths and identities arrive
+resolved. The network is the host's, as it is for AWS Batch's single-container EC2 jobs.
+
+Source: OCI runtime specification 1.0.2; moby's default spec (`oci/defaults.go`) for the lists.
+"""
+
+from __future__ import annotations
+
+import json
+
+from batchyard.compute.local.rootfs import Identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from batchyard.compute.local.shapes import ConfigShape, SpecShape
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+INIT_DESTINATION = "/sbin/docker-init"
+
+#: moby's defaults without CAP_MKNOD: jobs get no device nodes, so no device cgroup is needed either.
+_CAPABILITIES = (
+    ("CAP_CHOWN", 0),
+    ("CAP_DAC_OVERRIDE", 1),
+    ("CAP_FOWNER", 3),
+    ("CAP_FSETID", 4),
+    ("CAP_KILL", 5),
+    ("CAP_SETGID", 6),
+    ("CAP_SETUID", 7),
+    ("CAP_SETPCAP", 8),
+    ("CAP_NET_BIND_SERVICE", 10),
+    ("CAP_NET_RAW", 13),
+    ("CAP_SYS_CHROOT", 18),
+    ("CAP_AUDIT_WRITE", 29),
+    ("CAP_SETFCAP", 31),
+)
+_MASKED_PATHS = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+_READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+class NoCommand(Exception):
+    """Neither the task nor the image says what to run."""
+
+
+class ImageConfig:
+    """What an image says about running it."""
+
+    __slots__ = ("command", "entrypoint", "environment", "user", "volumes", "working_directory")
+
+    def __init__(self, config: ConfigShape) -> None:
+        self.entrypoint = config.get("Entrypoint") or []
+        self.command = config.get("Cmd") or []
+        self.environment = config.get("Env") or []
+        self.user = config.get("User") or ""
+        self.working_directory = config.get("WorkingDir") or "/"
+        self.volumes = sorted(config.get("Volumes") or {})
+
+
+class Place:
+    """Everything about one container that was resolved on the machine before."""
+
+    __slots__ = ("binds", "cgroup_path", "hosts_file", "identity", "resources", "root", "writable")
+
+    def __init__(self, *, root: str, identity: Identity, hosts_file: str) -> None:
+        self.root = root
+        self.identity = identity
+        self.hosts_file = hosts_file
+        #: (source, destination, is read-only) of bind mounts.
+        self.binds: list[tuple[str, str, bool]] = []
+        #: Paths of the container that stay writable under a read-only root.
+        self.writable: list[tuple[str, str]] = []
+        #: Set for a runtime that manages control groups itself.
+        self.cgroup_path: str | None = None
+        self.resources: dict[str, object] | None = None
+
+
+class SpecTemplate:
+    """Composes configurations; what never changes is turned into JSON only once."""
+
+    __slots__ = ("_capabilities", "_fixed_mounts", "_has_cgroup_mount", "_linux_tail")
+
+    def __init__(
+        self, *, capability_mask: int, has_cgroup_mount: bool, has_resolv_conf: bool
+    ) -> None:
+        names = [name for name, bit in _CAPABILITIES if capability_mask >> bit & 1]
+        self._capabilities = dict.fromkeys(("bounding", "effective", "permitted"), names)
+        self._has_cgroup_mount = has_cgroup_mount
+        self._fixed_mounts = _fixed_mounts(has_cgroup_mount, has_resolv_conf)
+        self._linux_tail = {"maskedPaths": _MASKED_PATHS, "readonlyPaths": _READ_ONLY_PATHS}
+
+    def compose(self, spec: SpecShape, image: ImageConfig, place: Place) -> bytes:
+        """Give the `config.json` of a task. Raises `NoCommand`."""
+        hostname = spec["task_id"][:12]
+        namespaces = ["pid", "mount", "ipc", "uts", *(["cgroup"] if self._has_cgroup_mount else [])]
+        linux: dict[str, object] = {"namespaces": [{"type": kind} for kind in namespaces]}
+        linux |= self._linux_tail
+        if place.cgroup_path is not None:
+            linux["cgroupsPath"] = place.cgroup_path
+            linux["resources"] = place.resources
+        config = {
+            "ociVersion": "1.0.2",
+            "process": self._process(spec, image, place.identity, hostname),
+            "root": {"path": place.root, "readonly": spec["is_root_read_only"]},
+            "hostname": hostname,
+            "mounts": self._fixed_mounts + _task_mounts(spec, place),
+            "linux": linux,
+        }
+        return json.dumps(config, separators=(",", ":")).encode()
+
+    def _process(
+        self, spec: SpecShape, image: ImageConfig, identity: Identity, hostname: str
+    ) -> dict[str, object]:
+        user: dict[str, object] = {"uid": identity.uid, "gid": identity.gid}
+        if identity.additional_gids:
+            user["additionalGids"] = identity.additional_gids
+        process: dict[str, object] = {
+            "args": arguments_of(spec, image),
+            "cwd": image.working_directory,
+            "env": environment_of(spec, image, hostname=hostname, home=identity.home),
+            "user": user,
+            "capabilities": self._capabilities,
+        }
+        if spec["ulimits"]:
+            process["rlimits"] = [
+                {"type": "RLIMIT_" + u["name"].upper(), "soft": u["soft"], "hard": u["hard"]}
+                for u in spec["ulimits"]
+            ]
+        return process
+
+
+def arguments_of(spec: SpecShape, image: ImageConfig) -> list[str]:
+    """Give the arguments of the first process. Raises `NoCommand`."""
+    arguments = image.entrypoint + (spec["command"] or image.command)
+    if not arguments:
+        raise NoCommand("no command specified")
+    return [INIT_DESTINATION, "--", *arguments] if spec["has_init"] else arguments
+
+
+def environment_of(spec: SpecShape, image: ImageConfig, *, hostname: str, home: str) -> list[str]:
+    """Give the environment; the task's values win over the image's, and those over the defaults."""
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    for line in image.environment:
+        name, _, value = line.partition("=")
+        values[name] = value
+    values.update((name, value) for name, value in spec["environment"])
+    values.setdefault("HOME", home)
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def _mount(destination: str, kind: str, *options: str, source: str = "") -> dict[str, object]:
+    return {
+        "destination": destination,
+        "type": kind,
+        "source": source or kind,
+        "options": list(options),
+    }
+
+
+def _fixed_mounts(has_cgroup_mount: bool, has_resolv_conf: bool) -> list[dict[str, object]]:
+    safe = ("nosuid", "noexec", "nodev")
+    mounts = [
+        _mount("/proc", "proc", *safe),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount(
+            "/dev/pts",
+            "devpts",
+            *("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        ),
+        _mount("/sys", "sysfs", *safe, "ro"),
+        _mount("/dev/mqueue", "mqueue", *safe),
+    ]
+    if has_cgroup_mount:
+        mounts.append(_mount("/sys/fs/cgroup", "cgroup", *safe, "relatime", "ro"))
+    if has_resolv_conf:
+        mounts.append(_bind("/etc/resolv.conf", "/etc/resolv.conf", True))
+    return mounts
+
+
+def _bind(source: str, destination: str, is_read_only: bool) -> dict[str, object]:
+    return {
+        "destination": destination,
+        "type": "bind",
+        "source": source,
+        "options": ["rbind", "rprivate", "nodev", "ro" if is_read_only else "rw"],
+    }
+
+
+def _task_mounts(spec: SpecShape, place: Place) -> list[dict[str, object]]:
+    size = f"size={spec['shared_memory_mib']}m"
+    mounts = [
+        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm"),
+        _bind(place.hosts_file, "/etc/hosts", True),
+    ]
+    mounts += [_bind(source, path, False) for source, path in place.writable]
+    mounts += [_bind(*bind) for bind in place.binds]
+    for item in spec["tmpfs"]:
+        options = ["nosuid", "nodev", "noexec", *item["options"], f"size={item['size_mib']}m"]
+        mounts.append(_mount(item["destination"], "tmpfs", *options))
+    return mounts

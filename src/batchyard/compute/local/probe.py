@@ -1,0 +1,95 @@
+"""Tries a runtime for real: a process that sets up one trivial container the way the supervisor does.
+
+Run as `python -m batchyard.compute.local.probe <crun|runc> <path> <empty directory>`; status 0 if a
+container with a memory limit on an overlay root ran and its exit status arrived. The last line of stderr
+says what is wrong otherwise. Everything it makes is gone when it exits.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+from batchyard.compute.local.cgroups import Groups, layout_of
+from batchyard.compute.local.container import MOUNT_POINTS_LAYER, Launcher, LaunchRefused
+from batchyard.compute.local.namespace import enter_private_namespace
+from batchyard.compute.local.shapes import SpecShape
+from batchyard.compute.local.supervisor import prepare_mount_points
+
+_STATUS = 7
+
+
+def main(name: str, path: str, directory: str) -> str:
+    """Return what is wrong, or nothing."""
+    shell = shutil.which("busybox")
+    for part in ("run", "tasks/probe", "images/records", "images/layers/own/bin"):
+        os.makedirs(f"{directory}/{part}")
+    prepare_mount_points(f"{directory}/images/layers/{MOUNT_POINTS_LAYER}")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        groups = Groups(layout_of(file.read()), f"batchyard-probe-{os.getpid()}")
+    groups.prepare()
+    try:
+        enter_private_namespace(directory)
+        os.chdir(f"{directory}/images/layers")
+        return _run(name, path, directory, groups, shell)
+    finally:
+        groups.destroy(timeout_s=5)
+
+
+def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None) -> str:
+    arguments = ["/bin/busybox", "sh", "-c", f"exit {_STATUS}"]
+    wanted = _STATUS
+    if shell is not None:
+        shutil.copy(shell, f"{directory}/images/layers/own/bin/busybox")
+    record = {"id": "probe", "layers": ["own"], "config": {}, "size_bytes": 0, "created_at_ms": 0}
+    with open(f"{directory}/images/records/probe.json", "w", encoding="utf-8") as file:
+        json.dump(record, file)
+    launcher = Launcher(
+        groups=groups, run_path=f"{directory}/run", images_path=f"{directory}/images"
+    )
+    launcher.settings = {
+        "runtime_name": name,
+        "runtime_path": path,
+        "init_path": None,
+        "host_paths": [],
+    }
+    try:
+        container = launcher.launch(_spec(arguments), "probe", f"{directory}/tasks/probe")
+    except LaunchRefused as refused:
+        return str(refused)
+    _, status = os.waitpid(container.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    has_started = launcher.take_process_id("probe") is not None
+    error = launcher.read_error("probe") or os.read(container.stderr, 4096).decode()
+    launcher.clean("probe", name)
+    if has_started and code == wanted:
+        return ""
+    if shell is None and "not found" in error + " not found":
+        return ""  # Nothing to run, but everything up to running it worked.
+    return error.strip() or f"exit status {code} instead of {wanted}"
+
+
+def _spec(arguments: list[str]) -> SpecShape:
+    return {
+        "task_id": "probe",
+        "image": "probe",
+        "limits": {"cpu_milli": 1000, "memory_mib": 32, "gpu_count": 0},
+        "log": None,
+        "command": arguments,
+        "environment": [],
+        "is_cpu_capped": False,
+        "user": None,
+        "is_root_read_only": False,
+        "has_init": False,
+        "mounts": [],
+        "ulimits": [],
+        "tmpfs": [],
+        "shared_memory_mib": 64,
+    }
+
+
+if __name__ == "__main__":
+    problem = main(*sys.argv[1:])
+    if problem:
+        print(problem, file=sys.stderr)
+        sys.exit(1)

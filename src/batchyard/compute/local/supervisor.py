@@ -1,0 +1,613 @@
+"""The supervisor: the small process that owns the containers of one data directory.
+
+Owns the life of every task from the moment it is accepted to the moment it is forgotten, and tells it to
+whichever server is connected. Refuses to know images' origins, sinks, jobs and accounts. It outlives the
+server (own session, own control group, own mount namespace) and writes down before it tells. When nothing
+happens it sleeps in one system call: no polling, no timer but the grace times of stopping tasks.
+
+Started by the server as `python -m batchyard.compute.local.supervisor <data dir>`; writes one line to
+stdout: `ready`, `busy` (another one holds the data directory), or what is wrong.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import heapq
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+
+from batchyard.compute.local import kernel
+from batchyard.compute.local.cgroups import Groups, layout_of
+from batchyard.compute.local.container import (
+    EXEC_FAILED_PREFIXES,
+    MOUNT_POINTS_LAYER,
+    Container,
+    Launcher,
+    LaunchRefused,
+    clip,
+    exec_failure_of,
+)
+from batchyard.compute.local.conversation import VERSION, Conversation, listen
+from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
+from batchyard.compute.local.records import End, TaskDirectory
+from batchyard.compute.local.spool import LineCutter, SpoolWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchyard.compute.local.shapes import NewsShape, OrderShape, SpecShape, TaskShape
+
+_PIPE_READ_BYTES = 65536
+_SPOOLED_EXEC_ERROR_MAX = 4096
+_KILL_WAIT_S = 5.0
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+_LOST = (
+    "DockerStateError: the supervisor of the containers was killed or the machine restarted while the"
+    " task was running; its containers were stopped"
+)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Task:
+    """A task and where it stands: waiting for its image, queued, launched, or ended."""
+
+    __slots__ = (
+        "container",
+        "directory",
+        "end",
+        "first_error_bytes",
+        "image",
+        "is_notified",
+        "is_paused",
+        "is_stopping",
+        "open_streams",
+        "process_id",
+        "spec",
+        "spool",
+        "started_at_ms",
+        "stop_grace_ms",
+    )
+
+    def __init__(self, spec: SpecShape, directory: TaskDirectory) -> None:
+        self.spec = spec
+        self.directory = directory
+        #: Set as soon as the container may be started.
+        self.image: str | None = None
+        self.container: Container | None = None
+        #: Pid of the container's first process, once the runtime has told it.
+        self.process_id: int | None = None
+        self.started_at_ms: int | None = None
+        self.spool = SpoolWriter(f"{directory.path}/spool") if spec["log"] else None
+        #: Streams that still deliver, with the unfinished line of each.
+        self.open_streams: dict[int, LineCutter] = {}
+        #: What stderr began with while it may still be the runtime's own complaint; None later.
+        self.first_error_bytes: bytes | None = b""
+        self.is_paused = False
+        self.is_notified = False
+        self.is_stopping = False
+        self.stop_grace_ms = 0
+        self.end: End | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.directory.task_id
+
+    def describe(self) -> TaskShape:
+        return {
+            "task_id": self.task_id,
+            "image": self.spec["image"],
+            "log": self.spec["log"],
+            "is_waiting": self.image is None and self.end is None,
+            "started_at_ms": self.started_at_ms,
+            "spool_size": self.spool.size if self.spool else 0,
+            "end": self.end.to_plain() if self.end else None,
+        }
+
+
+class Supervisor:
+    """The event loop and everything it owns."""
+
+    def __init__(self, data_dir: str, groups: Groups) -> None:
+        self._tasks_path = f"{data_dir}/tasks"
+        self._trash_path = f"{data_dir}/trash"
+        self._records_path = f"{data_dir}/images/records"
+        self._launcher = Launcher(
+            groups=groups, run_path=f"{data_dir}/run", images_path=f"{data_dir}/images"
+        )
+        self._epoll = select.epoll()
+        self._on_ready: dict[int, Callable[[int, int], None]] = {}
+        self._tasks: dict[str, Task] = {}
+        self._task_by_pid: dict[int, Task] = {}
+        self._task_by_stream: dict[int, Task] = {}
+        #: Tasks that may be launched as soon as fewer containers are being made.
+        self._queue: deque[Task] = deque()
+        self._making_count = 0
+        self._making_max = 2 * (os.cpu_count() or 1) + 4
+        #: (monotonic deadline in ms, task id): when SIGKILL follows SIGTERM.
+        self._deadlines: list[tuple[int, str]] = []
+        self._conversations: dict[int, Conversation] = {}
+        self._news: NewsShape = {}
+        self._roots_to_delete: list[Task] = []
+        self._busy_groups: list[Container] = []
+        self._is_leaving = False
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def run(self, listener: int) -> None:
+        """Serve until told to leave."""
+        self._pids_watch = kernel.watch_directory(self._launcher.pids_path)
+        self._wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._leave())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self._watch(self._pids_watch, self._on_pid_files)
+        self._watch(self._wake_read, self._on_wake)
+        self._watch(listener, self._on_connection)
+        while not self._is_leaving:
+            for fd, event in self._epoll.poll(self._next_timeout_s()):
+                handler = self._on_ready.get(fd)
+                if handler is not None:
+                    handler(fd, event)
+            self._kill_overdue()
+            self._launch_queued()
+            self._send_news()
+            self._delete_roots()
+
+    def _watch(self, fd: int, handler: Callable[[int, int], None]) -> None:
+        self._on_ready[fd] = handler
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self._on_ready.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def _next_timeout_s(self) -> float | None:
+        if not self._deadlines:
+            return None
+        return max(0, self._deadlines[0][0] - time.monotonic_ns() // 1_000_000) / 1000 + 0.001
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+
+    # -- recovery -----------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take over what an earlier supervisor left on disk; nothing of it runs any more."""
+        for name in sorted(os.listdir(self._tasks_path)):
+            directory = TaskDirectory(self._tasks_path, name)
+            record = directory.read_task()
+            if record is None:
+                self._discard(directory.delete())  # Claimed, but never acknowledged.
+                continue
+            spec, image = record
+            task = Task(spec, directory)
+            task.image = image
+            if task.spool:
+                task.spool.size = directory.spool_size()
+            self._tasks[name] = task
+            end = directory.read_end()
+            if end is None and image is not None:
+                self._discard(directory.delete_root())
+                self._end(task, exit_code=None, reason=_LOST, is_lost=True)
+            elif end is not None:
+                task.end = end
+                task.started_at_ms = end.started_at_ms
+        self._discard([f"{self._trash_path}/{name}" for name in os.listdir(self._trash_path)])
+
+    # -- orders from servers ------------------------------------------------------------------
+
+    def _on_connection(self, listener: int, _event: int) -> None:
+        conversation = Conversation.accept(listener)
+        if conversation is not None:
+            self._conversations[conversation.fd] = conversation
+            self._watch(conversation.fd, self._on_orders)
+
+    def _on_orders(self, fd: int, event: int) -> None:
+        conversation = self._conversations[fd]
+        if event & select.EPOLLOUT:
+            conversation.flush()
+        orders = conversation.read_orders()
+        for order in orders or ():
+            answer = self._obey(conversation, order)
+            if "number" in order:
+                answer["answer"] = order["number"]
+                conversation.answers.append(answer)
+        if orders is None:
+            self._unwatch(conversation.fd)
+            self._conversations.pop(conversation.fd).close()
+
+    def _obey(self, conversation: Conversation, order: OrderShape) -> NewsShape:
+        match order["do"]:
+            case "greet":
+                self._launcher.settings = order["settings"]
+                conversation.is_listening = True
+                for task in self._tasks.values():
+                    task.is_notified = False
+                snapshot = [task.describe() for task in self._tasks.values()]
+                return {"version": VERSION, "snapshot": snapshot}
+            case "accept":
+                for spec, image in order["tasks"]:
+                    self._accept(spec, image)
+            case "launch":
+                self._launch_waiting(order["task_id"], order["image"])
+            case "fail":
+                self._fail_waiting(order["task_id"], order["reason"])
+            case "stop":
+                self._stop(order["task_id"], order["grace_ms"])
+            case "taken":
+                for task_id, position in order["positions"].items():
+                    self._mark_taken(task_id, position)
+            case "forget":
+                for task_id in order["task_ids"]:
+                    self._forget(task_id)
+            case "remove_image":
+                return {"is_done": self._remove_image(order["image"])}
+            case "leave_if_idle":
+                self._is_leaving = all(task.end for task in self._tasks.values())
+                return {"is_done": self._is_leaving}
+        return {}
+
+    def _accept(self, spec: SpecShape, image: str | None) -> None:
+        task_id = spec["task_id"]
+        if task_id in self._tasks:
+            return
+        directory = TaskDirectory(self._tasks_path, task_id)
+        task = Task(spec, directory)
+        task.image = image
+        self._tasks[task_id] = task
+        try:
+            directory.claim()
+            directory.write_task(spec, image=image)
+        except OSError as error:
+            self._end(task, exit_code=None, reason=clip("CannotCreateContainerError", str(error)))
+            return
+        if image is not None:
+            self._queue.append(task)
+
+    def _launch_waiting(self, task_id: str, image: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is None or task.end or task.image is not None:
+            return
+        task.image = image
+        try:
+            task.directory.write_task(task.spec, image=image)
+        except OSError as error:
+            self._end(task, exit_code=None, reason=clip("CannotCreateContainerError", str(error)))
+            return
+        self._queue.append(task)
+
+    def _fail_waiting(self, task_id: str, reason: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None and not task.end and task.image is None:
+            self._end(task, exit_code=None, reason=reason)
+
+    def _stop(self, task_id: str, grace_ms: int) -> None:
+        task = self._tasks.get(task_id)
+        if task is None or task.end or task.is_stopping:
+            return
+        task.is_stopping = True
+        task.stop_grace_ms = grace_ms
+        if task.container is None:
+            self._end(task, exit_code=None, reason=None)
+        elif task.process_id is not None:
+            self._terminate(task)
+
+    def _terminate(self, task: Task) -> None:
+        assert task.process_id is not None
+        self._launcher.send_signal(task.task_id, task.process_id, signal.SIGTERM)
+        deadline = time.monotonic_ns() // 1_000_000 + task.stop_grace_ms
+        heapq.heappush(self._deadlines, (deadline, task.task_id))
+
+    def _kill_overdue(self) -> None:
+        while self._deadlines:
+            deadline, task_id = self._deadlines[0]
+            task = self._tasks.get(task_id)
+            if task is not None and task.container and not task.end:
+                if deadline > time.monotonic_ns() // 1_000_000:
+                    return
+                if task.process_id is not None:
+                    self._launcher.send_signal(task_id, task.process_id, signal.SIGKILL)
+            heapq.heappop(self._deadlines)
+
+    def _mark_taken(self, task_id: str, position: int) -> None:
+        task = self._tasks.get(task_id)
+        if task is None or task.spool is None:
+            return
+        task.spool.mark_taken(position)
+        task.is_notified = False
+        if task.spool.size > position:
+            self._tell_output(task)
+        if task.is_paused and not task.spool.is_backlogged:
+            task.is_paused = False
+            for fd in task.open_streams:
+                self._epoll.modify(fd, select.EPOLLIN)
+
+    def _forget(self, task_id: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None and task.end:
+            del self._tasks[task_id]
+            if task in self._roots_to_delete:
+                self._roots_to_delete.remove(task)
+            self._discard(task.directory.delete())
+
+    def _remove_image(self, image: str) -> bool:
+        if any(task.image == image and not task.end for task in self._tasks.values()):
+            return False
+        self._launcher.drop_image(image)
+        try:
+            os.unlink(f"{self._records_path}/{image}.json")
+        except FileNotFoundError:
+            pass
+        return True
+
+    # -- the life of a container --------------------------------------------------------------
+
+    def _launch_queued(self) -> None:
+        while self._queue and self._making_count < self._making_max:
+            task = self._queue.popleft()
+            if task.end:
+                continue  # Stopped while it was queued.
+            assert task.image is not None
+            try:
+                container = self._launcher.launch(task.spec, task.image, task.directory.path)
+            except LaunchRefused as error:
+                self._end(task, exit_code=None, reason=str(error))
+                continue
+            task.container = container
+            self._making_count += 1
+            self._task_by_pid[container.pid] = task
+
+    def _on_pid_files(self, _fd: int, _event: int) -> None:
+        for name in kernel.read_finished_names(self._pids_watch):
+            task = self._tasks.get(name)
+            if task is not None and task.container is not None and not task.end:
+                self._note_started(task)
+
+    def _note_started(self, task: Task) -> bool:
+        """Look whether the container's process exists now, and tell it; True if it does."""
+        if task.process_id is not None:
+            return True
+        task.process_id = self._launcher.take_process_id(task.task_id)
+        if task.process_id is None:
+            return False
+        container = task.container
+        assert container is not None
+        self._making_count -= 1
+        task.started_at_ms = now_ms()
+        self._news.setdefault("started", []).append((task.task_id, task.started_at_ms))
+        for fd in (container.stdout, container.stderr):
+            # Only now: what came before a pid is the runtime's own complaint.
+            task.open_streams[fd] = LineCutter()
+            self._task_by_stream[fd] = task
+            self._watch(fd, self._on_output)
+        if task.is_stopping:
+            self._terminate(task)
+        return True
+
+    def _on_output(self, fd: int, _event: int) -> None:
+        task = self._task_by_stream[fd]
+        if not self._read_stream(task, fd):
+            self._close_stream(task, fd)
+        elif task.spool is not None and task.spool.is_backlogged and not task.is_paused:
+            task.is_paused = True
+            for stream in task.open_streams:
+                self._epoll.modify(stream, 0)
+
+    def _read_stream(self, task: Task, fd: int) -> bool:
+        """Move what a pipe holds into the spool. False at its end."""
+        try:
+            data = os.read(fd, _PIPE_READ_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        container = task.container
+        if task.first_error_bytes is not None and container and fd == container.stderr:
+            data = task.first_error_bytes + data
+            if data.startswith(EXEC_FAILED_PREFIXES) and len(data) <= _SPOOLED_EXEC_ERROR_MAX:
+                task.first_error_bytes = data
+                return True
+            task.first_error_bytes = None
+        for payload in task.open_streams[fd].cut(data):
+            self._spool(task, payload)
+        return True
+
+    def _spool(self, task: Task, payload: bytes) -> None:
+        if task.spool is not None:
+            task.spool.append(payload, now_ms())
+            self._tell_output(task)
+
+    def _tell_output(self, task: Task) -> None:
+        if not task.is_notified and task.spool is not None:
+            task.is_notified = True
+            self._news.setdefault("output", {})[task.task_id] = 0
+
+    def _close_stream(self, task: Task, fd: int) -> None:
+        rest = task.open_streams.pop(fd).finish()
+        if rest:
+            self._spool(task, rest)
+        self._unwatch(fd)
+        del self._task_by_stream[fd]
+        os.close(fd)
+
+    def _on_wake(self, _fd: int, _event: int) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            task = self._task_by_pid.pop(pid, None)
+            if task is not None:
+                self._conclude(task, os.waitstatus_to_exitcode(status))
+
+    def _conclude(self, task: Task, runtime_code: int) -> None:
+        """Settle a task whose runtime process is gone: its last output, its reason, its remains."""
+        container = task.container
+        assert container is not None
+        if self._note_started(task):
+            if runtime_code < 0:
+                self._launcher.kill_all(task.task_id)
+            for fd in list(task.open_streams):
+                os.set_blocking(fd, False)
+                while self._has_data(fd) and self._read_stream(task, fd):
+                    pass
+        else:
+            self._making_count -= 1
+            os.close(container.stdout)
+            os.close(container.stderr)
+        exit_code, reason = self._outcome(task, runtime_code)
+        for fd in list(task.open_streams):
+            self._close_stream(task, fd)
+        if not self._launcher.clean(task.task_id, container.runtime_name):
+            self._busy_groups.append(container)
+        self._roots_to_delete.append(task)
+        self._end(task, exit_code=exit_code, reason=reason)
+
+    @staticmethod
+    def _has_data(fd: int) -> bool:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        return any(event & select.POLLIN for _, event in poller.poll(0))
+
+    def _outcome(self, task: Task, runtime_code: int) -> tuple[int | None, str | None]:
+        is_out_of_memory = self._launcher.has_oom_kill(task.task_id)
+        if runtime_code < 0:
+            if is_out_of_memory:
+                return 137, OUT_OF_MEMORY
+            text = f"the container runtime was killed by signal {-runtime_code}"
+            name = "DockerStateError" if task.process_id else "CannotStartContainerError"
+            return None, clip(name, text)
+        if task.process_id is None:
+            if is_out_of_memory:
+                return 137, OUT_OF_MEMORY
+            error = self._launcher.read_error(task.task_id)
+            text = error or f"the container runtime failed with status {runtime_code}"
+            return None, clip("CannotStartContainerError", text)
+        if task.first_error_bytes:
+            failure = exec_failure_of(task.first_error_bytes) if runtime_code == 1 else ""
+            if failure:
+                return None, clip("CannotStartContainerError", failure)
+            cutter = LineCutter()
+            for payload in [*cutter.cut(task.first_error_bytes), cutter.finish()]:
+                if payload:
+                    self._spool(task, payload)
+        return runtime_code, OUT_OF_MEMORY if is_out_of_memory else None
+
+    def _end(
+        self, task: Task, *, exit_code: int | None, reason: str | None, is_lost: bool = False
+    ) -> None:
+        spool = task.spool
+        end = End(
+            at_ms=now_ms(),
+            exit_code=exit_code,
+            reason=reason,
+            is_lost=is_lost,
+            started_at_ms=task.started_at_ms,
+            spool_size=spool.size if spool else 0,
+            lost_bytes=spool.lost_bytes if spool else 0,
+        )
+        try:
+            task.directory.write_end(end)
+        except OSError as error:
+            # Told all the same; should we be killed before it is forgotten, it will count as lost.
+            print(f"end_not_written task_id={task.task_id} error={error}", file=sys.stderr)
+        if spool:
+            spool.close()
+        task.end = end
+        self._news.setdefault("ended", []).append((task.task_id, end.to_plain()))
+
+    # -- news and ashes -----------------------------------------------------------------------
+
+    def _send_news(self) -> None:
+        news, self._news = self._news, {}
+        for task_id in news.get("output", ()):
+            task = self._tasks.get(task_id)
+            news["output"][task_id] = task.spool.size if task and task.spool else 0
+        for conversation in list(self._conversations.values()):
+            # Answers first: news may be newer than the snapshot in an answer, never the reverse.
+            for answer in conversation.answers:
+                conversation.write(answer)
+            conversation.answers.clear()
+            if news and conversation.is_listening:
+                conversation.write(news)
+            is_blocked = not conversation.flush()
+            if is_blocked != conversation.is_blocked:
+                conversation.is_blocked = is_blocked
+                wanted = select.EPOLLIN | (select.EPOLLOUT if is_blocked else 0)
+                self._epoll.modify(conversation.fd, wanted)
+
+    def _delete_roots(self) -> None:
+        """Delete writable layers; after the news, because nobody waits for it."""
+        tasks, self._roots_to_delete = self._roots_to_delete, []
+        for task in tasks:
+            self._discard(task.directory.delete_root())
+        containers, self._busy_groups = self._busy_groups, []
+        for container in containers:
+            self._launcher.kill_all(container.task_id)
+            if not self._launcher.clean(container.task_id, container.runtime_name):
+                print(f"group_busy task_id={container.task_id}", file=sys.stderr)
+
+    def _discard(self, paths: list[str]) -> None:
+        """Have large trees deleted by a process of its own."""
+        if paths:
+            os.posix_spawn("/bin/rm", ["rm", "-rf", "--", *paths], os.environ)
+
+
+def main(data_dir: str) -> str:
+    """Run until told to leave. Returns what is wrong if it cannot begin; empty at the end."""
+    for name in ("tasks", "trash", "run", "images/records", "images/layers"):
+        os.makedirs(f"{data_dir}/{name}", mode=0o700, exist_ok=True)
+    lock = os.open(f"{data_dir}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "busy"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        groups = Groups(layout_of(file.read()), base_name_of(data_dir))
+    groups.destroy(timeout_s=_KILL_WAIT_S)
+    groups.prepare()
+    groups.enter("supervisor")
+    enter_private_namespace(data_dir)
+    prepare_mount_points(f"{data_dir}/images/layers/{MOUNT_POINTS_LAYER}")
+    os.chdir(f"{data_dir}/images/layers")
+    supervisor = Supervisor(data_dir, groups)
+    supervisor.recover()
+    listener = listen(data_dir)
+    print("ready", flush=True)
+    os.dup2(2, 1)  # Let go of the pipe on which the server waits for this line.
+    supervisor.run(listener)
+    groups.destroy(timeout_s=_KILL_WAIT_S)
+    return ""
+
+
+def prepare_mount_points(layer: str) -> None:
+    """Make the lowest layer of all: the places where every container has something mounted."""
+    for name in ("dev", "etc", "proc", "sys"):
+        os.makedirs(f"{layer}/{name}", mode=0o755, exist_ok=True)
+    for name in ("hosts", "resolv.conf"):
+        os.close(os.open(f"{layer}/etc/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+if __name__ == "__main__":
+    if os.fork():  # Nobody's child: whoever started us need not wait for us, and cannot.
+        os._exit(0)
+    trouble = main(os.path.realpath(sys.argv[1]))
+    if trouble:
+        print(trouble, flush=True)
+        sys.exit(1)
