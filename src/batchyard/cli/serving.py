@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import psutil
 import structlog
 
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key

@@ -1,0 +1,49 @@
+"""`batchyard doctor`: what is missing on this machine, and how to get it."""
+
+import shutil
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from batchyard.cli.options import data_dir_option
+from batchyard.cli.server_file import find_server
+from batchyard.cli.settings import Settings, read_settings
+from batchyard.compute.local.detect import Check, run_checks
+
+
+@click.command()
+@data_dir_option
+def doctor(*, data_dir: str | None) -> None:
+    """Check everything that a server and its containers need.
+
+    Exits with 1 if something is amiss.
+    """
+    settings = read_settings({"data_dir": data_dir})
+    checks = [_check_python(), *run_checks(settings.data_path), _check_server(settings)]
+    table = Table("check", "", "found", "what to do")
+    for check in checks:
+        mark = "[green]ok[/]" if check.is_ok else "[red]missing[/]"
+        table.add_row(check.name, mark, check.detail, check.remedy)
+    Console().print(table)
+    if not all(check.is_ok for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+def _check_python() -> Check:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Check(name="python", is_ok=True, detail=f"{version} at {sys.executable}")
+
+
+def _check_server(settings: Settings) -> Check:
+    """A server that is not up is nothing to mend; say how to start one all the same."""
+    server = find_server(settings.data_path)
+    if server is not None:
+        return Check(name="server", is_ok=True, detail=f"up at {server.endpoint}")
+    command = (
+        "batchyard up"
+        if shutil.which("batchyard")
+        else f"{sys.executable} -m batchyard.cli.main up"
+    )
+    return Check(name="server", is_ok=True, detail="not up", remedy=f"{command} starts it")

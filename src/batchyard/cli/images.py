@@ -1,0 +1,115 @@
+"""`batchyard image`: the images that containers are made of, on this machine."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from batchyard.cli.options import data_dir_option
+from batchyard.cli.settings import read_settings
+from batchyard.compute.local.archives import NotAnImage
+from batchyard.compute.local.busybox import make_busybox_image
+from batchyard.compute.local.images import ImageInfo, ImageInUse, ImageStore
+from batchyard.compute.local.pull import Puller, PullFailed
+from batchyard.compute.local.references import BadReference
+from batchyard.compute.port import Trouble
+
+
+@click.group()
+def image() -> None:
+    """Pull, import, list and remove images. A running server sees the change at once."""
+
+
+@image.command("pull")
+@click.argument("name")
+@data_dir_option
+def pull(*, name: str, data_dir: str | None) -> None:
+    """Pull NAME (as for docker: name[:tag] or name@sha256:…) from its registry."""
+    settings = read_settings({"data_dir": data_dir})
+    store = ImageStore(settings.data_path)
+    puller = Puller(store, insecure_registries=settings.insecure_registries)
+    with _failures(), Console(stderr=True).status(f"pulling {name}") as line:
+        image_id = asyncio.run(
+            puller.pull(name, progress=lambda text: line.update(f"pulling {name}: {text}"))
+        )
+    click.echo(image_id)
+
+
+@image.command("import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("name", required=False)
+@data_dir_option
+def import_(*, path: Path, name: str | None, data_dir: str | None) -> None:
+    """Import PATH: a docker-archive, an OCI layout, or a root file system as tar.
+
+    NAME replaces the names in the archive; a root file system has none and needs one.
+    """
+    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    with _failures(), Console(stderr=True).status(f"importing {path}") as line:
+        imported = store.import_archive(
+            path, name=name, progress=lambda text: line.update(f"importing {path}: {text}")
+        )
+    for each in imported:
+        click.echo(_first_name(each))
+
+
+@image.command("busybox")
+@click.argument("name", default="busybox")
+@data_dir_option
+def busybox(*, name: str, data_dir: str | None) -> None:
+    """Build a small image from this machine's static busybox, for want of a registry."""
+    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    with _failures():
+        click.echo(_first_name(make_busybox_image(store, name)))
+
+
+@image.command("list")
+@data_dir_option
+def list_(*, data_dir: str | None) -> None:
+    """List the images."""
+    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    table = Table("name", "image id", "layers", "MiB", "stored")
+    for each in store.list_images():
+        stored = datetime.fromtimestamp(each.created_at_ms / 1000, UTC).astimezone()
+        table.add_row(
+            "\n".join(each.names),
+            each.image_id[:19],
+            str(each.layer_count),
+            f"{each.size_bytes / 2**20:.1f}",
+            stored.strftime("%Y-%m-%d %H:%M"),
+        )
+    Console().print(table)
+
+
+@image.command("rm")
+@click.argument("names", nargs=-1, required=True)
+@data_dir_option
+def remove(*, names: tuple[str, ...], data_dir: str | None) -> None:
+    """Remove images by NAME. An image that a task uses is kept."""
+    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    for name in names:
+        with _failures():
+            try:
+                store.remove(name)
+            except KeyError:
+                raise click.ClickException(f"there is no image {name}") from None
+
+
+def _first_name(info: ImageInfo) -> str:
+    return info.names[0] if info.names else info.image_id
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Say what went wrong in one line."""
+    try:
+        yield
+    except PermissionError as error:
+        raise click.ClickException(f"{error}; run this with sudo?") from error
+    except (NotAnImage, BadReference, PullFailed, ImageInUse, Trouble) as error:
+        raise click.ClickException(str(error)) from error
