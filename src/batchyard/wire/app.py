@@ -8,16 +8,15 @@ leave any step; whatever else leaves one is our fault, is logged once with its s
 """
 
 import time
-import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from random import getrandbits
 from typing import Any
 
 import msgspec
 import structlog
 
 from batchyard.access.keys import KeyRing
-from batchyard.model.ids import Scope
 from batchyard.model.limits import REQUEST_BYTES_MAX
 from batchyard.model.refusal import Refusal
 from batchyard.wire.call import Call, Handler, Handlers
@@ -155,7 +154,7 @@ class Application:
         members = route.decoder.decode(match, request)
         key = identity.key
         call = Call(
-            scope=Scope(key.account, identity.region),
+            scope=identity.scope,
             principal_arn=key.principal_arn,
             user_id=key.user_id,
             access_key_id=key.id,
@@ -195,7 +194,9 @@ _DIGITS_MAX = 18
 
 
 def _new_id() -> str:
-    return str(uuid.uuid4())
+    # A UUID in form; it names a log line and is no secret, so cheap chance will do.
+    bits = f"{getrandbits(128):032x}"
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 async def _read_body(request: HttpRequest, receive: Receive) -> None:

@@ -1,11 +1,11 @@
 """One HTTP request as received: nothing decoded, nothing believed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct):
     """What the signature covers and the decoders read."""
 
     method: str

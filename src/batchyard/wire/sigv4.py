@@ -8,14 +8,17 @@ allowed. The path is verified as sent, encoded once more, never as decoded. Spec
 import hmac
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
+import msgspec
+
 from batchyard.access.keys import AccessKey, KeyRing
+from batchyard.model.ids import Scope
 from batchyard.model.refusal import Refusal
 from batchyard.wire.request import HttpRequest
 
@@ -55,11 +58,21 @@ class Identity:
     """Who signed, and for which region."""
 
     key: AccessKey
-    region: str
+    scope: Scope
 
 
-@dataclass(slots=True)
-class _Claim:
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    """A credential scope found good: what it proves, and what signs in it."""
+
+    identity: Identity
+    day: str
+    service: str
+    scope: bytes
+    signing_key: bytes = field(repr=False)
+
+
+class _Claim(msgspec.Struct):
     """What the caller says of its own signature; None where a part is missing."""
 
     credential: str
@@ -71,11 +84,11 @@ class _Claim:
 
 
 class Verifier:
-    """Verifies signatures against a key ring. Keeps the derived signing keys in use."""
+    """Verifies signatures against a key ring. Keeps the signing keys in use, by credential."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
-        self._signing_keys: OrderedDict[tuple[str, str, str, str], bytes] = OrderedDict()
+        self._credentials: OrderedDict[str, _Credential] = OrderedDict()
 
     def verify(self, request: HttpRequest, service: str, now_ms: int) -> Identity:
         """Prove who signed `request` for `service` (the signing name).
@@ -83,46 +96,58 @@ class Verifier:
         Raises Refusal (403) with AWS's texts. A presigned request is proved by its query alone.
         """
         claim = _read_claim(request)
-        access_key_id, day, region, scope_service, terminator = _split_credential(claim.credential)
-        key = self._keys.find(access_key_id)
-        if key is None or b"x-amz-security-token" in request.headers:
-            raise Refusal("UnrecognizedClientException", _TEXT_TOKEN_INVALID, http_status=403)
-        _check_scope(region, scope_service, terminator, service)
-        date = _check_date(claim, day, now_ms)
-        signed_names = _check_signed_headers(claim.signed_headers, request.headers)
-        payload_hash = _payload_hash(request)
-        scope = f"{day}/{region}/{scope_service}/{terminator}"
-        head = b"AWS4-HMAC-SHA256\n%b\n%b\n" % (date.encode(), scope.encode())
-        signing_key = self._signing_key(key.secret, day, region, scope_service)
+        credential = self._credentials.get(claim.credential)
+        # A key that has left the ring proves nothing any more, whatever is kept of it.
+        if credential is None or self._keys.find(credential.identity.key.id) is None:
+            credential = self._derive(claim.credential)
+        if b"x-amz-security-token" in request.headers:
+            raise _unknown_token()
+        if credential.service != service:
+            raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+        date = _check_date(claim, credential.day, now_ms)
+        header_block = _canonical_headers(claim.signed_headers, request.headers)
+        canonical_tail = b"%b\n%b\n%b" % (
+            header_block,
+            claim.signed_headers,
+            _payload_hash(request),
+        )
         path = canonical_path(request.raw_path)
-        names_and_hash = b"%b\n%b" % (claim.signed_headers, payload_hash)
-        header_block = _canonical_headers(signed_names, request.headers)
         for query in _canonical_queries(request.query, claim.expires_s is not None):
-            canonical = b"%b\n%b\n%b\n%b\n%b" % (
-                request.method.encode(),
-                path,
-                query,
-                header_block,
-                names_and_hash,
+            canonical = b"%b\n%b\n%b\n%b" % (request.method.encode(), path, query, canonical_tail)
+            to_sign = b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (
+                date,
+                credential.scope,
+                sha256(canonical).hexdigest().encode(),
             )
-            to_sign = head + sha256(canonical).hexdigest().encode()
-            expected = hmac.digest(signing_key, to_sign, "sha256").hex().encode()
+            expected = hmac.digest(credential.signing_key, to_sign, "sha256").hex().encode()
             if hmac.compare_digest(expected, claim.signature):
-                return Identity(key, region)
+                return credential.identity
         raise _invalid(_TEXT_MISMATCH)
 
-    def _signing_key(self, secret: str, day: str, region: str, service: str) -> bytes:
-        at = (secret, day, region, service)
-        kept = self._signing_keys.get(at)
-        if kept is not None:
-            return kept
-        derived = f"AWS4{secret}".encode()
-        for part in (day, region, service, _TERMINATOR):
-            derived = hmac.digest(derived, part.encode(), "sha256")
-        self._signing_keys[at] = derived
-        if len(self._signing_keys) > SIGNING_KEYS_MAX:
-            self._signing_keys.popitem(last=False)
-        return derived
+    def _derive(self, text: str) -> _Credential:
+        """Check a credential scope not met before, derive its signing key, and keep both."""
+        access_key_id, day, region, service, terminator = _split_credential(text)
+        key = self._keys.find(access_key_id)
+        if key is None:
+            raise _unknown_token()
+        if terminator != _TERMINATOR:
+            raise _invalid(f"Credential should be scoped with a valid terminator: '{_TERMINATOR}'.")
+        if _REGION.fullmatch(region) is None:
+            raise _invalid("Credential should be scoped to a valid region.")
+        signing_key = f"AWS4{key.secret}".encode()
+        for part in (day, region, service, terminator):
+            signing_key = hmac.digest(signing_key, part.encode(), "sha256")
+        credential = _Credential(
+            identity=Identity(key, Scope(key.account, region)),
+            day=day,
+            service=service,
+            scope=f"{day}/{region}/{service}/{terminator}".encode(),
+            signing_key=signing_key,
+        )
+        self._credentials[text] = credential
+        if len(self._credentials) > SIGNING_KEYS_MAX:
+            self._credentials.popitem(last=False)
+        return credential
 
 
 def is_signed(request: HttpRequest) -> bool:
@@ -195,7 +220,7 @@ def _read_query_claim(query: bytes) -> _Claim:
     if values["X-Amz-Algorithm"].encode("latin-1") != _ALGORITHM:
         raise _incomplete("'X-Amz-Algorithm' must be 'AWS4-HMAC-SHA256'.")
     if values.get("X-Amz-Security-Token"):
-        raise Refusal("UnrecognizedClientException", _TEXT_TOKEN_INVALID, http_status=403)
+        raise _unknown_token()
     expires = values["X-Amz-Expires"]
     if not (expires.isascii() and expires.isdigit() and 1 <= int(expires) <= PRESIGNED_S_MAX):
         raise _incomplete(f"'X-Amz-Expires' must be between 1 and {PRESIGNED_S_MAX} seconds.")
@@ -218,15 +243,6 @@ def _split_credential(credential: str) -> list[str]:
     return parts
 
 
-def _check_scope(region: str, scope_service: str, terminator: str, service: str) -> None:
-    if scope_service != service:
-        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    if terminator != _TERMINATOR:
-        raise _invalid(f"Credential should be scoped with a valid terminator: '{_TERMINATOR}'.")
-    if _REGION.fullmatch(region) is None:
-        raise _invalid("Credential should be scoped to a valid region.")
-
-
 @lru_cache(maxsize=64)
 def _parse_date(text: str) -> tuple[int, str]:
     """Give the Unix second and the basic ISO form of a request date, or raise ValueError."""
@@ -244,7 +260,7 @@ def _basic_iso(second: int) -> str:
     return datetime.fromtimestamp(second, tz=UTC).strftime(_BASIC_ISO)
 
 
-def _check_date(claim: _Claim, day: str, now_ms: int) -> str:
+def _check_date(claim: _Claim, day: str, now_ms: int) -> bytes:
     """Check that the request is of now; give its date as it was signed."""
     try:
         second, date = _parse_date(claim.date or "")
@@ -270,29 +286,26 @@ def _check_date(claim: _Claim, day: str, now_ms: int) -> str:
             f"Signature not yet current: {date} is still later than {_basic_iso(now + SKEW_S_MAX)}"
             f" ({_basic_iso(now)} + {_minutes(SKEW_S_MAX)})"
         )
-    return date
+    return date.encode()
 
 
 def _minutes(seconds: int) -> str:
     return f"{seconds // 60} min." if seconds % 60 == 0 else f"{seconds} s."
 
 
-def _check_signed_headers(signed_headers: bytes, headers: dict[bytes, bytes]) -> list[bytes]:
+def _canonical_headers(signed_headers: bytes, headers: dict[bytes, bytes]) -> bytes:
     names = signed_headers.split(b";")
     if b"host" not in names:
         raise _invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    for name in names:
-        if name not in headers:
-            raise _invalid(_TEXT_MISMATCH)
     unsigned = [name for name in headers if name[:6] == b"x-amz-" and name not in names]
     if unsigned:
         listed = ", ".join(name.decode("latin-1") for name in unsigned)
         raise _invalid(f"There were headers present in the request which were not signed: {listed}")
-    return names
-
-
-def _canonical_headers(names: list[bytes], headers: dict[bytes, bytes]) -> bytes:
-    return b"".join([b"%b:%b\n" % (name, b" ".join(headers[name].split())) for name in names])
+    try:
+        lines = [b"%b:%b\n" % (name, b" ".join(headers[name].split())) for name in names]
+    except KeyError:  # a header that was signed has not arrived
+        raise _invalid(_TEXT_MISMATCH) from None
+    return b"".join(lines)
 
 
 def _payload_hash(request: HttpRequest) -> bytes:
@@ -338,6 +351,10 @@ def _canonical_queries(query: bytes, is_presigned: bool) -> list[bytes]:
 
 def _encode_again(text: bytes) -> str:
     return quote(unquote_to_bytes(text), safe="-_.~")
+
+
+def _unknown_token() -> Refusal:
+    return Refusal("UnrecognizedClientException", _TEXT_TOKEN_INVALID, http_status=403)
 
 
 def _invalid(message: str) -> Refusal:
