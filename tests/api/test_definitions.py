@@ -89,7 +89,7 @@ async def test_everything_carried_is_shown_as_registered(yard: Yard):
         logConfiguration=awslogs(**{"awslogs-group": "/g", "awslogs-stream-prefix": "p"}),
         secrets=[],
     )
-    more = {
+    more: dict[str, Any] = {
         "parameters": {"a": "1"},
         "retryStrategy": {"attempts": 3},
         "timeout": {"attemptDurationSeconds": 60},
@@ -431,7 +431,7 @@ async def test_describing_is_newest_first_in_stable_pages(yard: Yard):
     for name in ("a", "b", "a", "c"):
         await yard.define(name)
     seen: list[str] = []
-    token = ""
+    token: str | None = ""
     while token is not None:
         page = await yard.call("DescribeJobDefinitions", maxResults=2, nextToken=token)
         seen += [each["jobDefinitionArn"] for each in page["jobDefinitions"]]

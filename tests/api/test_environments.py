@@ -217,7 +217,11 @@ async def test_environments_that_are_refused(yard: Yard, changes, message):
 
 async def test_a_name_is_used_once_in_a_scope(yard: Yard):
     await yard.environment()
-    request = {"computeEnvironmentName": "ce", "type": "MANAGED", "computeResources": EC2_RESOURCES}
+    request: dict[str, Any] = {
+        "computeEnvironmentName": "ce",
+        "type": "MANAGED",
+        "computeResources": EC2_RESOURCES,
+    }
     assert await yard.refused("CreateComputeEnvironment", **request) == "Object already exists"
     await yard.call("CreateComputeEnvironment", ELSEWHERE, **request)
 

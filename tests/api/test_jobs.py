@@ -31,6 +31,18 @@ async def cluster(yard: Yard) -> str:
     return str(answer["computeEnvironments"][0]["ecsClusterArn"]).rpartition("/")[2]
 
 
+async def delete_all(yard: Yard) -> None:
+    requests: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("JobQueue", {"jobQueue": "jq"}),
+        ("ComputeEnvironment", {"computeEnvironment": "ce"}),
+    )
+    for kind, request in requests:
+        await yard.call(f"Update{kind}", **request, state="DISABLED")
+        await yard.settle()
+        await yard.call(f"Delete{kind}", **request)
+        await yard.settle()
+
+
 # ── DescribeJobs ─────────────────────────────────────────────────────────────────────────
 
 
@@ -111,12 +123,7 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
     )
     before = await ready.job(job_id)
     name = await cluster(ready)
-    for operation, resource in (("JobQueue", "jobQueue"), ("ComputeEnvironment", None)):
-        request = {resource or "computeEnvironment": "jq" if resource else "ce"}
-        await ready.call(f"Update{operation}", **request, state="DISABLED")
-        await ready.settle()
-        await ready.call(f"Delete{operation}", **request)
-        await ready.settle()
+    await delete_all(ready)
     job = await ready.job(job_id)
     assert job == before
     assert job["statusReason"] == "Essential container in task exited"
@@ -282,7 +289,7 @@ async def test_pages_stay_stable_while_jobs_come_and_move(ready: Yard):
     for name in names:
         await ready.submit(jobName=name)
     seen: list[str] = []
-    token = ""
+    token: str | None = ""
     while token is not None:
         page = await ready.call(
             "ListJobs", jobQueue="jq", jobStatus="SUBMITTED", maxResults=3, nextToken=token

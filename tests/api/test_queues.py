@@ -133,7 +133,7 @@ async def test_queues_that_are_refused(yard: Yard, changes, message):
 
 async def test_a_name_is_used_once_and_there_are_at_most_50(yard: Yard):
     await yard.environment()
-    request = {"priority": 1, "computeEnvironmentOrder": order("ce")}
+    request: dict[str, Any] = {"priority": 1, "computeEnvironmentOrder": order("ce")}
     for number in range(50):
         await yard.call("CreateJobQueue", jobQueueName=f"q{number}", **request)
     assert (
