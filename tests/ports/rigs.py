@@ -1,0 +1,265 @@
+"""What the port's suite needs of a backend: a way to make one, and tasks that behave as asked.
+
+A rig hides whether containers are real. `LocalRig` runs busybox for each behaviour; `TwinRig` scripts it.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from batchyard.compute.local import LocalBackend
+from batchyard.compute.local.busybox import make_busybox_image
+from batchyard.compute.port import (
+    Backend,
+    LogTarget,
+    OutputLine,
+    Report,
+    TaskEnded,
+    TaskSpec,
+    TaskStarted,
+)
+from batchyard.compute.twin import Script, TwinBackend, TwinMachine
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import JobId, TaskId, task_id_of
+
+TARGET = LogTarget(account="123456789012", region="eu-west-1", group="/aws/batch/job", stream="s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """What a task does: print, then exit, or wait to be stopped."""
+
+    lines: tuple[str, ...] = ()
+    exit_code: int = 0
+    is_waiting: bool = False
+    is_term_ignored: bool = False
+    is_executable_missing: bool = False
+
+
+class MemorySink:
+    """Keeps output as a database would: lines and position change together."""
+
+    def __init__(self) -> None:
+        self.position_by_task: dict[TaskId, int] = {}
+        self.lines_by_task: dict[TaskId, list[OutputLine]] = {}
+        self.appended_to: list[LogTarget] = []
+        #: How many of the next appends fail, as a busy database would.
+        self.failure_count = 0
+        self.changed = asyncio.Event()
+
+    async def read_position(self, task_id: TaskId, target: LogTarget) -> int:
+        return self.position_by_task.get(task_id, 0)
+
+    async def append(
+        self, task_id: TaskId, target: LogTarget, *, position: int, lines: Sequence[OutputLine]
+    ) -> None:
+        await asyncio.sleep(0)
+        if self.failure_count:
+            self.failure_count -= 1
+            raise OSError("the database is locked")
+        assert position >= self.position_by_task.get(task_id, 0), "positions never go back"
+        self.position_by_task[task_id] = position
+        self.lines_by_task.setdefault(task_id, []).extend(lines)
+        self.appended_to.append(target)
+        self.changed.set()
+
+    def texts(self, task_id: TaskId) -> list[str]:
+        return [line.text for line in self.lines_by_task.get(task_id, [])]
+
+    async def until(self, is_met: Callable[[], bool]) -> None:
+        """Wait until a condition on this sink holds."""
+        while not is_met():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+class Listener:
+    """Collects a backend's reports, and waits for some."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.reports: list[Report] = []
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._listen(backend))
+
+    async def _listen(self, backend: Backend) -> None:
+        async for batch in backend.reports():
+            self.reports += batch
+            self._changed.set()
+
+    def of(self, task_id: TaskId) -> list[Report]:
+        return [report for report in self.reports if report.task_id == task_id]
+
+    async def started(self, task_id: TaskId) -> TaskStarted:
+        while True:
+            for report in self.of(task_id):
+                if isinstance(report, TaskStarted):
+                    return report
+            await self._wait()
+
+    async def ended(self, task_id: TaskId) -> TaskEnded:
+        while True:
+            for report in self.of(task_id):
+                if isinstance(report, TaskEnded):
+                    return report
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class Rig(Protocol):
+    """A backend under test."""
+
+    sink: MemorySink
+
+    async def open(self) -> tuple[Backend, Listener]:
+        """Open a backend as a new server would; the earlier one, if any, is gone."""
+        ...
+
+    async def close(self) -> None:
+        """End everything, containers included."""
+        ...
+
+    def task(self, behaviour: Behaviour) -> TaskSpec: ...
+
+    def pass_time(self, duration_ms: int) -> None:
+        """Let time pass, where time is pretended."""
+        ...
+
+
+class _Numbered:
+    def __init__(self) -> None:
+        self._count = 0
+
+    def next_task_id(self) -> TaskId:
+        self._count += 1
+        return task_id_of(JobId(f"rig-{self._count}"), 1)
+
+
+class TwinRig(_Numbered):
+    """A rig around the twin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sink = MemorySink()
+        self._now_ms = 1_700_000_000_000
+        self.machine = TwinMachine(now_ms=lambda: self._now_ms)
+        self._backend: TwinBackend | None = None
+        self._listener: Listener | None = None
+
+    async def open(self) -> tuple[Backend, Listener]:
+        await self.close()
+        self._backend = TwinBackend(self.machine, self.sink)
+        await self._backend.open()
+        self._listener = Listener(self._backend)
+        return self._backend, self._listener
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
+        if self._backend is not None:
+            await self._backend.close()
+
+    def task(self, behaviour: Behaviour) -> TaskSpec:
+        task_id = self.next_task_id()
+        image = f"image-{task_id}"
+        missing = "CannotStartContainerError: executable file not found"
+        self.machine.scripts[image] = Script(
+            exit_code=behaviour.exit_code,
+            duration_ms=None if behaviour.is_waiting else 0,
+            lines=behaviour.lines,
+            start_failure=missing if behaviour.is_executable_missing else None,
+            is_term_ignored=behaviour.is_term_ignored,
+        )
+        return TaskSpec(
+            task_id=task_id, image=image, limits=Amount(cpu_milli=1000, memory_mib=64), log=TARGET
+        )
+
+    def pass_time(self, duration_ms: int) -> None:
+        self._now_ms += duration_ms
+        self.machine.tick()
+
+
+class LocalRig(_Numbered):
+    """A rig around real containers of this machine."""
+
+    def __init__(self, data_dir: Path, runtime: Literal["crun", "runc"], images: Path) -> None:
+        super().__init__()
+        self.sink = MemorySink()
+        self.data_dir = data_dir
+        self._runtime: Literal["crun", "runc"] = runtime
+        self._backend: LocalBackend | None = None
+        self._listener: Listener | None = None
+        self.host_paths: list[Path] = []
+        shutil.copytree(images, data_dir / "images", symlinks=True)
+
+    async def open(self) -> tuple[LocalBackend, Listener]:
+        await self._hang_up()
+        self._backend = LocalBackend(
+            data_dir=self.data_dir,
+            sink=self.sink,
+            runtime=self._runtime,
+            host_paths=self.host_paths,
+        )
+        await self._backend.open()
+        self._listener = Listener(self._backend)
+        return self._backend, self._listener
+
+    async def _hang_up(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
+        if self._backend is not None:
+            await self._backend.close()
+
+    async def close(self) -> None:
+        backend, listener = await self.open()
+        for task_id in await backend.list_tasks():
+            await backend.stop(task_id, grace_ms=0)
+        for task_id in await backend.list_tasks():
+            await listener.ended(task_id)
+        await backend.forget(list(await backend.list_tasks()))
+        assert await backend.leave_if_idle()
+        await self._hang_up()
+
+    def task(self, behaviour: Behaviour) -> TaskSpec:
+        parts = [f"echo '{line}'" for line in behaviour.lines]
+        if behaviour.is_term_ignored:
+            parts.insert(0, "trap '' TERM")
+        elif behaviour.is_waiting:
+            parts.insert(0, "trap 'exit 143' TERM")
+        if behaviour.is_waiting:
+            # The shell itself must wait: a trap runs only between commands or in `wait`.
+            parts.append("mkfifo /f; while :; do sleep 1000 & wait; done")
+        parts.append(f"exit {behaviour.exit_code}")
+        command = ("/no/such/file",) if behaviour.is_executable_missing else None
+        return self.shell("\n".join(parts), command=command)
+
+    def shell(self, script: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
+        """Make a task that runs a shell script."""
+        spec = TaskSpec(
+            task_id=self.next_task_id(),
+            image="busybox",
+            limits=Amount(cpu_milli=1000, memory_mib=64),
+            log=TARGET,
+            command=("sh", "-c", script),
+        )
+        return replace(spec, command=command) if command else spec
+
+    def pass_time(self, duration_ms: int) -> None:
+        return
+
+
+def make_image_store(data_dir: Path) -> Path:
+    """Build the busybox image once; rigs copy it."""
+    from batchyard.compute.local.images import ImageStore
+
+    make_busybox_image(ImageStore(data_dir))
+    return data_dir / "images"
