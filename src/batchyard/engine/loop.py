@@ -47,7 +47,7 @@ class Engine:
         self._state = State()
         #: Reports that the loop has not taken yet.
         self._reports: list[i.Input] = []
-        self._has_wishes = True
+        self._has_wishes = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
@@ -76,9 +76,10 @@ class Engine:
     async def _recover(self) -> None:
         hosts = await self._backend.list_hosts()
         now_ms = self._clock_ms()
-        self._state = await self._store.read(lambda conn: load_state(conn, hosts, now_ms))
+        self._state, outcome = await self._store.read_long(
+            lambda conn: load_state(conn, hosts, now_ms)
+        )
         known = await self._backend.list_tasks()
-        outcome = Outcome()
         offered = {host.host_id for host in hosts}
         for host_id in list(self._state.hosts):
             tasks = known if host_id in offered else frozenset[TaskId]()
@@ -88,6 +89,7 @@ class Engine:
         )
         await self._commit(outcome, [], now_ms)
         self._dispatch.send(outcome.effects)
+        self._notice_wish()  # whatever was asked for while nobody looked
 
     async def _serve(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from batchyard.core.inputs import PutHost
 from batchyard.core.restore import restore_jobs
 from batchyard.core.state import State
 from batchyard.core.step import step
+from batchyard.core.turn import Outcome
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.records import QueuedJob
@@ -20,19 +21,25 @@ from batchyard.store import Connection, environments, jobs, queues
 _PAGE_ROWS = 5000
 
 
-def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> State:
-    """Read everything live. The jobs' cost in time is one pass over the live ones."""
+def load_state(
+    connection: Connection, hosts: Iterable[Host], now_ms: int
+) -> tuple[State, Outcome]:
+    """Read everything live, in one pass over it.
+
+    The outcome holds what is new: the hosts, which are not stored but offered at each start.
+    """
     state = State()
     for environment in environments.read_all_environments(connection):
         step(state, put_environment_of(environment), now_ms)
     for queue in queues.read_all_queues(connection):
         step(state, put_queue_of(queue), now_ms)
+    outcome = Outcome()
     for host in hosts:
-        step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms)
+        outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))
     live = list(_live_jobs(connection))
     _keep_lost_hosts(state, live, now_ms)
     restore_jobs(state, live)
-    return state
+    return state, outcome
 
 
 def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:

@@ -1,0 +1,32 @@
+"""Run experiments: `python -m bench [NAME …]`; all of them without a name."""
+
+import asyncio
+import importlib
+import sys
+
+#: In the order in which they run. Each module has `async def run() -> bool`: the goal was met.
+EXPERIMENTS = {
+    "submit": "durable signed SubmitJob a second, beside a signed no-op of the same server",
+    "containers": "containers of `true` a second, beside a bare loop over the same runtime",
+    "latency": "from SubmitJob's answer to the first line of the container's process",
+    "memory": "memory of an idle server and its supervisor",
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in EXPERIMENTS]
+    if unknown:
+        print(f"no such experiment: {', '.join(unknown)}")
+        for name, what in EXPERIMENTS.items():
+            print(f"  {name:12} {what}")
+        return 2
+    has_met_all = True
+    for name in names or EXPERIMENTS:
+        print(f"\n{name}: {EXPERIMENTS[name]}", flush=True)
+        module = importlib.import_module(f"bench.{name}")
+        has_met_all &= asyncio.run(module.run())
+    return 0 if has_met_all else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""An engine over a real SQLite store and the twin backend, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from batchyard.compute.twin import TwinBackend, TwinMachine
+from batchyard.engine.loop import Engine
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import JobId
+from batchyard.model.records import JobRecord, NewJob, WishKind
+from batchyard.model.status import JobStatus, ResourceState
+from batchyard.store import Store, environments, jobs, queues, wishes
+from tests.builders import SCOPE, environment_arn, job_id, queue_arn
+
+
+class Sink:
+    """Takes output, and keeps the position as the real one does."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, int] = {}
+
+    async def read_position(self, task_id, target) -> int:
+        return self.positions.get(task_id, 0)
+
+    async def append(self, task_id, target, *, position, lines) -> None:
+        self.positions[task_id] = max(position, self.positions.get(task_id, 0))
+
+
+class Stage:
+    """A store and a machine that outlive engines, and the wishes that callers write."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.now_ms = 1_000_000
+        self.machine = TwinMachine(now_ms=lambda: self.now_ms)
+        self.sink = Sink()
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Engine]:
+        """Run an engine; leaving the block ends it at once, wherever it is, like a crash."""
+        backend = TwinBackend(self.machine, self.sink)
+        await backend.open()
+        engine = Engine(store=self.store, backend=backend, clock_ms=lambda: self.now_ms)
+        running = asyncio.ensure_future(engine.run())
+        try:
+            await engine.wait_until_ready()
+            yield engine
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            await backend.close()
+            assert running.cancelled(), running.exception()
+
+    async def create(self, *, vcpus: int = 4) -> None:
+        """Wish for the environment `ce` and the queue `jq`."""
+
+        def work(conn) -> None:
+            environments.insert_environment(
+                conn,
+                arn=environment_arn(),
+                scope=SCOPE,
+                name="ce",
+                uuid="u",
+                state=ResourceState.ENABLED,
+                detail={"computeResources": {"type": "EC2", "maxvCpus": vcpus}},
+                tags={},
+            )
+            queues.insert_queue(
+                conn,
+                arn=queue_arn(),
+                scope=SCOPE,
+                name="jq",
+                state=ResourceState.ENABLED,
+                priority=1,
+                environment_arns=[environment_arn()],
+                detail={},
+                tags={},
+            )
+            self.store.note_wish()
+
+        await self.store.write(work)
+
+    async def submit(self, *numbers: int, image: str = "image", **job) -> None:
+        for number in numbers:
+            await self.store.append_job(a_new_job(number, image=image, **job))
+
+    async def wish(self, kind: WishKind, number: int, reason: str) -> None:
+        def work(conn) -> None:
+            wishes.add_wish(conn, kind, job_id(number), reason)
+            self.store.note_wish()
+
+        await self.store.write(work)
+
+    async def job(self, number: int) -> JobRecord:
+        records = await self.store.read(lambda conn: jobs.read_specs(conn, [job_id(number)]))
+        return records[job_id(number)]
+
+    async def until(self, number: int, *statuses: JobStatus) -> JobRecord:
+        """Wait until a job is in one of the statuses, as the store tells."""
+        return await self.until_true(lambda record: record.progress.status in statuses, number)
+
+    async def until_true(self, holds: Callable[[JobRecord], bool], number: int) -> JobRecord:
+        while not holds(record := await self.job(number)):
+            await asyncio.sleep(0)
+        return record
+
+
+def a_new_job(number: int, *, image: str = "image", attempts: int = 1, timeout_ms=None, after=()):
+    return NewJob(
+        id=job_id(number),
+        scope=SCOPE,
+        queue_arn=queue_arn(),
+        name=f"job-{number}",
+        definition_arn=SCOPE.definition_arn("def", 1),
+        created_ms=1_000_000,
+        demand=Amount(cpu_milli=1000, memory_mib=128),
+        attempts_max=attempts,
+        timeout_ms=timeout_ms,
+        depends_on=tuple(JobId(job_id(each)) for each in after),
+        spec=msgspec.json.encode({"container": {"image": image, "command": ["true"]}}),
+        tags={},
+    )
