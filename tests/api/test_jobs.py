@@ -151,6 +151,24 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
     assert job["container"]["taskArn"] == second["container"]["taskArn"]
 
 
+async def test_a_retry_keeps_the_last_start_until_it_runs_and_shows_its_own_task(ready: Yard):
+    job_id = await ready.submit()
+    first = attempt(job_id, 1, started_ms=NOW_MS + 5, stopped_ms=NOW_MS + 9, exit_code=1)
+    progress = JobProgress(status=JobStatus.RUNNABLE, started_ms=NOW_MS + 5, attempts=[first])
+    await ready.progress(job_id, progress)
+    waiting_again = await ready.job(job_id)
+    assert waiting_again["startedAt"] == NOW_MS + 5
+    assert "stoppedAt" not in waiting_again
+    assert waiting_again["container"]["exitCode"] == 1
+    progress.status, progress.attempt = JobStatus.STARTING, attempt(job_id, 2)
+    await ready.progress(job_id, progress)
+    starting = await ready.job(job_id)
+    assert starting["startedAt"] == NOW_MS + 5
+    assert "exitCode" not in starting["container"]
+    assert starting["container"]["taskArn"].endswith(task_id_of(job_id, 2))
+    assert [each["container"]["exitCode"] for each in starting["attempts"]] == [1]
+
+
 async def test_a_fargate_job_has_no_container_instance(yard: Yard):
     await yard.fargate_environment("ce")
     await yard.queue()

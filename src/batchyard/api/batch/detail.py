@@ -11,7 +11,6 @@ from batchyard.api.batch.arns import container_instance_arn_of, task_arn_of
 from batchyard.model.ids import DefinitionArn, Scope
 from batchyard.model.log_stream import log_stream_of
 from batchyard.model.records import Attempt, JobProgress, JobRecord, Json
-from batchyard.model.status import JobStatus
 
 _decode = msgspec.json.Decoder(Json).decode
 
@@ -77,7 +76,7 @@ def _latest(progress: JobProgress) -> Attempt | None:
 def _add_times(shown: Json, progress: JobProgress) -> None:
     if progress.status_reason is not None:
         shown["statusReason"] = progress.status_reason
-    if progress.started_ms is not None and progress.status is not JobStatus.STARTING:
+    if progress.started_ms is not None:
         shown["startedAt"] = progress.started_ms
     if progress.stopped_ms is not None:
         shown["stoppedAt"] = progress.stopped_ms
