@@ -7,6 +7,7 @@ starts.
 """
 
 import json
+from collections.abc import Mapping
 from statistics import median
 from urllib.parse import urlsplit
 
@@ -44,7 +45,7 @@ async def run() -> bool:
     return ratio >= RATIO_GOAL and rate >= RATE_GOAL
 
 
-def _load(yard: BenchYard, path: str, body: dict[str, object]) -> Load:
+def _load(yard: BenchYard, path: str, body: Mapping[str, object]) -> Load:
     endpoint = urlsplit(yard.server.endpoint)
     assert endpoint.hostname is not None
     assert endpoint.port is not None

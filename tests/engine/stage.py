@@ -30,6 +30,10 @@ class Sink:
     async def append(self, task_id, target, *, position, lines) -> None:
         self.positions[task_id] = max(position, self.positions.get(task_id, 0))
 
+    async def forget(self, task_ids) -> None:
+        for task_id in task_ids:
+            self.positions.pop(task_id, None)
+
 
 class Stage:
     """A store and a machine that outlive engines, and the wishes that callers write."""
@@ -45,7 +49,12 @@ class Stage:
         """Run an engine; leaving the block ends it at once, wherever it is, like a crash."""
         backend = TwinBackend(self.machine, self.sink)
         await backend.open()
-        engine = Engine(store=self.store, backend=backend, clock_ms=lambda: self.now_ms)
+        engine = Engine(
+            store=self.store,
+            backend=backend,
+            forget_output=self.sink.forget,
+            clock_ms=lambda: self.now_ms,
+        )
         running = asyncio.ensure_future(engine.run())
         try:
             await engine.wait_until_ready()

@@ -58,7 +58,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         backend = make_backend(settings, log_store)
         await backend.open()
         stack.push_async_callback(backend.close)
-        engine = Engine(store=store, backend=backend, clock_ms=clock_ms)
+        engine = Engine(
+            store=store, backend=backend, forget_output=log_store.forget, clock_ms=clock_ms
+        )
         running = asyncio.ensure_future(_run(engine, store, log_store, settings))
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
@@ -98,7 +100,7 @@ def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
 def machine_capacity() -> Amount:
     """Tell what this machine has in all."""
     return Amount(
-        cpu_milli=psutil.cpu_count() * 1000, memory_mib=psutil.virtual_memory().total >> 20
+        cpu_milli=(psutil.cpu_count() or 1) * 1000, memory_mib=psutil.virtual_memory().total >> 20
     )
 
 

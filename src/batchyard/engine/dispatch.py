@@ -6,7 +6,7 @@ is in trouble; a task that cannot even be described ends as a failed attempt.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
 
 import structlog
@@ -15,11 +15,11 @@ from batchyard.compute.port import Backend, TaskSpec, Trouble
 from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
 from batchyard.core.inputs import TaskEnded
 from batchyard.engine.launch import task_of
-from batchyard.model.ids import EnvironmentArn, JobId
+from batchyard.model.ids import EnvironmentArn, JobId, TaskId
 from batchyard.model.records import JobRecord
 from batchyard.model.status import EnvironmentKind
 from batchyard.store.jobs import read_specs
-from batchyard.store.store import Store
+from batchyard.store.store import Store, StoreTrouble
 
 _log = structlog.get_logger()
 
@@ -27,23 +27,28 @@ _log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.2
 _RETRY_PAUSE_S_MAX = 10.0
 
+#: Drops what is kept about the output of tasks that the backend has forgotten (not the output).
+ForgetOutput = Callable[[Sequence[TaskId]], Awaitable[None]]
+
 
 class Dispatch:
     """One backend's queue of effects."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it stands between
         self,
         *,
         backend: Backend,
         store: Store,
         kind_of: Callable[[EnvironmentArn], EnvironmentKind],
         report: Callable[[TaskEnded], None],
+        forget_output: ForgetOutput,
         clock_ms: Callable[[], int],
     ) -> None:
         self._backend = backend
         self._store = store
         self._kind_of = kind_of
         self._report = report
+        self._forget_output = forget_output
         self._clock_ms = clock_ms
         self._waiting: asyncio.Queue[Effect] = asyncio.Queue()
 
@@ -66,7 +71,7 @@ class Dispatch:
         while True:
             try:
                 return await self._hand_over(kind, effects)
-            except Trouble as trouble:
+            except (Trouble, StoreTrouble) as trouble:
                 _log.error("effects_delayed", effect=kind.__name__, reason=str(trouble))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RETRY_PAUSE_S_MAX)
@@ -75,7 +80,9 @@ class Dispatch:
         if kind is StartTask:
             await self._start([each for each in effects if isinstance(each, StartTask)])
         elif kind is ForgetTask:
-            await self._backend.forget([each.task_id for each in effects])
+            task_ids = [each.task_id for each in effects if isinstance(each, ForgetTask)]
+            await self._backend.forget(task_ids)
+            await self._forget_output(task_ids)
         else:
             for each in effects:
                 if isinstance(each, StopTask):

@@ -23,7 +23,7 @@ _DAY_MS = 86_400_000
 class ExpiringLogs(Protocol):
     """Whatever holds log lines with a retention."""
 
-    async def delete_expired(self) -> int: ...
+    async def sweep(self) -> int: ...
 
 
 async def keep_house(
@@ -42,7 +42,7 @@ async def keep_house(
             job_count += deleted
             if deleted < _ROWS_PER_STEP:
                 break
-        line_count = await logs.delete_expired()
+        line_count = await logs.sweep()
         if job_count or line_count:
             _log.info("expired_deleted", jobs=job_count, log_lines=line_count)
         await asyncio.sleep(_PAUSE_S)

@@ -19,7 +19,7 @@ from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
-from batchyard.engine.dispatch import Dispatch
+from batchyard.engine.dispatch import Dispatch, ForgetOutput
 from batchyard.engine.facts import write_facts
 from batchyard.engine.recovery import load_state
 from batchyard.engine.wishes import Harvest, read_wishes
@@ -40,7 +40,14 @@ _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 class Engine:
     """The only writer of facts. `run` it in a task; cancel the task to stop it."""
 
-    def __init__(self, *, store: Store, backend: port.Backend, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        backend: port.Backend,
+        forget_output: ForgetOutput,
+        clock_ms: Callable[[], int],
+    ) -> None:
         self._store = store
         self._backend = backend
         self._clock_ms = clock_ms
@@ -56,6 +63,7 @@ class Engine:
             store=store,
             kind_of=self._kind_of,
             report=self._take_report,
+            forget_output=forget_output,
             clock_ms=clock_ms,
         )
 

@@ -21,9 +21,7 @@ from batchyard.store import Connection, environments, jobs, queues
 _PAGE_ROWS = 5000
 
 
-def load_state(
-    connection: Connection, hosts: Iterable[Host], now_ms: int
-) -> tuple[State, Outcome]:
+def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tuple[State, Outcome]:
     """Read everything live, in one pass over it.
 
     The outcome holds what is new: the hosts, which are not stored but offered at each start.

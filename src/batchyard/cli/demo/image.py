@@ -1,0 +1,45 @@
+"""The demo's image: busybox, from a registry where one can be reached, else made on the spot."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from batchyard.compute.local.busybox import make_busybox_image
+from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.pull import Puller, PullFailed
+from batchyard.compute.port import Trouble
+
+IMAGE = "busybox"
+
+#: A registry that takes longer than this counts as out of reach; the demo should be quick.
+_PULL_S_MAX = 15.0
+
+
+def provide_image(data_path: Path) -> str:
+    """Put the image into the store of a data folder; say where it came from.
+
+    Raises ClickException if it can be neither pulled nor made.
+    """
+    store = ImageStore(data_path)
+    try:
+        asyncio.run(asyncio.wait_for(Puller(store).pull(IMAGE), _PULL_S_MAX))
+    except TimeoutError:
+        cause = f"the registry did not deliver it within {_PULL_S_MAX:g} seconds"
+    except PullFailed as error:
+        cause = str(error)
+    else:
+        return f"{IMAGE}, pulled from its registry"
+    try:
+        make_busybox_image(store, IMAGE)
+    except Trouble as error:
+        raise click.ClickException(
+            f"{IMAGE} cannot be pulled ({cause}) nor made: {error}"
+        ) from error
+    return (
+        f"{IMAGE}, made from this machine's own busybox: no registry was reached ({_brief(cause)})"
+    )
+
+
+def _brief(text: str) -> str:
+    return " ".join(text.split()[-8:])
