@@ -166,16 +166,22 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
             {"environment": [{"name": "AWS_BATCH_X", "value": "1"}]},
             "Environment variables cannot start with AWS_BATCH.",
         ),
-        ({"privileged": True}, "privileged is not supported yet by batchyard."),
+        ({"privileged": True}, "containerProperties.privileged is not supported yet by batchyard."),
         (
             {"secrets": [{"name": "a", "valueFrom": "b"}]},
-            "secrets is not supported yet by batchyard.",
+            "containerProperties.secrets is not supported yet by batchyard.",
         ),
-        ({"enableExecuteCommand": True}, "enableExecuteCommand is not supported yet by batchyard."),
-        ({"instanceType": "c5.large"}, "instanceType is not supported yet by batchyard."),
+        (
+            {"enableExecuteCommand": True},
+            "containerProperties.enableExecuteCommand is not supported yet by batchyard.",
+        ),
+        (
+            {"instanceType": "c5.large"},
+            "containerProperties.instanceType is not supported yet by batchyard.",
+        ),
         (
             {"repositoryCredentials": {"credentialsParameter": "arn"}},
-            "repositoryCredentials is not supported yet by batchyard.",
+            "containerProperties.repositoryCredentials is not supported yet by batchyard.",
         ),
         (
             {"networkConfiguration": {"assignPublicIp": "ENABLED"}},
@@ -183,7 +189,7 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
         ),
         (
             {"volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]},
-            "efsVolumeConfiguration is not supported yet by batchyard.",
+            "volumes.efsVolumeConfiguration is not supported yet by batchyard.",
         ),
         (
             {"volumes": [{"name": "v", "host": {"sourcePath": "data"}}]},
@@ -207,10 +213,16 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
         ),
         (
             {"linuxParameters": {"devices": [{"hostPath": "/dev/null"}]}},
-            "devices is not supported yet by batchyard.",
+            "linuxParameters.devices is not supported yet by batchyard.",
         ),
-        ({"linuxParameters": {"maxSwap": 0}}, "maxSwap is not supported yet by batchyard."),
-        ({"linuxParameters": {"swappiness": 60}}, "swappiness is not supported yet by batchyard."),
+        (
+            {"linuxParameters": {"maxSwap": 0}},
+            "linuxParameters.maxSwap is not supported yet by batchyard.",
+        ),
+        (
+            {"linuxParameters": {"swappiness": 60}},
+            "linuxParameters.swappiness is not supported yet by batchyard.",
+        ),
         (
             {"linuxParameters": {"sharedMemorySize": 0}},
             "linuxParameters.sharedMemorySize must be at least 1 MiB.",
@@ -239,6 +251,15 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
         (
             {"logConfiguration": {"logDriver": "json-file"}},
             "logDriver json-file is not supported yet by batchyard.",
+        ),
+        (
+            {
+                "logConfiguration": {
+                    **awslogs(),
+                    "secretOptions": [{"name": "a", "valueFrom": "b"}],
+                }
+            },
+            "logConfiguration.secretOptions is not supported yet by batchyard.",
         ),
         (
             {"logConfiguration": awslogs(**{"awslogs-datetime-format": "%Y"})},

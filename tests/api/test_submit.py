@@ -6,9 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from batchyard.api.batch.catalog import Catalog
 from batchyard.model.amounts import Amount
+from batchyard.model.refusal import Refusal
+from batchyard.model.status import ResourceStatus
 from batchyard.store import jobs
-from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, Yard
+from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
 MISSING = "00000000-0000-4000-8000-000000000000"
@@ -89,7 +92,7 @@ async def test_a_queue_that_is_changed_takes_no_jobs_at_once(ready: Yard):
     await ready.settle()
     assert await ready.refused("SubmitJob", **request) == f"Job Queue {arn} is in state DISABLED"
     await ready.call("UpdateJobQueue", jobQueue="jq", state="ENABLED")
-    assert await ready.refused("SubmitJob", **request) == f"Job Queue {arn} is in status UPDATING"
+    await ready.submit()
     await ready.settle()
     await ready.submit()
     await ready.call("UpdateJobQueue", jobQueue="jq", state="DISABLED")
@@ -97,6 +100,43 @@ async def test_a_queue_that_is_changed_takes_no_jobs_at_once(ready: Yard):
     await ready.call("DeleteJobQueue", jobQueue="jq")
     await ready.settle()
     assert await ready.refused("SubmitJob", **request) == "JobQueue jq not found."
+
+
+@pytest.mark.parametrize("status", [ResourceStatus.UPDATING, ResourceStatus.INVALID])
+async def test_a_queue_that_is_updated_or_broken_still_takes_jobs(ready: Yard, status):
+    await ready.call("UpdateJobQueue", jobQueue="jq", priority=2)
+    if status is ResourceStatus.INVALID:
+        await ready.settle(status)
+    await ready.submit()
+
+
+async def test_a_new_queue_takes_no_jobs_yet(ready: Yard):
+    await ready.call(
+        "CreateJobQueue",
+        jobQueueName="new",
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "ce"}],
+    )
+    message = await ready.refused("SubmitJob", jobName="job", jobQueue="new", jobDefinition="jd")
+    assert message == f"Job Queue {BATCH}:job-queue/new is in status CREATING"
+
+
+async def test_what_was_read_before_a_change_is_not_remembered_after_it(ready: Yard):
+    """A slow read of the queue begins, the queue is disabled meanwhile, then the read ends."""
+    catalog = Catalog(ready.store, is_only_writer=True)
+    read = ready.store.read
+
+    async def slow_read(work: Any) -> Any:
+        found = await read(work)
+        await ready.call("UpdateJobQueue", jobQueue="jq", state="DISABLED")
+        catalog.drop()
+        return found
+
+    ready.store.read = slow_read  # type: ignore[method-assign]
+    await catalog.open_queue(SCOPE, "jq")
+    ready.store.read = read  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match="is in state DISABLED"):
+        await catalog.open_queue(SCOPE, "jq")
 
 
 async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
@@ -194,7 +234,7 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
         ),
         (
             {"containerOverrides": {"instanceType": "c5.large"}},
-            "instanceType is not supported yet by batchyard.",
+            "containerOverrides.instanceType is not supported yet by batchyard.",
         ),
         (
             {"containerOverrides": {"command": ["Ref::gone"]}},

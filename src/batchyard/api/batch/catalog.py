@@ -53,7 +53,8 @@ class Catalog:
         if record is None or not is_arn_in(scope, arn):
             raise client_exception(f"JobQueue {text} not found.")
         found = _open(record)
-        if self._keeps and generation == self._generation:
+        is_settled = record.status is ResourceStatus.VALID
+        if self._keeps and is_settled and generation == self._generation:
             if len(self._queue_by_text) >= _ENTRIES_MAX:
                 self._queue_by_text.clear()
             self._queue_by_text[scope, text] = found
@@ -72,14 +73,10 @@ class Catalog:
             self._definition_by_text[scope, text] = found
         return found
 
-    def drop_queues(self) -> None:
-        """Forget all queues: one of them has changed."""
+    def drop(self) -> None:
+        """Forget everything: a queue or a definition has changed. Such changes are rare."""
         self._generation += 1
         self._queue_by_text.clear()
-
-    def drop_definitions(self) -> None:
-        """Forget all definitions: a revision was added or deregistered."""
-        self._generation += 1
         self._definition_by_text.clear()
 
     async def _read_active(self, scope: Scope, text: str) -> DefinitionRecord:
@@ -100,9 +97,14 @@ class Catalog:
 
 
 def _open(record: QueueRecord) -> OpenQueue:
+    """Refuse a queue that takes no jobs.
+
+    One that is UPDATING or INVALID takes them: an update must not turn callers away, and jobs of an
+    INVALID queue wait until it is repaired.
+    """
     if record.state is not ResourceState.ENABLED:
         raise client_exception(f"Job Queue {record.arn} is in state DISABLED")
-    if record.status is not ResourceStatus.VALID:
+    if record.status in (ResourceStatus.CREATING, ResourceStatus.DELETING):
         raise client_exception(f"Job Queue {record.arn} is in status {record.status}")
     return OpenQueue(arn=record.arn, is_fargate=record.detail["jobQueueType"] == FARGATE_QUEUE_TYPE)
 

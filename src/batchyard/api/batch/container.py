@@ -30,6 +30,7 @@ _LISTS = (
     "volumes",
 )
 _UNSUPPORTED = ("instanceType", "secrets", "repositoryCredentials")
+_UNSUPPORTED_VOLUMES = ("efsVolumeConfiguration", "s3filesVolumeConfiguration")
 _FARGATE_ONLY = (
     "networkConfiguration",
     "fargatePlatformConfiguration",
@@ -63,9 +64,9 @@ _RESERVED_ENVIRONMENT_PREFIX = "AWS_BATCH"
 def check_container(container: Json, *, is_fargate: bool, request_id: str) -> None:
     """Refuse a container that AWS would refuse, or that we cannot run yet."""
     _check_image(container.get("image"))
-    refuse_given(container, _UNSUPPORTED)
+    refuse_given(container, _UNSUPPORTED, within="containerProperties")
     if container.get("enableExecuteCommand"):
-        raise unsupported("enableExecuteCommand")
+        raise unsupported("containerProperties.enableExecuteCommand")
     check_environment(container.get("environment", ()))
     check_requirements(container.get("resourceRequirements", ()))
     user = container.get("user")
@@ -130,7 +131,7 @@ def _check_on_ec2(container: Json) -> None:
         if container.get(member):
             raise client_exception(f"{member} not applicable for EC2.")
     if container.get("privileged"):
-        raise unsupported("privileged")
+        raise unsupported("containerProperties.privileged")
 
 
 def _check_on_fargate(container: Json) -> None:
@@ -187,7 +188,7 @@ def _check_ulimits(ulimits: Sequence[Json]) -> None:
 def _check_volumes(container: Json) -> None:
     names: list[str] = []
     for volume in container.get("volumes", ()):
-        refuse_given(volume, ("efsVolumeConfiguration", "s3filesVolumeConfiguration"))
+        refuse_given(volume, _UNSUPPORTED_VOLUMES, within="volumes")
         name = volume.get("name", "")
         if not _VOLUME_NAME.fullmatch(name):
             raise client_exception(
@@ -208,7 +209,7 @@ def _check_volumes(container: Json) -> None:
 
 
 def _check_linux(linux: Json) -> None:
-    refuse_given(linux, ("devices", "maxSwap", "swappiness"))
+    refuse_given(linux, ("devices", "maxSwap", "swappiness"), within="linuxParameters")
     if linux.get("sharedMemorySize", 1) < 1:
         raise client_exception("linuxParameters.sharedMemorySize must be at least 1 MiB.")
     for mount in linux.get("tmpfs", ()):
@@ -224,7 +225,7 @@ def _check_logs(logs: Json) -> None:
     driver = logs["logDriver"]
     if driver != "awslogs":
         raise unsupported(f"logDriver {driver}")
-    refuse_given(logs, ("secretOptions",))
+    refuse_given(logs, ("secretOptions",), within="logConfiguration")
     options = logs.get("options", {})
     for option in options:
         if option not in _LOG_OPTIONS:

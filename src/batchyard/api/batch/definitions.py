@@ -54,7 +54,7 @@ async def register_job_definition(service: Service, call: Call, request: Json) -
     record = await service.store.write(
         lambda conn: definitions.register_definition(conn, call.scope, name, detail, tags)
     )
-    service.catalog.drop_definitions()
+    service.catalog.drop()
     return {
         "jobDefinitionName": name,
         "jobDefinitionArn": record.arn,
@@ -75,7 +75,7 @@ async def deregister_job_definition(service: Service, call: Call, request: Json)
     is_known = await service.store.write(
         lambda conn: definitions.set_definition_status(conn, arn, DefinitionStatus.INACTIVE)
     )
-    service.catalog.drop_definitions()
+    service.catalog.drop()
     if not is_known:
         raise client_exception(f"JobDefinition {arn} does not exist")
     return {}

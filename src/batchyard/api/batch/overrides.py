@@ -15,7 +15,7 @@ from batchyard.model.refusal import client_exception
 
 def check_overrides(overrides: Json, *, is_fargate: bool) -> None:
     """Refuse container overrides that AWS would refuse."""
-    refuse_given(overrides, ("instanceType",))
+    refuse_given(overrides, ("instanceType",), within="containerOverrides")
     if "" in overrides.get("command", ()):
         raise client_exception("Command cannot be empty")
     check_environment(overrides.get("environment", ()))

@@ -71,7 +71,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
         service.store.note_wish()
 
     await service.store.write(insert)
-    service.catalog.drop_queues()
+    service.catalog.drop()
     return {"jobQueueName": name, "jobQueueArn": arn}
 
 
@@ -111,7 +111,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
         return record.name
 
     name = await service.store.write(update)
-    service.catalog.drop_queues()
+    service.catalog.drop()
     return {"jobQueueName": name, "jobQueueArn": arn}
 
 
@@ -129,7 +129,7 @@ async def delete_job_queue(service: Service, call: Call, request: Json) -> Json:
         service.store.note_wish()
 
     await service.store.write(delete)
-    service.catalog.drop_queues()
+    service.catalog.drop()
     return {}
 
 

@@ -16,8 +16,8 @@ def unsupported(member: str) -> Refusal:
     return client_exception(f"{member} is not supported yet by batchyard.")
 
 
-def refuse_given(request: Json, members: Iterable[str]) -> None:
-    """Refuse every one of `members` that is given and not empty."""
+def refuse_given(request: Json, members: Iterable[str], *, within: str = "") -> None:
+    """Refuse every one of `members` that is given and not empty; `within` names their structure."""
     for member in members:
         if request.get(member) not in (None, {}, [], ""):
-            raise unsupported(member)
+            raise unsupported(f"{within}.{member}" if within else member)
