@@ -4,12 +4,11 @@ import shutil
 import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.server_file import find_server
 from batchyard.cli.settings import Settings, read_settings
+from batchyard.cli.tables import print_table
 from batchyard.compute.local.detect import Check, run_checks
 
 
@@ -22,11 +21,13 @@ def doctor(*, data_dir: str | None) -> None:
     """
     settings = read_settings({"data_dir": data_dir})
     checks = [_check_python(), *run_checks(settings.data_path), _check_server(settings)]
-    table = Table("check", "", "found", "what to do")
-    for check in checks:
-        mark = "[green]ok[/]" if check.is_ok else "[red]missing[/]"
-        table.add_row(check.name, mark, check.detail, check.remedy)
-    Console().print(table)
+    print_table(
+        ("CHECK", "", "FOUND", "WHAT TO DO"),
+        (
+            (check.name, "ok" if check.is_ok else "missing", check.detail, check.remedy)
+            for check in checks
+        ),
+    )
     if not all(check.is_ok for check in checks):
         raise click.exceptions.Exit(1)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
+from batchyard.cli.tables import print_table
 from batchyard.compute.local.archives import NotAnImage
 from batchyard.compute.local.busybox import make_busybox_image
 from batchyard.compute.local.images import ImageInfo, ImageInUse, ImageStore
@@ -73,17 +73,24 @@ def busybox(*, name: str, data_dir: str | None) -> None:
 def list_(*, data_dir: str | None) -> None:
     """List the images."""
     store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
-    table = Table("name", "image id", "layers", "MiB", "stored")
-    for each in store.list_images():
-        stored = datetime.fromtimestamp(each.created_at_ms / 1000, UTC).astimezone()
-        table.add_row(
-            "\n".join(each.names),
-            each.image_id[:19],
-            str(each.layer_count),
-            f"{each.size_bytes / 2**20:.1f}",
-            stored.strftime("%Y-%m-%d %H:%M"),
-        )
-    Console().print(table)
+    print_table(
+        ("NAME", "IMAGE ID", "LAYERS", "MIB", "STORED"),
+        (
+            (
+                name,
+                each.image_id[:19],
+                str(each.layer_count),
+                f"{each.size_bytes / 2**20:.1f}",
+                _minute(each.created_at_ms),
+            )
+            for each in store.list_images()
+            for name in each.names or ("(none)",)
+        ),
+    )
+
+
+def _minute(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 @image.command("rm")

@@ -5,15 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from batchyard.cli.client import client_of, pages, server_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
+from batchyard.cli.tables import print_table
 from batchyard.model.status import JobStatus
 
-_STYLE_BY_STATUS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "VALID": "green"}
 _SHOWN_MAX_DEFAULT = 50
 
 
@@ -24,31 +22,39 @@ def status(*, data_dir: str | None) -> None:
     settings = read_settings({"data_dir": data_dir})
     server = server_of(settings)
     client = client_of(settings, "batch")
-    console = Console()
-    console.print(f"server   {server.endpoint}  (pid {server.pid}, region {server.region})")
-    environments = Table("compute environment", "type", "maxvCpus", "state", "status", "reason")
-    for each in pages(client, "describe_compute_environments", "computeEnvironments"):
-        resources = each.get("computeResources", {})
-        environments.add_row(
-            each["computeEnvironmentName"],
-            resources.get("type", ""),
-            str(resources.get("maxvCpus", "")),
-            each["state"],
-            _coloured(each["status"]),
-            each.get("statusReason", ""),
-        )
-    console.print(environments)
-    queues = Table("job queue", "priority", "state", "status", *(each.value for each in JobStatus))
-    for each in pages(client, "describe_job_queues", "jobQueues"):
-        counts = Counter(job["status"] for job in _jobs_of(client, each["jobQueueArn"]))
-        queues.add_row(
-            each["jobQueueName"],
-            str(each["priority"]),
-            each["state"],
-            _coloured(each["status"]),
-            *(str(counts.get(status.value, "·")) for status in JobStatus),
-        )
-    console.print(queues)
+    click.echo(f"server {server.endpoint} (pid {server.pid}, region {server.region})\n")
+    environments = pages(client, "describe_compute_environments", "computeEnvironments")
+    print_table(
+        ("COMPUTE ENVIRONMENT", "TYPE", "MAXVCPUS", "STATE", "STATUS", "REASON"),
+        (
+            (
+                each["computeEnvironmentName"],
+                each.get("computeResources", {}).get("type", ""),
+                str(each.get("computeResources", {}).get("maxvCpus", "")),
+                each["state"],
+                each["status"],
+                each.get("statusReason", ""),
+            )
+            for each in environments
+        ),
+    )
+    click.echo()
+    queues = pages(client, "describe_job_queues", "jobQueues")
+    print_table(
+        ("JOB QUEUE", "PRIORITY", "STATE", "STATUS", *(each.value for each in JobStatus)),
+        (_queue_row(client, each) for each in queues),
+    )
+
+
+def _queue_row(client: Any, queue: dict[str, Any]) -> list[str]:
+    counts = Counter(job["status"] for job in _jobs_of(client, queue["jobQueueArn"]))
+    return [
+        queue["jobQueueName"],
+        str(queue["priority"]),
+        queue["state"],
+        queue["status"],
+        *(str(counts.get(status.value, "-")) for status in JobStatus),
+    ]
 
 
 @click.command()
@@ -76,29 +82,27 @@ def jobs(*, data_dir: str | None, queue: str | None, wanted: tuple[str, ...], li
             if len(found) >= limit * len(queues):
                 break
     found.sort(key=lambda pair: pair[1]["createdAt"], reverse=True)
-    table = Table("job id", "name", "queue", "status", "created", "ran", "reason")
-    for name, job in found[:limit]:
-        table.add_row(
-            job["jobId"],
-            job["jobName"],
-            name,
-            _coloured(job["status"]),
-            _time_of_day(job["createdAt"]),
-            _duration(job),
-            job.get("statusReason", ""),
-        )
-    Console().print(table)
+    print_table(
+        ("JOB ID", "NAME", "QUEUE", "STATUS", "CREATED", "RAN", "REASON"),
+        (
+            (
+                job["jobId"],
+                job["jobName"],
+                name,
+                job["status"],
+                _time_of_day(job["createdAt"]),
+                _duration(job),
+                job.get("statusReason", ""),
+            )
+            for name, job in found[:limit]
+        ),
+    )
 
 
 def _jobs_of(client: Any, queue: str) -> Any:
     """Yield the jobs of a queue in every status, newest first."""
     everything = [{"name": "AFTER_CREATED_AT", "values": ["0"]}]
     return pages(client, "list_jobs", "jobSummaryList", jobQueue=queue, filters=everything)
-
-
-def _coloured(text: str) -> str:
-    style = _STYLE_BY_STATUS.get(text)
-    return f"[{style}]{text}[/]" if style else text
 
 
 def _time_of_day(at_ms: int) -> str:
