@@ -8,6 +8,7 @@ leave any step; whatever else leaves one is our fault, is logged once with its s
 """
 
 import time
+import traceback
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from random import getrandbits
@@ -139,8 +140,14 @@ class Application:
         except _Disconnected:
             raise
         except Exception:
-            name = operation.name if operation is not None else None
-            _log.exception("request_failed", request_id=request_id, operation=name)
+            # The story as plain text: some renderers of exceptions show local variables, and those
+            # hold secrets and payloads.
+            _log.error(
+                "request_failed",
+                request_id=request_id,
+                operation=None if operation is None else operation.name,
+                story=traceback.format_exc(),
+            )
             fault = server_fault(operation, request_id)
             return encode_refusal(fault, operation, protocol, request_id)
 
