@@ -7,6 +7,7 @@ supervisor was replaced (every order is safe to repeat). Refuses to know what or
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,13 @@ from batchyard.compute.port import Trouble
 _READY_TIMEOUT_S: Final = 20.0
 _ANSWER_TIMEOUT_S: Final = 20.0
 _BUSY_RETRY_S: Final = 0.1
+_GREETINGS_MAX: Final = 10
 
 _decode_news = msgspec.json.Decoder(NewsShape).decode
+
+
+class _Lost(Trouble):
+    """The connection broke before the answer came."""
 
 
 class Link:
@@ -41,28 +47,39 @@ class Link:
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._number = 0
+        self._is_greeting = False
         self._answers: dict[int, asyncio.Future[NewsShape]] = {}
         #: Orders that were not answered yet, in the order they were sent.
         self._unanswered: dict[int, bytes] = {}
 
     async def connect(self, settings: SettingsShape) -> list[TaskShape]:
         """Reach the supervisor, starting it if need be; return what it knows. Raises `Trouble`."""
-        connection = await self._reach()
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_unix_connection(
-            lambda: _Protocol(self._receive, self._lose), sock=connection
-        )
         earlier = dict(self._unanswered)
-        answer = await self.ask({"do": "greet", "settings": settings}, timeout_s=_ANSWER_TIMEOUT_S)
-        if answer.get("version") != VERSION:
-            self.close()
-            raise Trouble(
-                "the supervisor of this data directory is of another version of batchyard; stop it with"
-                " `batchyard down` once its tasks have ended"
+        for _ in range(_GREETINGS_MAX):
+            connection = await self._reach()
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_unix_connection(
+                lambda: _Protocol(self._receive, self._lose), sock=connection
             )
-        for order in earlier.values():
-            self._transport.write(order)
-        return answer["snapshot"]
+            self._is_greeting = True
+            try:
+                answer = await self.ask(
+                    {"do": "greet", "settings": settings}, timeout_s=_ANSWER_TIMEOUT_S
+                )
+            except _Lost:
+                continue  # It was dying when we reached it.
+            finally:
+                self._is_greeting = False
+            if answer.get("version") != VERSION:
+                self.close()
+                raise Trouble(
+                    "the supervisor of this data directory is of another version of batchyard; stop"
+                    " it with `batchyard down` once its tasks have ended"
+                )
+            for order in earlier.values():
+                self._transport.write(order)
+            return answer["snapshot"]
+        raise Trouble("the supervisor of the containers dies as soon as it is reached")
 
     def send(self, order: object) -> None:
         """Send an order that needs no answer; it is dropped while there is no supervisor."""
@@ -108,8 +125,13 @@ class Link:
                 future.set_result(news)
 
     def _lose(self, transport: asyncio.BaseTransport | None) -> None:
-        if self._transport is transport:
-            self._transport = None
+        if self._transport is not transport:
+            return
+        self._transport = None
+        for number, future in self._answers.items():
+            if number not in self._unanswered and not future.done():
+                future.set_exception(_Lost("the supervisor of the containers is gone"))
+        if not self._is_greeting:
             self._on_lost()
 
     async def _reach(self) -> socket.socket:
@@ -117,39 +139,37 @@ class Link:
             connection = connect_socket(self._data_dir)
             if connection is not None:
                 return connection
-            said = await self._start_supervisor()
+            said = await asyncio.to_thread(start_supervisor, self._data_dir)
             if said not in ("ready", "busy"):
                 raise Trouble(f"the supervisor of the containers does not start: {said}")
             if said == "busy":  # Another server is starting one at this moment.
                 await asyncio.sleep(_BUSY_RETRY_S)
         raise Trouble("the supervisor of the containers is busy and cannot be reached")
 
-    async def _start_supervisor(self) -> str:
-        log = os.open(
-            self._data_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "batchyard.compute.local.supervisor", str(self._data_dir)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+
+def start_supervisor(data_dir: Path) -> str:
+    """Start the supervisor of a data directory; return what it says: `ready`, `busy`, or the trouble.
+
+    It is nobody's child afterwards, in a session of its own. Blocks until it has said something.
+    """
+    command = [sys.executable, "-m", "batchyard.compute.local.supervisor", str(data_dir)]
+    try:
+        with (data_dir / "supervisor.log").open("ab") as log:
+            process = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
+                timeout=_READY_TIMEOUT_S,
+                check=False,
             )
-        except OSError as error:
-            raise Trouble(f"the supervisor of the containers does not start: {error}") from error
-        finally:
-            os.close(log)
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                said = await process.stdout.readline()
-                await process.wait()  # It has forked; what runs on is nobody's child.
-        except TimeoutError:
-            return f"it said nothing within {_READY_TIMEOUT_S:.0f} s"
-        return said.decode().strip() or f"see {self._data_dir / 'supervisor.log'}"
+    except subprocess.TimeoutExpired:
+        return f"it said nothing within {_READY_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return str(error)
+    return process.stdout.decode().strip() or f"see {data_dir / 'supervisor.log'}"
 
 
 def connect_socket(data_dir: Path) -> socket.socket | None:

@@ -24,7 +24,6 @@ _INLINE_ENTRIES_MAX = 64
 
 TASK_FILE = "task.json"
 END_FILE = "end.json"
-SPOOL_FILE = "spool"
 
 
 class End:
@@ -110,12 +109,6 @@ class TaskDirectory:
             return End(**json.loads(data))
         except (ValueError, TypeError):
             return None
-
-    def spool_size(self) -> int:
-        try:
-            return os.stat(f"{self.path}/{SPOOL_FILE}").st_size
-        except OSError:
-            return 0
 
     def delete(self) -> list[str]:
         """Delete everything, the spec last but one; return what `rm` should delete instead."""

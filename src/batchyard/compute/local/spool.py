@@ -14,6 +14,7 @@ import struct
 
 from batchyard.compute.local import kernel
 
+SPOOL_FILE = "spool"
 #: Ours; CloudWatch Logs' own limit of an event was 256 KiB for most of its life.
 LINE_BYTES_MAX = 256 * 1024
 #: Un-taken bytes at which a container's pipes are left alone until the server has caught up.
@@ -82,6 +83,13 @@ class SpoolWriter:
         self.size = 0
         self.taken = 0
         self.lost_bytes = 0
+
+    def adopt(self) -> None:
+        """Take over what an earlier process wrote."""
+        try:
+            self.size = os.stat(self._path).st_size
+        except OSError:
+            self.size = 0
 
     @property
     def is_backlogged(self) -> bool:

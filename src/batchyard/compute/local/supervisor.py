@@ -18,32 +18,31 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections import deque
 
 from batchyard.compute.local import kernel
 from batchyard.compute.local.cgroups import Groups, layout_of
 from batchyard.compute.local.container import (
-    EXEC_FAILED_PREFIXES,
     MOUNT_POINTS_LAYER,
     Container,
     Launcher,
     LaunchRefused,
     clip,
-    exec_failure_of,
 )
 from batchyard.compute.local.conversation import VERSION, Conversation, listen
 from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
 from batchyard.compute.local.records import End, TaskDirectory
-from batchyard.compute.local.spool import LineCutter, SpoolWriter
+from batchyard.compute.local.task import Task, now_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchyard.compute.local.shapes import NewsShape, OrderShape, SpecShape, TaskShape
+    from batchyard.compute.local.shapes import NewsShape, OrderShape, SpecShape
 
-_PIPE_READ_BYTES = 65536
-_SPOOLED_EXEC_ERROR_MAX = 4096
+#: Failures in a row after which we give up: something is wrong with more than one task.
+_FAILURES_MAX = 100
 _KILL_WAIT_S = 5.0
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 _LOST = (
@@ -52,64 +51,12 @@ _LOST = (
 )
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Task:
-    """A task and where it stands: waiting for its image, queued, launched, or ended."""
-
-    __slots__ = (
-        "container",
-        "directory",
-        "end",
-        "first_error_bytes",
-        "image",
-        "is_notified",
-        "is_paused",
-        "is_stopping",
-        "open_streams",
-        "process_id",
-        "spec",
-        "spool",
-        "started_at_ms",
-        "stop_grace_ms",
-    )
-
-    def __init__(self, spec: SpecShape, directory: TaskDirectory) -> None:
-        self.spec = spec
-        self.directory = directory
-        #: Set as soon as the container may be started.
-        self.image: str | None = None
-        self.container: Container | None = None
-        #: Pid of the container's first process, once the runtime has told it.
-        self.process_id: int | None = None
-        self.started_at_ms: int | None = None
-        self.spool = SpoolWriter(f"{directory.path}/spool") if spec["log"] else None
-        #: Streams that still deliver, with the unfinished line of each.
-        self.open_streams: dict[int, LineCutter] = {}
-        #: What stderr began with while it may still be the runtime's own complaint; None later.
-        self.first_error_bytes: bytes | None = b""
-        self.is_paused = False
-        self.is_notified = False
-        self.is_stopping = False
-        self.stop_grace_ms = 0
-        self.end: End | None = None
-
-    @property
-    def task_id(self) -> str:
-        return self.directory.task_id
-
-    def describe(self) -> TaskShape:
-        return {
-            "task_id": self.task_id,
-            "image": self.spec["image"],
-            "log": self.spec["log"],
-            "is_waiting": self.image is None and self.end is None,
-            "started_at_ms": self.started_at_ms,
-            "spool_size": self.spool.size if self.spool else 0,
-            "end": self.end.to_plain() if self.end else None,
-        }
+def note(text: str) -> None:
+    """Write a line for the operator into `supervisor.log`, if the disk takes it."""
+    try:
+        os.write(2, text.encode() + b"\n")
+    except OSError:
+        return
 
 
 class Supervisor:
@@ -138,6 +85,7 @@ class Supervisor:
         self._roots_to_delete: list[Task] = []
         self._busy_groups: list[Container] = []
         self._is_leaving = False
+        self._failure_count = 0
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -157,11 +105,22 @@ class Supervisor:
             for fd, event in self._epoll.poll(self._next_timeout_s()):
                 handler = self._on_ready.get(fd)
                 if handler is not None:
-                    handler(fd, event)
+                    self._handle(handler, fd, event)
             self._kill_overdue()
             self._launch_queued()
             self._send_news()
             self._delete_roots()
+
+    def _handle(self, handler: Callable[[int, int], None], fd: int, event: int) -> None:
+        """Handle one thing that happened. Our own fault with one task must not take all others down."""
+        try:
+            handler(fd, event)
+            self._failure_count = 0
+        except Exception:
+            note(traceback.format_exc())
+            self._failure_count += 1
+            if self._failure_count > _FAILURES_MAX:
+                raise
 
     def _watch(self, fd: int, handler: Callable[[int, int], None]) -> None:
         self._on_ready[fd] = handler
@@ -193,7 +152,7 @@ class Supervisor:
             task = Task(spec, directory)
             task.image = image
             if task.spool:
-                task.spool.size = directory.spool_size()
+                task.spool.adopt()
             self._tasks[name] = task
             end = directory.read_end()
             if end is None and image is not None:
@@ -325,8 +284,7 @@ class Supervisor:
             return
         task.spool.mark_taken(position)
         task.is_notified = False
-        if task.spool.size > position:
-            self._tell_output(task)
+        self._tell_output(task)
         if task.is_paused and not task.spool.is_backlogged:
             task.is_paused = False
             for fd in task.open_streams:
@@ -385,9 +343,8 @@ class Supervisor:
         self._making_count -= 1
         task.started_at_ms = now_ms()
         self._news.setdefault("started", []).append((task.task_id, task.started_at_ms))
-        for fd in (container.stdout, container.stderr):
-            # Only now: what came before a pid is the runtime's own complaint.
-            task.open_streams[fd] = LineCutter()
+        # Only now: what came before a pid is the runtime's own complaint.
+        for fd in task.open_pipes():
             self._task_by_stream[fd] = task
             self._watch(fd, self._on_output)
         if task.is_stopping:
@@ -396,49 +353,25 @@ class Supervisor:
 
     def _on_output(self, fd: int, _event: int) -> None:
         task = self._task_by_stream[fd]
-        if not self._read_stream(task, fd):
+        is_open = task.read_pipe(fd)
+        if not is_open:
             self._close_stream(task, fd)
-        elif task.spool is not None and task.spool.is_backlogged and not task.is_paused:
+        self._tell_output(task)
+        if task.spool is not None and task.spool.is_backlogged and not task.is_paused:
             task.is_paused = True
             for stream in task.open_streams:
                 self._epoll.modify(stream, 0)
 
-    def _read_stream(self, task: Task, fd: int) -> bool:
-        """Move what a pipe holds into the spool. False at its end."""
-        try:
-            data = os.read(fd, _PIPE_READ_BYTES)
-        except BlockingIOError:
-            return True
-        if not data:
-            return False
-        container = task.container
-        if task.first_error_bytes is not None and container and fd == container.stderr:
-            data = task.first_error_bytes + data
-            if data.startswith(EXEC_FAILED_PREFIXES) and len(data) <= _SPOOLED_EXEC_ERROR_MAX:
-                task.first_error_bytes = data
-                return True
-            task.first_error_bytes = None
-        for payload in task.open_streams[fd].cut(data):
-            self._spool(task, payload)
-        return True
-
-    def _spool(self, task: Task, payload: bytes) -> None:
-        if task.spool is not None:
-            task.spool.append(payload, now_ms())
-            self._tell_output(task)
-
-    def _tell_output(self, task: Task) -> None:
-        if not task.is_notified and task.spool is not None:
-            task.is_notified = True
-            self._news.setdefault("output", {})[task.task_id] = 0
-
     def _close_stream(self, task: Task, fd: int) -> None:
-        rest = task.open_streams.pop(fd).finish()
-        if rest:
-            self._spool(task, rest)
         self._unwatch(fd)
         del self._task_by_stream[fd]
-        os.close(fd)
+        task.close_pipe(fd)
+
+    def _tell_output(self, task: Task) -> None:
+        spool = task.spool
+        if spool is not None and not task.is_notified and spool.size > spool.taken:
+            task.is_notified = True
+            self._news.setdefault("output", {})[task.task_id] = 0
 
     def _on_wake(self, _fd: int, _event: int) -> None:
         try:
@@ -463,10 +396,7 @@ class Supervisor:
         if self._note_started(task):
             if runtime_code < 0:
                 self._launcher.kill_all(task.task_id)
-            for fd in list(task.open_streams):
-                os.set_blocking(fd, False)
-                while self._has_data(fd) and self._read_stream(task, fd):
-                    pass
+            task.drain_pipes()
         else:
             self._making_count -= 1
             os.close(container.stdout)
@@ -478,12 +408,6 @@ class Supervisor:
             self._busy_groups.append(container)
         self._roots_to_delete.append(task)
         self._end(task, exit_code=exit_code, reason=reason)
-
-    @staticmethod
-    def _has_data(fd: int) -> bool:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        return any(event & select.POLLIN for _, event in poller.poll(0))
 
     def _outcome(self, task: Task, runtime_code: int) -> tuple[int | None, str | None]:
         is_out_of_memory = self._launcher.has_oom_kill(task.task_id)
@@ -499,14 +423,9 @@ class Supervisor:
             error = self._launcher.read_error(task.task_id)
             text = error or f"the container runtime failed with status {runtime_code}"
             return None, clip("CannotStartContainerError", text)
-        if task.first_error_bytes:
-            failure = exec_failure_of(task.first_error_bytes) if runtime_code == 1 else ""
-            if failure:
-                return None, clip("CannotStartContainerError", failure)
-            cutter = LineCutter()
-            for payload in [*cutter.cut(task.first_error_bytes), cutter.finish()]:
-                if payload:
-                    self._spool(task, payload)
+        complaint = task.take_complaint(runtime_code)
+        if complaint:
+            return None, clip("CannotStartContainerError", complaint)
         return runtime_code, OUT_OF_MEMORY if is_out_of_memory else None
 
     def _end(
@@ -523,14 +442,23 @@ class Supervisor:
             lost_bytes=spool.lost_bytes if spool else 0,
         )
         try:
-            task.directory.write_end(end)
+            self._write_end(task, end)
         except OSError as error:
             # Told all the same; should we be killed before it is forgotten, it will count as lost.
-            print(f"end_not_written task_id={task.task_id} error={error}", file=sys.stderr)
+            note(f"end_not_written task_id={task.task_id} error={error}")
         if spool:
             spool.close()
         task.end = end
         self._news.setdefault("ended", []).append((task.task_id, end.to_plain()))
+
+    def _write_end(self, task: Task, end: End) -> None:
+        try:
+            task.directory.write_end(end)
+        except OSError:
+            if task.container is None:
+                raise
+            self._discard(task.directory.delete_root())  # It may be what filled the disk.
+            task.directory.write_end(end)
 
     # -- news and ashes -----------------------------------------------------------------------
 
@@ -561,7 +489,7 @@ class Supervisor:
         for container in containers:
             self._launcher.kill_all(container.task_id)
             if not self._launcher.clean(container.task_id, container.runtime_name):
-                print(f"group_busy task_id={container.task_id}", file=sys.stderr)
+                note(f"group_busy task_id={container.task_id}")
 
     def _discard(self, paths: list[str]) -> None:
         """Have large trees deleted by a process of its own."""

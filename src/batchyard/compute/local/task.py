@@ -1,0 +1,149 @@
+"""A task as the supervisor holds it in memory: its place in life, and its open pipes.
+
+Owns the way from a container's pipes into its spool, and the one exception on it: a runtime's own complaint
+that the kernel would not execute the file arrives on the container's stderr, and is a reason, not output.
+Refuses to know sockets, timers and how containers are made.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from batchyard.compute.local.container import EXEC_FAILED_PREFIXES, Container, exec_failure_of
+from batchyard.compute.local.records import End, TaskDirectory
+from batchyard.compute.local.spool import SPOOL_FILE, LineCutter, SpoolWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from batchyard.compute.local.shapes import SpecShape, TaskShape
+
+_PIPE_READ_BYTES = 65536
+#: A runtime's complaint is one line; more than this is output.
+_COMPLAINT_BYTES_MAX = 4096
+
+
+def now_ms() -> int:
+    """The wall clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Task:
+    """A task and where it stands: waiting for its image, queued, launched, or ended."""
+
+    __slots__ = (
+        "container",
+        "directory",
+        "end",
+        "first_error_bytes",
+        "image",
+        "is_notified",
+        "is_paused",
+        "is_stopping",
+        "open_streams",
+        "process_id",
+        "spec",
+        "spool",
+        "started_at_ms",
+        "stop_grace_ms",
+    )
+
+    def __init__(self, spec: SpecShape, directory: TaskDirectory) -> None:
+        self.spec = spec
+        self.directory = directory
+        #: Set as soon as the container may be started.
+        self.image: str | None = None
+        self.container: Container | None = None
+        #: Pid of the container's first process, once the runtime has told it.
+        self.process_id: int | None = None
+        self.started_at_ms: int | None = None
+        self.spool = SpoolWriter(f"{directory.path}/{SPOOL_FILE}") if spec["log"] else None
+        #: Streams that still deliver, with the unfinished line of each.
+        self.open_streams: dict[int, LineCutter] = {}
+        #: What stderr began with while it may still be the runtime's own complaint; None later.
+        self.first_error_bytes: bytes | None = b""
+        self.is_paused = False
+        self.is_notified = False
+        self.is_stopping = False
+        self.stop_grace_ms = 0
+        self.end: End | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.directory.task_id
+
+    def describe(self) -> TaskShape:
+        return {
+            "task_id": self.task_id,
+            "image": self.spec["image"],
+            "log": self.spec["log"],
+            "is_waiting": self.image is None and self.end is None,
+            "started_at_ms": self.started_at_ms,
+            "spool_size": self.spool.size if self.spool else 0,
+            "end": self.end.to_plain() if self.end else None,
+        }
+
+    # -- output -------------------------------------------------------------------------------
+
+    def open_pipes(self) -> tuple[int, int]:
+        """Begin to take output; return the two descriptors to be watched."""
+        container = self.container
+        assert container is not None
+        for fd in (container.stdout, container.stderr):
+            self.open_streams[fd] = LineCutter()
+        return container.stdout, container.stderr
+
+    def read_pipe(self, fd: int) -> bool:
+        """Move what a pipe holds now into the spool. False at its end."""
+        try:
+            data = os.read(fd, _PIPE_READ_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        if self.first_error_bytes is not None and self.container and fd == self.container.stderr:
+            data = self.first_error_bytes + data
+            if data.startswith(EXEC_FAILED_PREFIXES) and len(data) <= _COMPLAINT_BYTES_MAX:
+                self.first_error_bytes = data
+                return True
+            self.first_error_bytes = None
+        for payload in self.open_streams[fd].cut(data):
+            self._spool(payload)
+        return True
+
+    def drain_pipes(self) -> None:
+        """Move everything that is left in the pipes once nobody writes to them any more."""
+        for fd in self.open_streams:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            while any(event & select.POLLIN for _, event in poller.poll(0)):
+                if not self.read_pipe(fd):
+                    break
+
+    def close_pipe(self, fd: int) -> None:
+        """Close a pipe and keep its last line, also without a line break."""
+        rest = self.open_streams.pop(fd).finish()
+        if rest:
+            self._spool(rest)
+        os.close(fd)
+
+    def take_complaint(self, runtime_code: int) -> str:
+        """Give the runtime's complaint that it could not execute the file; empty if there is none.
+
+        What only looked like one becomes output.
+        """
+        held, self.first_error_bytes = self.first_error_bytes, None
+        if not held:
+            return ""
+        complaint = exec_failure_of(held) if runtime_code == 1 else ""
+        if not complaint:
+            cutter = LineCutter()
+            for payload in [*cutter.cut(held), cutter.finish()]:
+                if payload:
+                    self._spool(payload)
+        return complaint
+
+    def _spool(self, payload: bytes) -> None:
+        if self.spool is not None:
+            self.spool.append(payload, now_ms())

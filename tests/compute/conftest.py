@@ -1,0 +1,35 @@
+"""A rig with real containers, and its image."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+
+from tests.ports import conftest as ports
+from tests.ports.rigs import LocalRig, make_image_store
+
+short_path = ports.short_path
+
+
+@pytest.fixture(scope="session")
+def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ports.require_containers("crun")
+    return make_image_store(tmp_path_factory.mktemp("busybox"))
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Iterator[Literal["crun", "runc"]]:
+    ports.require_containers("crun")
+    yield "crun"
+
+
+@pytest_asyncio.fixture
+async def rig(
+    short_path: Path, busybox_images: Path, runtime: Literal["crun", "runc"]
+) -> AsyncIterator[LocalRig]:
+    made = LocalRig(short_path / "d", runtime, busybox_images)
+    made.host_paths = [short_path / "allowed"]
+    yield made
+    await made.close()
