@@ -81,11 +81,11 @@ def record_end(turn: Turn, report: TaskEnded) -> None:
         )
     )
     if report.exit_code == 0 and attempt.stop_cause is None:
-        succeed_job(turn, job.id, status_reason)
+        succeed_job(turn, job.id, status_reason, at_ms=report.at_ms)
     elif _may_retry(turn.state, job, attempt):
         turn.emit(e.JobRetried(job_id=job.id))
     else:
-        fail_job(turn, job.id, status_reason)
+        fail_job(turn, job.id, status_reason, at_ms=report.at_ms)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
 
 

@@ -84,23 +84,28 @@ def stop_attempt(turn: Turn, job: Job, cause: StopCause) -> None:
     turn.ask(StopTask(task_id=attempt.task_id, host_id=attempt.host_id, grace_ms=STOP_GRACE_MS))
 
 
-def succeed_job(turn: Turn, job_id: JobId, status_reason: str) -> None:
+def succeed_job(turn: Turn, job_id: JobId, status_reason: str, *, at_ms: int) -> None:
     """End the job well, and release those that waited for it."""
     dependents = turn.state.dependents.get(job_id, [])
-    turn.emit(e.JobSucceeded(job_id=job_id, at_ms=turn.now_ms, status_reason=status_reason))
+    turn.emit(e.JobSucceeded(job_id=job_id, at_ms=at_ms, status_reason=status_reason))
     for dependent_id in dependents:
         _end_dependency(turn, dependent_id, job_id)
 
 
-def fail_job(turn: Turn, job_id: JobId, status_reason: str) -> None:
-    """End the job badly, and with it, one after the other, everything that needed it."""
+def fail_job(turn: Turn, job_id: JobId, status_reason: str, *, at_ms: int | None = None) -> None:
+    """End the job badly, and with it, one after the other, everything that needed it.
+
+    `at_ms` is when its process stopped, if one did; everything else fails now.
+    """
     pending = [(job_id, status_reason)]
+    when_ms = turn.now_ms if at_ms is None else at_ms
     while pending:
         failing_id, reason = pending.pop()
         if failing_id not in turn.state.jobs:
             continue
         dependents = turn.state.dependents.get(failing_id, [])
-        turn.emit(e.JobFailed(job_id=failing_id, at_ms=turn.now_ms, status_reason=reason))
+        turn.emit(e.JobFailed(job_id=failing_id, at_ms=when_ms, status_reason=reason))
+        when_ms = turn.now_ms
         for dependent_id in dependents:
             dependent = turn.state.jobs.get(dependent_id)
             if dependent is None:

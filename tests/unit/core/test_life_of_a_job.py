@@ -140,6 +140,18 @@ def test_how_a_failed_attempt_is_told(yard, exit_code, more, status_reason):
     assert progress.attempts[0].reason == more.get("reason")
 
 
+def test_a_job_stops_when_its_process_did_whenever_we_hear_of_it(yard):
+    yard.feed(a_job(1), a_job(2, after=(1,)))
+    yard.round()
+    end = yard.ended(1, 1)
+    yard.now_ms += 500
+    yard.feed(end)
+    assert (yard.progress[job_id(1)].stopped_ms, yard.progress[job_id(2)].stopped_ms) == (
+        1_000,
+        1_500,
+    )
+
+
 def test_a_lost_host_is_told_in_the_form_that_clients_match(yard):
     yard.feed(a_job(1))
     yard.round()
