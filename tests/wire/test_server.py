@@ -256,3 +256,9 @@ async def test_a_server_can_be_started_again_on_its_port():
 def test_a_handler_for_no_operation_is_refused():
     with pytest.raises(ValueError, match="FlyJob"):
         server_on(0, handlers={("batch", "FlyJob"): echo_size})
+
+
+@pytest.mark.ours_only
+def test_a_route_that_is_no_path_is_refused():
+    with pytest.raises(ValueError, match="starts with a slash"):
+        server_on(0, extra_routes={"queues": echo_size})

@@ -10,7 +10,7 @@ leave any step; whatever else leaves one is our fault, is logged once with its s
 import time
 import traceback
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from random import getrandbits
 from typing import Any
 
@@ -76,6 +76,8 @@ class Application:
         unknown = sorted(set(handlers) - set(self._index.operations))
         if unknown:
             raise ValueError(f"handlers for operations that no model has: {unknown}")
+        if not all(prefix.startswith("/") for prefix in extra_routes):
+            raise ValueError(f"a route's prefix starts with a slash: {sorted(extra_routes)}")
         self._handlers = handlers
         self._verifier = Verifier(keys)
         self._extra = sorted(extra_routes.items(), key=lambda each: len(each[0]), reverse=True)
@@ -304,10 +306,3 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-def check_prefixes(prefixes: Iterable[str]) -> None:
-    """Refuse prefixes that are no paths. Raises ValueError."""
-    for prefix in prefixes:
-        if not prefix.startswith("/"):
-            raise ValueError(f"a route's prefix starts with a slash: {prefix!r}")

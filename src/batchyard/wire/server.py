@@ -86,6 +86,7 @@ class Server:
             lifespan="off",
             interface="asgi3",
             log_config=None,
+            log_level="error",  # below that, every port scan is a line
             access_log=False,
             server_header=False,
             proxy_headers=False,
