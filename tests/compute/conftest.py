@@ -1,6 +1,6 @@
 """A rig with real containers, and its image."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +20,9 @@ def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Iterator[Literal["crun", "runc"]]:
+def runtime() -> Literal["crun", "runc"]:
     ports.require_containers("crun")
-    yield "crun"
+    return "crun"
 
 
 @pytest_asyncio.fixture

@@ -1,4 +1,5 @@
-"""Images made by hand, in every form people bring them, and a registry that serves them read-only."""
+"""Images made by hand, in every form people bring them, and a registry that serves them
+read-only."""
 
 import contextlib
 import gzip

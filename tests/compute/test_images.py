@@ -1,6 +1,7 @@
 """The image store: every form of image, what is refused, and pulling from a registry."""
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -190,10 +191,8 @@ def test_hostile_layer_stays_inside(store: ImageStore, tmp_path: Path) -> None:
     path = tmp_path / "evil.tar"
     path.write_bytes(buffer.getvalue())
     # The links lead nowhere inside, so it is refused or unpacked harmlessly; never written outside.
-    try:
+    with contextlib.suppress(NotAnImage):
         store.import_archive(path, name="evil")
-    except NotAnImage:
-        pass
     assert victim.read_text() == "safe"
     assert victim.stat().st_nlink == 1
 
@@ -240,18 +239,19 @@ def test_store_seen_by_another_process_is_read_again(store: ImageStore, tmp_path
     ("said", "shown"),
     [
         (
-            "time=x level=fatal msg=\"initializing source docker://h/a:1: reading manifest 1 in h/a:"
+            'time=x level=fatal msg="initializing source docker://h/a:1: reading manifest 1 in h/a:'
             ' manifest unknown: manifest unknown"',
             "manifest for h.io/a:1 not found: manifest unknown: manifest unknown: manifest unknown",
         ),
         (
             'level=fatal msg="initializing source docker://h/a:1: Requesting bearer token: invalid'
             ' status code from registry 403 (Forbidden)"',
-            "pull access denied for h.io/a, repository does not exist or may require 'docker login':"
-            " Requesting bearer token: invalid status code from registry 403 (Forbidden)",
+            "pull access denied for h.io/a, repository does not exist or may require"
+            " 'docker login': Requesting bearer token: invalid status code from registry 403 (Forbidden)",
         ),
         (
-            'level=fatal msg="pinging container registry h: Get \\"https://h/v2/\\": dial tcp: no host"',
+            'level=fatal msg="pinging container registry h: Get \\"https://h/v2/\\": dial tcp:'
+            ' no host"',
             'h.io/a:1: pinging container registry h: Get "https://h/v2/": dial tcp: no host',
         ),
         ("", "h.io/a:1: skopeo failed"),
@@ -262,7 +262,9 @@ def test_pull_failures_are_explained_in_the_registrys_words(said: str, shown: st
 
 
 @pytest.mark.asyncio
-async def test_pull_from_a_registry(store: ImageStore, image: MadeImage, registry: Registry) -> None:
+async def test_pull_from_a_registry(
+    store: ImageStore, image: MadeImage, registry: Registry
+) -> None:
     registry.add("team/tool:1", image)
     name = f"{registry.address}/team/tool:1"
     image_id = await Puller(store).pull(name)
@@ -277,7 +279,7 @@ async def test_pull_failures(store: ImageStore, registry: Registry) -> None:
     puller = Puller(store)
     with pytest.raises(PullFailed, match="manifest unknown"):
         await puller.pull(f"{registry.address}/none:1")
-    with pytest.raises(PullFailed, match="pull access denied for .*/secret, repository does not"):
+    with pytest.raises(PullFailed, match=r"pull access denied for .*/secret, repository does not"):
         await puller.pull(f"{registry.address}/secret:1")
     with pytest.raises(PullFailed, match="invalid reference format"):
         await puller.pull("NOT A NAME")
@@ -344,7 +346,8 @@ async def test_failed_pull_ends_the_task(rig: LocalRig, registry: Registry) -> N
 async def test_stop_while_pulling_and_adoption_of_waiting_tasks(
     rig: LocalRig, registry: Registry
 ) -> None:
-    """The registry answers only when allowed to, so the tasks wait; a new server goes on waiting."""
+    """The registry answers only when allowed to, so the tasks wait; a new server goes on
+    waiting."""
     allowed = asyncio.Event()
     loop = asyncio.get_running_loop()
     answer = registry.answer

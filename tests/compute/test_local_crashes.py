@@ -1,4 +1,5 @@
-"""Kill anything: the server, the supervisor, the runtime; take away the disk. The truth is still told."""
+"""Kill anything: the server, the supervisor, the runtime; take away the disk. The truth is still
+told."""
 
 import asyncio
 import contextlib
@@ -71,6 +72,12 @@ def supervisor_pid(data_dir: Path) -> int:
     raise AssertionError("no supervisor runs")
 
 
+def child_pid(parent: int) -> int:
+    """Give the one child of a process."""
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(child)
+
+
 def client(data_dir: Path, *scripts: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _CLIENT, str(data_dir), *scripts],
@@ -81,7 +88,8 @@ def client(data_dir: Path, *scripts: str) -> subprocess.Popen[str]:
 
 
 async def test_killed_server_loses_and_doubles_no_line(rig: LocalRig) -> None:
-    """A server is killed while its task counts; the next one collects the rest and the exit code."""
+    """A server is killed while its task counts; the next one collects the rest and the exit
+    code."""
     count_slowly = (
         "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1));"
         " [ $((i % 100)) = 0 ] && sleep 0.02; done; exit 9"
@@ -146,8 +154,7 @@ async def test_killed_runtime_is_told(rig: LocalRig) -> None:
     await backend.start([task])
     await rig.sink.until(lambda: rig.sink.texts(task.task_id) == ["ready"])
     parent = supervisor_pid(rig.data_dir)
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(child_pid(parent), signal.SIGKILL)
     ended = await listener.ended(task.task_id)
     assert ended.exit_code is None
     assert ended.reason == "DockerStateError: the container runtime was killed by signal 9"
@@ -167,7 +174,7 @@ async def test_supervisor_stays_while_tasks_run_and_leaves_when_idle(rig: LocalR
     task = rig.task(Behaviour(is_waiting=True))
     await backend.start([task])
     await listener.started(task.task_id)
-    assert not await backend.leave_if_idle()  # type: ignore[attr-defined]
+    assert not await backend.leave_if_idle()
 
 
 async def test_long_data_directory_is_reached(rig: LocalRig) -> None:

@@ -1,6 +1,7 @@
 """What the port's suite needs of a backend: a way to make one, and tasks that behave as asked.
 
-A rig hides whether containers are real. `LocalRig` runs busybox for each behaviour; `TwinRig` scripts it.
+A rig hides whether containers are real. `LocalRig` runs busybox for each behaviour; `TwinRig`
+scripts it.
 """
 
 import asyncio

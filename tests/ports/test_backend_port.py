@@ -1,7 +1,7 @@
 """The rules of `batchyard.compute.port`, for every backend: the twin, crun and runc.
 
-Method: a rig makes tasks with a wished behaviour; a listener collects reports; nothing sleeps, every wait
-is for a report or a line.
+Method: a rig makes tasks with a wished behaviour; a listener collects reports; nothing sleeps,
+every wait is for a report or a line.
 """
 
 import pytest

@@ -1,8 +1,8 @@
 """The port to whatever runs containers: this machine, Docker, Kubernetes, Slurm.
 
 Owns the words that the engine and a backend exchange. A backend carries out and reports; it never
-decides what runs, when, or again. Refuses to know jobs, queues and retries: a *task* is one attempt's
-container, named by a task id that the engine derives from the attempt.
+decides what runs, when, or again. Refuses to know jobs, queues and retries: a *task* is one
+attempt's container, named by a task id that the engine derives from the attempt.
 
 Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them on each one):
 
@@ -10,8 +10,8 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 2. A task outlives the server. After a restart, `list_tasks` names every task not yet forgotten.
 3. Reports are delivered at least once, in order for each task, and again after a restart, until
    `forget`. A task ends with exactly one distinct `TaskEnded`, also when it never started.
-4. All output of a task has reached the `OutputSink`, or was given up with a line that says so, before
-   its `TaskEnded` is reported.
+4. All output of a task has reached the `OutputSink`, or was given up with a line that says so,
+   before its `TaskEnded` is reported.
 5. `stop` sends SIGTERM to the container's first process, and SIGKILL after the grace time.
 """
 
@@ -59,7 +59,8 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tmpfs:
-    """A file system in memory, mounted at `destination` with mount options (`rw`, `mode=1777`, …)."""
+    """A file system in memory, mounted at `destination` with mount options (`rw`, `mode=1777`,
+    …)."""
 
     destination: str
     size_mib: int
@@ -110,9 +111,9 @@ class TaskStarted:
 class TaskEnded:
     """The task is over, and will not come back.
 
-    `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason` has
-    AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a process simply
-    exited. `is_lost` says that the host vanished under it (machine or supervisor gone).
+    `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason`
+    has AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a process
+    simply exited. `is_lost` says that the host vanished under it (machine or supervisor gone).
     """
 
     task_id: TaskId

@@ -1,10 +1,11 @@
 """The backend's twin: the port kept in memory, for tests and simulations that own time.
 
-Owns a pretended machine and what tasks do on it. Refuses to know anything real: no process, no disk, no
-clock but the one it is given. It passes the same suite as the real backends.
+Owns a pretended machine and what tasks do on it. Refuses to know anything real: no process, no
+disk, no clock but the one it is given. It passes the same suite as the real backends.
 
-`TwinMachine` is what outlives a server: give the same one to the next `TwinBackend` to test crashes.
-What a task does is its image's `Script`, or is told by hand (`finish`, `print_lines`, `lose`)::
+`TwinMachine` is what outlives a server: give the same one to the next `TwinBackend` to test
+crashes. What a task does is its image's `Script`, or is told by hand (`finish`, `print_lines`,
+`lose`)::
 
     machine = TwinMachine(now_ms=clock)
     machine.scripts["slow"] = Script(duration_ms=60_000, lines=("hello",), exit_code=3)
@@ -39,8 +40,9 @@ _HOST = Host(host_id=HostId("twin"), capacity=Amount(cpu_milli=16_000, memory_mi
 class Script:
     """What tasks of an image do.
 
-    `lines` are printed at the start. `duration_ms` None runs until `finish` or a stop. `start_failure` is
-    the reason of a task that never starts. `is_start_held` keeps it starting until `begin`.
+    `lines` are printed at the start. `duration_ms` None runs until `finish` or a stop.
+    `start_failure` is the reason of a task that never starts. `is_start_held` keeps it starting
+    until `begin`.
     """
 
     exit_code: int = 0
@@ -146,7 +148,8 @@ class TwinMachine:
                 self._end(task, exit_code=task.script.exit_code, reason=task.script.reason)
 
     def next_due_ms(self) -> int | None:
-        """Tell when `tick` will next have something to do; None if only calls can change anything."""
+        """Tell when `tick` will next have something to do; None if only calls can change
+        anything."""
         due = [
             at_ms
             for task in self.tasks.values()
@@ -176,7 +179,8 @@ class TwinMachine:
 
 
 class TwinBackend:
-    """The port to a `TwinMachine`. Output moves when reports are asked for, so nothing runs unseen."""
+    """The port to a `TwinMachine`. Output moves when reports are asked for, so nothing runs
+    unseen."""
 
     def __init__(self, machine: TwinMachine, sink: OutputSink) -> None:
         self._machine = machine

@@ -1,8 +1,9 @@
-"""Reading images out of what people have: docker-archive, OCI layout, skopeo's `dir:`, or a bare rootfs.
+"""Reading images out of what people have: docker-archive, OCI layout, skopeo's `dir:`, or a bare
+rootfs.
 
-Decides which form a path has, and what images are in it. Refuses to unpack or store anything: layers are
-handed on as streams. Everything that arrives here comes from outside; what does not hold together is
-refused with a text for the person who imports it.
+Decides which form a path has, and what images are in it. Refuses to unpack or store anything:
+layers are handed on as streams. Everything that arrives here comes from outside; what does not hold
+together is refused with a text for the person who imports it.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ class NotAnImage(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundLayer:
-    """A layer: how to read its blob, and what its uncompressed bytes must hash to (if it is said)."""
+    """A layer: how to read its blob, and what its uncompressed bytes must hash to (if it is
+    said)."""
 
     open: Callable[[], contextlib.AbstractContextManager[IO[bytes]]]
     diff_id: str | None

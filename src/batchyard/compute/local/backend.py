@@ -1,8 +1,9 @@
 """`LocalBackend`: the port to containers on this machine.
 
-Owns what the server knows of its tasks between the supervisor (which runs them), the image store (where
-their files come from) and the sink (where their output goes). Refuses to decide anything about jobs.
-Rules: see `batchyard.compute.port`. All state here can be rebuilt from the supervisor's snapshot.
+Owns what the server knows of its tasks between the supervisor (which runs them), the image store
+(where their files come from) and the sink (where their output goes). Refuses to decide anything
+about jobs. Rules: see `batchyard.compute.port`. All state here can be rebuilt from the supervisor's
+snapshot.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ log = structlog.get_logger()
 class LocalBackend:
     """Runs tasks as containers of this machine, through crun or runc."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one value for each setting, all by keyword
         self,
         *,
         data_dir: Path,

@@ -1,7 +1,7 @@
 """A small image from the distribution's static busybox: for demos and tests without a registry.
 
-Decides what is in it: busybox with all its applets, root and nobody, `/tmp`. Refuses to pass for the
-official image in anything but the name it is given.
+Decides what is in it: busybox with all its applets, root and nobody, `/tmp`. Refuses to pass for
+the official image in anything but the name it is given.
 """
 
 import contextlib
@@ -20,7 +20,9 @@ from batchyard.compute.local.references import parse_reference
 from batchyard.compute.port import Trouble
 
 _FILES = {
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    "etc/passwd": (
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    ),
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
 }
 _DIRECTORIES = {

@@ -1,19 +1,21 @@
 """Control groups: one per task, on the v1 and the v2 layout, and what they tell of memory.
 
-Owns the names of the groups, the content of their files, and the answer to "was anything in there killed
-for memory". Refuses to know containers: a group is a name and limits.
+Owns the names of the groups, the content of their files, and the answer to "was anything in there
+killed for memory". Refuses to know containers: a group is a name and limits.
 
-Rules: the groups are ours, not the runtime's. A runtime that manages groups deletes them, with their
-counters, before we could read whether an OOM kill happened. So crun runs with its manager disabled
-from inside the group (`entry_files`), and runc is told to keep what it made (`--keep`). What is not
-available (a controller, swap accounting) is left out, not an error: `detect` says it once.
+Rules: the groups are ours, not the runtime's. A runtime that manages groups deletes them, with
+their counters, before we could read whether an OOM kill happened. So crun runs with its manager
+disabled from inside the group (`entry_files`), and runc is told to keep what it made (`--keep`).
+What is not available (a controller, swap accounting) is left out, not an error: `detect` says it
+once.
 """
 
 import os
 import select
 import signal
 
-#: A generous default: fork bombs end, honest programs do not notice (systemd's TasksMax is near it).
+#: A generous default: fork bombs end, honest programs do not notice (systemd's TasksMax is near
+#: it).
 PIDS_MAX = 32768
 _MEBIBYTE = 1024 * 1024
 _CPU_PERIOD_US = 100_000
@@ -23,8 +25,8 @@ _V1_CONTROLLERS = ("memory", "cpu", "pids")
 class Layout:
     """Where control groups are mounted.
 
-    `v1_by_controller` maps controller to mount point, and is empty on pure v2; `v2` is the mount point
-    of the unified hierarchy, None where v1 has the memory controller.
+    `v1_by_controller` maps controller to mount point, and is empty on pure v2; `v2` is the mount
+    point of the unified hierarchy, None where v1 has the memory controller.
     """
 
     __slots__ = ("v1_by_controller", "v2")
@@ -143,7 +145,8 @@ def v2_files(limits: Limits) -> list[tuple[str, str]]:
 
 
 def runtime_resources(limits: Limits) -> dict[str, object]:
-    """Give the same limits as `linux.resources` of an OCI spec, for a runtime that sets them itself."""
+    """Give the same limits as `linux.resources` of an OCI spec, for a runtime that sets them
+    itself."""
     cpu: dict[str, int] = {"shares": limits.cpu_shares}
     if limits.is_cpu_capped:
         cpu |= {"quota": limits.cpu_quota_us, "period": _CPU_PERIOD_US}
@@ -188,7 +191,8 @@ class Groups:
                     _try_write(f"{directory}/cgroup.subtree_control", f"+{controller}")
 
     def create(self, name: str, limits: Limits) -> list[str]:
-        """Make the group with its limits; return the files into which a process writes 0 to enter it.
+        """Make the group with its limits; return the files into which a process writes 0 to enter
+        it.
 
         Raises `OSError`; swap accounting may be missing, every other limit may not.
         """
@@ -241,7 +245,8 @@ class Groups:
         return sorted(pids)
 
     def kill(self, name: str) -> None:
-        """Send SIGKILL to everything in the group; newly forked children are caught by repeating."""
+        """Send SIGKILL to everything in the group; newly forked children are caught by
+        repeating."""
         for _ in range(8):
             pids = self.list_pids(name)
             if not pids:
@@ -253,7 +258,8 @@ class Groups:
                     continue
 
     def remove(self, name: str, *, everywhere: bool) -> bool:
-        """Delete the group; `everywhere` also in hierarchies only a runtime uses. False: still busy."""
+        """Delete the group; `everywhere` also in hierarchies only a runtime uses. False: still
+        busy."""
         is_gone = True
         for point in self._layout.mount_points if everywhere else self._enter:
             directory = f"{point}/{self.base}/{name}"

@@ -1,13 +1,16 @@
 """One container from its bundle to its ashes: overlay, control group, runtime process, clean-up.
 
-Owns everything on the machine that exists because a container does. Decides how a failure on the way is
-told (AWS's error names, reference/jobs.md section 1.6). Refuses to know queues, sockets and time: the
-supervisor says when. Runs in the supervisor's private mount namespace, with `images/layers` as its working
-directory, so that overlay options stay short (the kernel takes one page of them).
+Owns everything on the machine that exists because a container does. Decides how a failure on the
+way is told (AWS's error names, reference/jobs.md section 1.6). Refuses to know queues, sockets and
+time: the supervisor says when. Runs in the supervisor's private mount namespace, with
+`images/layers` as its working directory, so that overlay options stay short (the kernel takes one
+page of them).
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -152,7 +155,7 @@ class Launcher:
             # Nobody needs the upper layer after a power failure: `volatile` saves the syncs.
             kernel.mount("overlay", root, "overlay", options=options + ",volatile")
         except OSError as error:
-            if error.errno != 22:
+            if error.errno != errno.EINVAL:
                 raise
             kernel.mount("overlay", root, "overlay", options=options)
         if image.accounts is None:
@@ -172,8 +175,9 @@ class Launcher:
         for mount in sorted(spec["mounts"], key=lambda item: item["destination"].count("/")):
             destination = mount["destination"]
             if mount["source"] is None:
-                # An anonymous volume is the container's own layer, mounted once more: it starts with
-                # the image's files, is writable under a read-only root, and goes with the task.
+                # An anonymous volume is the container's own layer, mounted once more: it starts
+                # with the image's files, is writable under a read-only root, and goes with the
+                # task.
                 source = rootfs.ensure_directory(root, destination)
             else:
                 source = self._host_source(mount["source"])
@@ -330,10 +334,8 @@ class Launcher:
     def clean(self, task_id: str, runtime_name: str) -> bool:
         """Undo everything `launch` made outside the task's directory. False: the group is busy."""
         is_gone = self._groups.remove(task_id, everywhere=runtime_name != "crun")
-        try:
+        with contextlib.suppress(OSError):  # Not mounted, if the launch failed before that.
             kernel.unmount(f"{self._run}/{task_id}/root")
-        except OSError:
-            pass  # Not mounted: the launch failed before.
         delete_tree(f"{self._run}/{task_id}")
         if runtime_name != "crun":
             delete_tree(f"{self._run}/state/{task_id}")
@@ -352,7 +354,8 @@ def message_of(line: bytes) -> str:
 
 
 def exec_failure_of(first_error_bytes: bytes) -> str:
-    """Give the text of a runtime's complaint that the kernel would not execute the file, if it is one."""
+    """Give the text of a runtime's complaint that the kernel would not execute the file, if it is
+    one."""
     line = first_error_bytes.split(b"\n", 1)[0]
     if line.startswith(EXEC_FAILED_PREFIXES[0]):
         return message_of(line)

@@ -1,11 +1,13 @@
 """The supervisor's end of a connection: lines of JSON over a unix socket in the data directory.
 
 Owns framing and buffering. Refuses to know what the lines mean. The socket is reached through
-`/proc/self/fd`, because the kernel takes paths of at most 107 bytes and a data directory may be deeper.
+`/proc/self/fd`, because the kernel takes paths of at most 107 bytes and a data directory may be
+deeper.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -89,10 +91,8 @@ def listen(data_dir: str) -> int:
     directory = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         path = f"/proc/self/fd/{directory}/{SOCKET_FILE}"
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:

@@ -1,7 +1,8 @@
 """What this machine can do: which runtime works, and what is missing.
 
-Decides which runtime is used, by running a container with each in order of preference; that answer is kept
-until the next boot or another version. Owns the checks of `batchyard doctor`. Refuses to change anything.
+Decides which runtime is used, by running a container with each in order of preference; that answer
+is kept until the next boot or another version. Owns the checks of `batchyard doctor`. Refuses to
+change anything.
 """
 
 import json
@@ -105,8 +106,8 @@ def find_runtime(data_dir: Path, wish: str = "auto") -> FoundRuntime:
         _keep(data_dir, name, {"mark": mark, "version": version})
         return FoundRuntime(name=name, path=path, version=version)
     raise Trouble(
-        f"no container runtime works: {'; '.join(problems)}. Install one (apt-get install crun, or dnf"
-        " install crun), then see `batchyard doctor`"
+        f"no container runtime works: {'; '.join(problems)}. Install one (apt-get install"
+        " crun, or dnf install crun), then see `batchyard doctor`"
     )
 
 

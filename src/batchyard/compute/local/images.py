@@ -1,13 +1,13 @@
 """The image store of a data directory: names, records and unpacked layers.
 
-Owns `images/`: `index.json` (name -> image id), `records/<image id>.json`, `layers/<short id>/` (one
-read-only directory for each layer, shared by all images that have it). Refuses to know registries
-(`pull`) and archive forms (`archives`).
+Owns `images/`: `index.json` (name -> image id), `records/<image id>.json`, `layers/<short id>/`
+(one read-only directory for each layer, shared by all images that have it). Refuses to know
+registries (`pull`) and archive forms (`archives`).
 
-Rules: an image id is the digest of its configuration and layers, so the same image has one id however it
-came. Every change is made under one file lock and becomes visible by a rename, so that a command and the
-server can change the store at the same time; readers need no lock. Layers are kept as long as any record
-names them. Methods block; the server calls all but `resolve` in a thread.
+Rules: an image id is the digest of its configuration and layers, so the same image has one id
+however it came. Every change is made under one file lock and becomes visible by a rename, so that a
+command and the server can change the store at the same time; readers need no lock. Layers are kept
+as long as any record names them. Methods block; the server calls all but `resolve` in a thread.
 """
 
 import contextlib

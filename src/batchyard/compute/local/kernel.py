@@ -1,7 +1,8 @@
 """The few system calls that Python does not offer: mounts, namespaces, holes in files, inotify.
 
-Owns the constants and the translation of a failed call into `OSError`. Refuses to know what is mounted or
-watched, and why. Linux only; imported by the supervisor, so nothing heavy may be imported here.
+Owns the constants and the translation of a failed call into `OSError`. Refuses to know what is
+mounted or watched, and why. Linux only; imported by the supervisor, so nothing heavy may be
+imported here.
 """
 
 import ctypes
@@ -67,7 +68,8 @@ def unmount(target: str) -> None:
 
 
 def punch_hole(fd: int, start: int, end: int) -> None:
-    """Give the disk space of the bytes from `start` to `end` back; they read as zeros from then on."""
+    """Give the disk space of the bytes from `start` to `end` back; they read as zeros from then
+    on."""
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
     _check(_libc.fallocate(fd, mode, start, end - start))
 

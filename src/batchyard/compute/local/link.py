@@ -1,7 +1,9 @@
-"""The server's end of the connection to the supervisor, and the starting of one where there is none.
+"""The server's end of the connection to the supervisor, and the starting of one where there is
+none.
 
-Owns connecting, greeting, sending orders and matching answers; sends unanswered orders again after the
-supervisor was replaced (every order is safe to repeat). Refuses to know what orders and news mean.
+Owns connecting, greeting, sending orders and matching answers; sends unanswered orders again after
+the supervisor was replaced (every order is safe to repeat). Refuses to know what orders and news
+mean.
 """
 
 import asyncio
@@ -87,7 +89,8 @@ class Link:
             self._transport.write(msgspec.json.encode(order) + b"\n")
 
     async def ask(self, order: dict[str, object], *, timeout_s: float | None = None) -> NewsShape:
-        """Send an order and await its answer, across a restart of the supervisor if `timeout_s` is None.
+        """Send an order and await its answer, across a restart of the supervisor if `timeout_s` is
+        None.
 
         Raises `Trouble` after the timeout.
         """
@@ -148,7 +151,8 @@ class Link:
 
 
 def start_supervisor(data_dir: Path) -> str:
-    """Start the supervisor of a data directory; return what it says: `ready`, `busy`, or the trouble.
+    """Start the supervisor of a data directory; return what it says: `ready`, `busy`, or the
+    trouble.
 
     It is nobody's child afterwards, in a session of its own. Blocks until it has said something.
     """

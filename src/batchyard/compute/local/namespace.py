@@ -1,9 +1,9 @@
 """The supervisor's private mount namespace: a short mount table of its own.
 
-Decides which of the host's mounts stay visible to containers' runtimes. Starting a container copies the
-whole mount table of whoever starts it, so on a busy Docker host with a thousand mounts a start would cost
-ten times as much; and crun (before 1.9) refuses to work while the hybrid layout's v2 mount is visible.
-Refuses to know containers.
+Decides which of the host's mounts stay visible to containers' runtimes. Starting a container copies
+the whole mount table of whoever starts it, so on a busy Docker host with a thousand mounts a start
+would cost ten times as much; and crun (before 1.9) refuses to work while the hybrid layout's v2
+mount is visible. Refuses to know containers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The OCI configuration of a container, from a task's spec and its image's configuration.
 
-Decides what a container looks like inside: docker's defaults (capabilities, masked paths, /dev, /proc,
-/sys), less what this process could not grant. Refuses to touch the machine: paths and identities arrive
-resolved. The network is the host's, as it is for AWS Batch's single-container EC2 jobs.
+Decides what a container looks like inside: docker's defaults (capabilities, masked paths, /dev,
+/proc, /sys), less what this process could not grant. Refuses to touch the machine: paths and
+identities arrive resolved. The network is the host's, as it is for AWS Batch's single-container EC2
+jobs.
 
 Source: OCI runtime specification 1.0.2; moby's default spec (`oci/defaults.go`) for the lists.
 """
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT_DESTINATION = "/sbin/docker-init"
 
-#: moby's defaults without CAP_MKNOD: jobs get no device nodes, so no device cgroup is needed either.
+#: moby's defaults without CAP_MKNOD: jobs get no device nodes, so no device cgroup is needed
+#: either.
 _CAPABILITIES = (
     ("CAP_CHOWN", 0),
     ("CAP_DAC_OVERRIDE", 1),
@@ -203,7 +205,7 @@ def _bind(source: str, destination: str, is_read_only: bool) -> dict[str, object
 def _task_mounts(spec: SpecShape, place: Place) -> list[dict[str, object]]:
     size = f"size={spec['shared_memory_mib']}m"
     mounts = [
-        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm"),
+        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm"),  # noqa: S108  # a mount point
         _bind(place.hosts_file, "/etc/hosts", True),
     ]
     mounts += [_bind(source, path, False) for source, path in place.writable]

@@ -1,8 +1,9 @@
 """From the spool to the sink: one task's output, read where the supervisor left it.
 
-Owns how far each task's output has come and when its reports may be told: the start after its stream
-exists, the end after everything is stored (rule 4 of the port). Refuses to know sockets and containers.
-A spool is read in the event loop: it was written a moment ago and lies in the page cache.
+Owns how far each task's output has come and when its reports may be told: the start after its
+stream exists, the end after everything is stored (rule 4 of the port). Refuses to know sockets and
+containers. A spool is read in the event loop: it was written a moment ago and lies in the page
+cache.
 """
 
 import os

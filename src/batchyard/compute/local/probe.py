@@ -1,8 +1,9 @@
-"""Tries a runtime for real: a process that sets up one trivial container the way the supervisor does.
+"""Tries a runtime for real: a process that sets up one trivial container the way the supervisor
+does.
 
 Run as `python -m batchyard.compute.local.probe <crun|runc> <path> <empty directory>`; status 0 if a
-container with a memory limit on an overlay root ran and its exit status arrived. The last line of stderr
-says what is wrong otherwise. Everything it makes is gone when it exits.
+container with a memory limit on an overlay root ran and its exit status arrived. The last line of
+stderr says what is wrong otherwise. Everything it makes is gone when it exits.
 """
 
 import json
@@ -91,5 +92,5 @@ def _spec(arguments: list[str]) -> SpecShape:
 if __name__ == "__main__":
     problem = main(*sys.argv[1:])
     if problem:
-        print(problem, file=sys.stderr)
+        sys.stderr.write(problem + "\n")
         sys.exit(1)

@@ -1,7 +1,7 @@
 """Pulling images from registries, through skopeo.
 
-Owns the talk with registries and what its failures are called. Refuses to know tasks. A pull has two
-limits (reference/jobs.md section 1.6): the whole of it, and the time in which nothing arrives.
+Owns the talk with registries and what its failures are called. Refuses to know tasks. A pull has
+two limits (reference/jobs.md section 1.6): the whole of it, and the time in which nothing arrives.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ class PullFailed(Exception):
 
 
 class Puller:
-    """Brings images from registries into a store. One pull of one name at a time is the caller's care."""
+    """Brings images from registries into a store. One pull of one name at a time is the caller's
+    care."""
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class Puller:
                     process.kill()
                 await process.wait()
         if process.returncode != 0:
-            if process.returncode == -9:
+            if process.returncode == -signal.SIGKILL:
                 raise PullFailed(f"{reference}: nothing arrived for {self._inactivity_s:.0f} s")
             raise PullFailed(explain_failure(reference, error.decode("utf-8", "replace")))
 
@@ -128,12 +130,14 @@ class Puller:
 
 
 def _environment(draft: Path) -> dict[str, str]:
-    """skopeo's environment: ours (proxies, credentials), with large temporary files beside the image."""
+    """skopeo's environment: ours (proxies, credentials), with large temporary files beside the
+    image."""
     return os.environ | {"TMPDIR": str(draft.parent)}
 
 
 def explain_failure(reference: Reference, said: str) -> str:
-    """Say in one short line why a pull failed; begins as Docker's own message where there is one."""
+    """Say in one short line why a pull failed; begins as Docker's own message where there is
+    one."""
     match = _FATAL.search(said)
     lines = said.strip().splitlines()
     text = match.group(1) if match else (lines[-1] if lines else "skopeo failed")
@@ -142,10 +146,8 @@ def explain_failure(reference: Reference, said: str) -> str:
     short = ": ".join(cause[-2:]) if len(cause) > 1 else text
     name = reference.familiar_repository
     if any(word in text for word in _DENIED):
-        return (
-            f"pull access denied for {name}, repository does not exist or may require 'docker login':"
-            f" {short}"
-        )
+        text = "repository does not exist or may require 'docker login'"
+        return f"pull access denied for {name}, {text}: {short}"
     if "manifest unknown" in text or "404" in text:
         return f"manifest for {reference} not found: manifest unknown: {short}"
     if "name unknown" in text:

@@ -1,13 +1,13 @@
 """What is kept on disk for each task, and in which order it is written.
 
-`<data dir>/tasks/<task id>/` holds `task.json` (the spec, and whether its container may ever have been
-started), `end.json` (how it ended; absent until then), `spool` (output) and `up`, `work` (overlay).
-Making the directory is the lock that lets a task run at most once.
+`<data dir>/tasks/<task id>/` holds `task.json` (the spec, and whether its container may ever have
+been started), `end.json` (how it ended; absent until then), `spool` (output) and `up`, `work`
+(overlay). Making the directory is the lock that lets a task run at most once.
 
-Everything is in its place before it is acknowledged or reported, by `rename` or by making a new name, so
-killing any process at any time leaves the truth readable. Nothing is synced to the platter: after a power
-failure a task that was acknowledged may be missing or lack its end; it is then reported as lost (or the
-engine, whose own records are synced, starts it again).
+Everything is in its place before it is acknowledged or reported, by `rename` or by making a new
+name, so killing any process at any time leaves the truth readable. Nothing is synced to the
+platter: after a power failure a task that was acknowledged may be missing or lack its end; it is
+then reported as lost (or the engine, whose own records are synced, starts it again).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class End:
         "started_at_ms",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a record: one value for each field, all by keyword
         self,
         *,
         at_ms: int,

@@ -1,7 +1,8 @@
 """Names of images, as Docker reads them: `busybox` is `docker.io/library/busybox:latest`.
 
-Pure. Decides the one spelling under which an image is stored and looked up. Refuses to know whether it
-exists. Source: distribution's reference grammar (`reference/regexp.go` of github.com/distribution).
+Pure. Decides the one spelling under which an image is stored and looked up. Refuses to know whether
+it exists. Source: distribution's reference grammar (`reference/regexp.go` of
+github.com/distribution).
 """
 
 import re
@@ -70,6 +71,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_loopback(registry: str) -> bool:
-    """Tell whether a registry is on this machine; Docker then speaks plain HTTP to it if need be."""
+    """Tell whether a registry is on this machine; Docker then speaks plain HTTP to it if need
+    be."""
     host = registry.rsplit(":", 1)[0] if not registry.endswith("]") else registry
     return host in ("localhost", "[::1]") or host.startswith("127.")

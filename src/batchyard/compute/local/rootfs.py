@@ -1,14 +1,17 @@
 """What a container's root file system says: who a user is, and where a path really leads.
 
-Owns path resolution that cannot leave the root (symbolic links of an image are not to be trusted), and
-docker's forms of `user`. Refuses to know how the root came to be mounted. Nothing runs in the container
-while these functions look at it, so there is nobody to race with.
+Owns path resolution that cannot leave the root (symbolic links of an image are not to be trusted),
+and docker's forms of `user`. Refuses to know how the root came to be mounted. Nothing runs in the
+container while these functions look at it, so there is nobody to race with.
 """
 
 import os
 import stat
 
 _LINKS_MAX = 40
+#: Fields of the lines of passwd and group, from 0.
+_PASSWD_HOME = 5
+_GROUP_MEMBERS = 3
 
 
 class BadUser(Exception):
@@ -27,12 +30,12 @@ class Accounts:
         self.groups: dict[str, tuple[int, list[str]]] = {}
         for line in passwd.splitlines():
             parts = line.split(":")
-            if len(parts) >= 6 and parts[2].isdigit() and parts[3].isdigit():
-                self.users.setdefault(parts[0], (int(parts[2]), int(parts[3]), parts[5]))
+            if len(parts) > _PASSWD_HOME and parts[2].isdigit() and parts[3].isdigit():
+                self.users.setdefault(parts[0], (int(parts[2]), int(parts[3]), parts[_PASSWD_HOME]))
         for line in group.splitlines():
             parts = line.split(":")
-            if len(parts) >= 4 and parts[2].isdigit():
-                self.groups.setdefault(parts[0], (int(parts[2]), parts[3].split(",")))
+            if len(parts) > _GROUP_MEMBERS and parts[2].isdigit():
+                self.groups.setdefault(parts[0], (int(parts[2]), parts[_GROUP_MEMBERS].split(",")))
 
 
 class Identity:

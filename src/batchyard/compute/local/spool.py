@@ -1,14 +1,15 @@
 """The spool: a task's output between the container's pipes and the sink, on disk.
 
-Owns the format and the cutting into lines. A spool is a row of chunks, each `at_ms` (8 bytes), length
-(4 bytes), payload; every payload holds whole lines, and a line longer than `LINE_BYTES_MAX` is cut and
-fills chunks of its own. A position is a byte offset between two chunks. Refuses to know sockets and
-sinks. What has been taken is given back to the disk as holes, so positions never move.
+Owns the format and the cutting into lines. A spool is a row of chunks, each `at_ms` (8 bytes),
+length (4 bytes), payload; every payload holds whole lines, and a line longer than `LINE_BYTES_MAX`
+is cut and fills chunks of its own. A position is a byte offset between two chunks. Refuses to know
+sockets and sinks. What has been taken is given back to the disk as holes, so positions never move.
 
-One chunk is written by one `write`, so a kill leaves whole chunks; after a power failure the rest of a
-spool may be zeros, which `decode` takes for its end.
+One chunk is written by one `write`, so a kill leaves whole chunks; after a power failure the rest
+of a spool may be zeros, which `decode` takes for its end.
 """
 
+import contextlib
 import os
 import struct
 
@@ -24,6 +25,8 @@ _HOLE_BYTES_MIN = 1024 * 1024
 #: How much of a spool is looked at in one go; more than the largest chunk.
 READ_BYTES = 1024 * 1024
 
+#: The two high bits of a byte that continues a UTF-8 character.
+_CONTINUATION = 0b1000_0000
 _HEAD = struct.Struct(">QI")
 
 
@@ -66,7 +69,7 @@ class LineCutter:
 def _character_boundary(data: bytes, end: int) -> int:
     """Move `end` back so that it does not cut a UTF-8 character in two."""
     for back in range(4):
-        if data[end - back] & 0xC0 != 0x80:
+        if data[end - back] & 0b1100_0000 != _CONTINUATION:
             return end - back
     return end
 
@@ -115,10 +118,9 @@ class SpoolWriter:
         """Note that everything before `position` is safe in the sink, and free its disk space."""
         self.taken = max(self.taken, min(position, self.size))
         if self._fd >= 0 and self.taken - self._hole_end >= _HOLE_BYTES_MIN:
-            try:
+            # Not every file system can; `forget` frees the space then.
+            with contextlib.suppress(OSError):
                 kernel.punch_hole(self._fd, self._hole_end, self.taken)
-            except OSError:
-                pass  # Not every file system can; `forget` frees the space then.
             self._hole_end = self.taken
 
     def close(self) -> None:
@@ -130,8 +132,8 @@ class SpoolWriter:
 def decode(data: bytes) -> tuple[list[tuple[int, str]], int]:
     """Read lines with their times from whole chunks; return them and the bytes used.
 
-    Stops before a chunk that is incomplete, or that a power failure left as zeros. Bytes that are not
-    UTF-8 become U+FFFD.
+    Stops before a chunk that is incomplete, or that a power failure left as zeros. Bytes that are
+    not UTF-8 become U+FFFD.
     """
     lines: list[tuple[int, str]] = []
     offset = 0

@@ -1,16 +1,18 @@
 """The supervisor: the small process that owns the containers of one data directory.
 
-Owns the life of every task from the moment it is accepted to the moment it is forgotten, and tells it to
-whichever server is connected. Refuses to know images' origins, sinks, jobs and accounts. It outlives the
-server (own session, own control group, own mount namespace) and writes down before it tells. When nothing
-happens it sleeps in one system call: no polling, no timer but the grace times of stopping tasks.
+Owns the life of every task from the moment it is accepted to the moment it is forgotten, and tells
+it to whichever server is connected. Refuses to know images' origins, sinks, jobs and accounts. It
+outlives the server (own session, own control group, own mount namespace) and writes down before it
+tells. When nothing happens it sleeps in one system call: no polling, no timer but the grace times
+of stopping tasks.
 
-Started by the server as `python -m batchyard.compute.local.supervisor <data dir>`; writes one line to
-stdout: `ready`, `busy` (another one holds the data directory), or what is wrong.
+Started by the server as `python -m batchyard.compute.local.supervisor <data dir>`; writes one line
+to stdout: `ready`, `busy` (another one holds the data directory), or what is wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import os
@@ -34,6 +36,7 @@ from batchyard.compute.local.conversation import VERSION, Conversation, listen
 from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
 from batchyard.compute.local.records import End, TaskDirectory
 from batchyard.compute.local.task import Task, now_ms
+from batchyard.model.wording import OUT_OF_MEMORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,11 +47,15 @@ if TYPE_CHECKING:
 #: Failures in a row after which we give up: something is wrong with more than one task.
 _FAILURES_MAX = 100
 _KILL_WAIT_S = 5.0
-OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 _LOST = (
-    "DockerStateError: the supervisor of the containers was killed or the machine restarted while the"
-    " task was running; its containers were stopped"
+    "DockerStateError: the supervisor of the containers was killed or the machine restarted while"
+    " the task was running; its containers were stopped"
 )
+
+
+def say(text: str) -> None:
+    """Tell whoever started us, in one line."""
+    os.write(1, text.encode() + b"\n")
 
 
 def note(text: str) -> None:
@@ -86,6 +93,16 @@ class Supervisor:
         self._busy_groups: list[Container] = []
         self._is_leaving = False
         self._failure_count = 0
+        self._acts: dict[str, Callable[[OrderShape], NewsShape | None]] = {
+            "accept": self._accept_all,
+            "launch": self._launch_waiting,
+            "fail": self._fail_waiting,
+            "stop": self._stop,
+            "taken": self._mark_taken,
+            "forget": self._forget,
+            "remove_image": self._remove_image,
+            "leave_if_idle": self._leave_if_idle,
+        }
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -112,7 +129,8 @@ class Supervisor:
             self._delete_roots()
 
     def _handle(self, handler: Callable[[int, int], None], fd: int, event: int) -> None:
-        """Handle one thing that happened. Our own fault with one task must not take all others down."""
+        """Handle one thing that happened. Our own fault with one task must not take all others
+        down."""
         try:
             handler(fd, event)
             self._failure_count = 0
@@ -186,35 +204,26 @@ class Supervisor:
             self._conversations.pop(conversation.fd).close()
 
     def _obey(self, conversation: Conversation, order: OrderShape) -> NewsShape:
-        match order["do"]:
-            case "greet":
-                self._launcher.settings = order["settings"]
-                conversation.is_listening = True
-                for task in self._tasks.values():
-                    task.is_notified = False
-                snapshot = [task.describe() for task in self._tasks.values()]
-                return {"version": VERSION, "snapshot": snapshot}
-            case "accept":
-                for spec, image in order["tasks"]:
-                    self._accept(spec, image)
-            case "launch":
-                self._launch_waiting(order["task_id"], order["image"])
-            case "fail":
-                self._fail_waiting(order["task_id"], order["reason"])
-            case "stop":
-                self._stop(order["task_id"], order["grace_ms"])
-            case "taken":
-                for task_id, position in order["positions"].items():
-                    self._mark_taken(task_id, position)
-            case "forget":
-                for task_id in order["task_ids"]:
-                    self._forget(task_id)
-            case "remove_image":
-                return {"is_done": self._remove_image(order["image"])}
-            case "leave_if_idle":
-                self._is_leaving = all(task.end for task in self._tasks.values())
-                return {"is_done": self._is_leaving}
-        return {}
+        if order["do"] == "greet":
+            return self._greet(conversation, order)
+        act = self._acts.get(order["do"])
+        return (act(order) or {}) if act else {}
+
+    def _greet(self, conversation: Conversation, order: OrderShape) -> NewsShape:
+        self._launcher.settings = order["settings"]
+        conversation.is_listening = True
+        for task in self._tasks.values():
+            task.is_notified = False
+        snapshot = [task.describe() for task in self._tasks.values()]
+        return {"version": VERSION, "snapshot": snapshot}
+
+    def _leave_if_idle(self, _order: OrderShape) -> NewsShape:
+        self._is_leaving = all(task.end for task in self._tasks.values())
+        return {"is_done": self._is_leaving}
+
+    def _accept_all(self, order: OrderShape) -> None:
+        for spec, image in order["tasks"]:
+            self._accept(spec, image)
 
     def _accept(self, spec: SpecShape, image: str | None) -> None:
         task_id = spec["task_id"]
@@ -233,29 +242,29 @@ class Supervisor:
         if image is not None:
             self._queue.append(task)
 
-    def _launch_waiting(self, task_id: str, image: str) -> None:
-        task = self._tasks.get(task_id)
+    def _launch_waiting(self, order: OrderShape) -> None:
+        task = self._tasks.get(order["task_id"])
         if task is None or task.end or task.image is not None:
             return
-        task.image = image
+        task.image = order["image"]
         try:
-            task.directory.write_task(task.spec, image=image)
+            task.directory.write_task(task.spec, image=task.image)
         except OSError as error:
             self._end(task, exit_code=None, reason=clip("CannotCreateContainerError", str(error)))
             return
         self._queue.append(task)
 
-    def _fail_waiting(self, task_id: str, reason: str) -> None:
-        task = self._tasks.get(task_id)
+    def _fail_waiting(self, order: OrderShape) -> None:
+        task = self._tasks.get(order["task_id"])
         if task is not None and not task.end and task.image is None:
-            self._end(task, exit_code=None, reason=reason)
+            self._end(task, exit_code=None, reason=order["reason"])
 
-    def _stop(self, task_id: str, grace_ms: int) -> None:
-        task = self._tasks.get(task_id)
+    def _stop(self, order: OrderShape) -> None:
+        task = self._tasks.get(order["task_id"])
         if task is None or task.end or task.is_stopping:
             return
         task.is_stopping = True
-        task.stop_grace_ms = grace_ms
+        task.stop_grace_ms = order["grace_ms"]
         if task.container is None:
             self._end(task, exit_code=None, reason=None)
         elif task.process_id is not None:
@@ -278,35 +287,36 @@ class Supervisor:
                     self._launcher.send_signal(task_id, task.process_id, signal.SIGKILL)
             heapq.heappop(self._deadlines)
 
-    def _mark_taken(self, task_id: str, position: int) -> None:
-        task = self._tasks.get(task_id)
-        if task is None or task.spool is None:
-            return
-        task.spool.mark_taken(position)
-        task.is_notified = False
-        self._tell_output(task)
-        if task.is_paused and not task.spool.is_backlogged:
-            task.is_paused = False
-            for fd in task.open_streams:
-                self._epoll.modify(fd, select.EPOLLIN)
+    def _mark_taken(self, order: OrderShape) -> None:
+        for task_id, position in order["positions"].items():
+            task = self._tasks.get(task_id)
+            if task is None or task.spool is None:
+                continue
+            task.spool.mark_taken(position)
+            task.is_notified = False
+            self._tell_output(task)
+            if task.is_paused and not task.spool.is_backlogged:
+                task.is_paused = False
+                for fd in task.open_streams:
+                    self._epoll.modify(fd, select.EPOLLIN)
 
-    def _forget(self, task_id: str) -> None:
-        task = self._tasks.get(task_id)
-        if task is not None and task.end:
-            del self._tasks[task_id]
-            if task in self._roots_to_delete:
-                self._roots_to_delete.remove(task)
-            self._discard(task.directory.delete())
+    def _forget(self, order: OrderShape) -> None:
+        for task_id in order["task_ids"]:
+            task = self._tasks.get(task_id)
+            if task is not None and task.end:
+                del self._tasks[task_id]
+                if task in self._roots_to_delete:
+                    self._roots_to_delete.remove(task)
+                self._discard(task.directory.delete())
 
-    def _remove_image(self, image: str) -> bool:
+    def _remove_image(self, order: OrderShape) -> NewsShape:
+        image = order["image"]
         if any(task.image == image and not task.end for task in self._tasks.values()):
-            return False
+            return {"is_done": False}
         self._launcher.drop_image(image)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._records_path}/{image}.json")
-        except FileNotFoundError:
-            pass
-        return True
+        return {"is_done": True}
 
     # -- the life of a container --------------------------------------------------------------
 
@@ -374,10 +384,8 @@ class Supervisor:
             self._news.setdefault("output", {})[task.task_id] = 0
 
     def _on_wake(self, _fd: int, _event: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -517,7 +525,7 @@ def main(data_dir: str) -> str:
     supervisor = Supervisor(data_dir, groups)
     supervisor.recover()
     listener = listen(data_dir)
-    print("ready", flush=True)
+    say("ready")
     os.dup2(2, 1)  # Let go of the pipe on which the server waits for this line.
     supervisor.run(listener)
     groups.destroy(timeout_s=_KILL_WAIT_S)
@@ -537,5 +545,5 @@ if __name__ == "__main__":
         os._exit(0)
     trouble = main(os.path.realpath(sys.argv[1]))
     if trouble:
-        print(trouble, flush=True)
+        say(trouble)
         sys.exit(1)

@@ -1,8 +1,8 @@
 """A task as the supervisor holds it in memory: its place in life, and its open pipes.
 
-Owns the way from a container's pipes into its spool, and the one exception on it: a runtime's own complaint
-that the kernel would not execute the file arrives on the container's stderr, and is a reason, not output.
-Refuses to know sockets, timers and how containers are made.
+Owns the way from a container's pipes into its spool, and the one exception on it: a runtime's own
+complaint that the kernel would not execute the file arrives on the container's stderr, and is a
+reason, not output. Refuses to know sockets, timers and how containers are made.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Unpacks one image layer: a process of its own, shut into the layer's directory.
 
-Run as `python -m batchyard.compute.local.unpack <directory>` with the layer's blob on stdin; writes the
-sha256 of the uncompressed tar to stdout, or what is wrong to stderr with status 1. It changes its root to
-the directory before it reads a byte, so that no name, symbolic or hard link in a hostile layer leads out.
+Run as `python -m batchyard.compute.local.unpack <directory>` with the layer's blob on stdin; writes
+the sha256 of the uncompressed tar to stdout, or what is wrong to stderr with status 1. It changes
+its root to the directory before it reads a byte, so that no name, symbolic or hard link in a
+hostile layer leads out.
 
 Decides how a layer looks on disk: whiteouts become overlay's (a character device 0/0, an opaque
 attribute), ownership and modes are kept, devices are left out (jobs may not make any either).
@@ -131,13 +132,8 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     if not os.path.isdir(parent):
         os.makedirs(parent, 0o755)
-    if name == _OPAQUE:
-        os.setxattr(parent, "trusted.overlay.opaque", b"y")
-        return
     if name.startswith(_WHITEOUT):
-        hidden = os.path.join(parent, name.removeprefix(_WHITEOUT))
-        _clear(hidden, is_directory=False)
-        os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
+        _hide(parent, name)
         return
     if member.ischr() or member.isblk():
         return
@@ -159,6 +155,16 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
             )
     if not member.isdir():
         os.utime(path, (member.mtime, member.mtime))
+
+
+def _hide(parent: str, name: str) -> None:
+    """Turn a whiteout into overlay's form."""
+    if name == _OPAQUE:
+        os.setxattr(parent, "trusted.overlay.opaque", b"y")
+        return
+    hidden = os.path.join(parent, name.removeprefix(_WHITEOUT))
+    _clear(hidden, is_directory=False)
+    os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
 
 
 def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
@@ -199,9 +205,9 @@ def main(directory: str) -> int:
         os.chdir("/")
         digest = unpack(source)
     except (BadLayer, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
-    print(digest)
+    sys.stdout.write(digest + "\n")
     return 0
 
 

@@ -1,0 +1,339 @@
+"""The parts of the direct backend that need no container: groups, spools, users, configurations."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchyard.compute.local import detect
+from batchyard.compute.local.cgroups import (
+    Groups,
+    Limits,
+    count_oom_kills,
+    layout_of,
+    runtime_resources,
+    v1_files,
+    v2_files,
+)
+from batchyard.compute.local.container import clip, exec_failure_of
+from batchyard.compute.local.namespace import base_name_of, unwanted_mounts
+from batchyard.compute.local.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
+from batchyard.compute.local.probe import _spec
+from batchyard.compute.local.records import End, TaskDirectory, delete_tree
+from batchyard.compute.local.rootfs import Accounts, BadUser, identify, resolve_in_root
+from batchyard.compute.local.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
+from batchyard.compute.port import Trouble
+
+pytestmark = [pytest.mark.ours_only]
+
+HYBRID = """\
+27 1 254:0 / / rw - ext4 /dev/vda rw
+31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+39 31 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+37 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+50 27 0:50 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw
+51 27 0:51 / /data/on\\040overlay rw - overlay overlay rw
+"""
+PURE_V2 = "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def limits(*, is_cpu_capped: bool = False) -> Limits:
+    return Limits(cpu_milli=1500, memory_mib=64, is_cpu_capped=is_cpu_capped)
+
+
+def test_layouts_are_told_apart() -> None:
+    hybrid = layout_of(HYBRID)
+    assert hybrid.v2 is None
+    assert hybrid.entered_mount_points == [
+        "/sys/fs/cgroup/memory",
+        "/sys/fs/cgroup/cpu,cpuacct",
+        "/sys/fs/cgroup/pids",
+    ]
+    assert hybrid.mount_points[:3] == hybrid.entered_mount_points
+    assert set(hybrid.mount_points[3:]) == {"/sys/fs/cgroup/freezer", "/sys/fs/cgroup/systemd"}
+    pure = layout_of(PURE_V2)
+    assert (pure.v2, pure.mount_points) == ("/sys/fs/cgroup", ["/sys/fs/cgroup"])
+    none = layout_of("27 1 254:0 / / rw - ext4 /dev/vda rw\n")
+    assert (none.v2, none.mount_points) == (None, [])
+
+
+def test_v1_limits() -> None:
+    assert v1_files(limits(), "memory") == [
+        ("memory.limit_in_bytes", "67108864"),
+        ("memory.memsw.limit_in_bytes", "67108864"),
+    ]
+    assert v1_files(limits(), "cpu") == [("cpu.shares", "1536")]
+    assert v1_files(limits(is_cpu_capped=True), "cpu")[1:] == [
+        ("cpu.cfs_period_us", "100000"),
+        ("cpu.cfs_quota_us", "150000"),
+    ]
+    assert v1_files(limits(), "pids") == [("pids.max", "32768")]
+
+
+def test_v2_limits() -> None:
+    assert v2_files(limits(is_cpu_capped=True)) == [
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "0"),
+        ("cpu.weight", "59"),
+        ("pids.max", "32768"),
+        ("cpu.max", "150000 100000"),
+    ]
+
+
+@given(st.integers(0, 10_000_000))
+def test_cpu_weights_stay_in_the_kernels_range(cpu_milli: int) -> None:
+    some = Limits(cpu_milli=cpu_milli, memory_mib=4, is_cpu_capped=True)
+    weight = int(dict(v2_files(some))["cpu.weight"])
+    assert 1 <= weight <= 10_000
+    assert some.cpu_shares >= 2
+    assert some.cpu_quota_us >= 1000
+
+
+def test_runtime_gets_the_same_limits() -> None:
+    assert runtime_resources(limits(is_cpu_capped=True)) == {
+        "memory": {"limit": 67108864, "swap": 67108864},
+        "cpu": {"shares": 1536, "quota": 150000, "period": 100000},
+        "pids": {"limit": 32768},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", 2),
+        ("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n", 1),
+        ("low 0\noom 3\noom_kill 0\n", 0),
+        ("", 0),
+    ],
+)
+def test_oom_kills_are_counted(text: str, count: int) -> None:
+    assert count_oom_kills(text) == count
+
+
+def test_v2_groups_in_a_directory_tree(tmp_path: Path) -> None:
+    """A plain directory stands for the unified hierarchy: which files are touched, and how."""
+    layout = layout_of(f"31 23 0:28 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cgroup.subtree_control").touch()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "cgroup.subtree_control").touch()
+    groups = Groups(layout, "base")
+    groups.prepare()
+    assert (tmp_path / "base" / "cgroup.subtree_control").read_text().startswith("+pids")
+    with pytest.raises(FileNotFoundError):
+        groups.create("task", limits())  # a limit that cannot be set is an error
+    (tmp_path / "base" / "task" / "memory.events").write_text("oom_kill 1\n")
+    assert groups.has_oom_kill("task")
+    assert not groups.has_oom_kill("other")
+    assert groups.path_for_runtime("task") == "/base/task"
+
+
+def test_unwanted_mounts_are_dropped_but_not_needed_ones() -> None:
+    assert unwanted_mounts(HYBRID, ["/data/on overlay/batchyard"]) == [
+        "/var/lib/docker/overlay2/x/merged",
+        "/sys/fs/cgroup/unified",
+    ]
+    assert "/data/on overlay" in unwanted_mounts(HYBRID, [])
+    assert base_name_of("/a") != base_name_of("/b")
+
+
+def test_users_in_every_form() -> None:
+    accounts = Accounts(
+        "root:x:0:0:root:/root:/bin/sh\napp:x:100:101::/srv/app:/bin/sh\nbroken\n",
+        "root:x:0:\napp:x:101:\nvideo:x:44:app,other\n",
+    )
+
+    def shown(user: str) -> tuple[int, int, str, list[int]]:
+        found = identify(accounts, user)
+        return found.uid, found.gid, found.home, found.additional_gids
+
+    assert shown("") == (0, 0, "/root", [])
+    assert shown("app") == (100, 101, "/srv/app", [44])
+    assert shown("100") == (100, 101, "/srv/app", [44])
+    assert shown("app:video") == (100, 44, "/srv/app", [])
+    assert shown("100:7") == (100, 7, "/srv/app", [])
+    assert shown("12345") == (12345, 0, "/", [])
+    for bad in ("ghost", "app:ghost", "99999999999"):
+        with pytest.raises(BadUser):
+            identify(accounts, bad)
+
+
+def test_links_cannot_lead_out_of_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "up").symlink_to("../../../../etc")
+    (root / "abs").symlink_to("/a")
+    (root / "loop").symlink_to("loop")
+    assert resolve_in_root(str(root), "/a/up/passwd") == f"{root}/etc/passwd"
+    assert resolve_in_root(str(root), "/abs/../abs/x") == f"{root}/a/x"
+    with pytest.raises(OSError, match="Too many levels"):
+        resolve_in_root(str(root), "/loop")
+
+
+def test_configuration_of_a_container() -> None:
+    image = ImageConfig(
+        {"Entrypoint": ["/e"], "Cmd": ["c"], "Env": ["A=1", "PATH=/bin"], "WorkingDir": "/w"}
+    )
+    spec = _spec(["x", "y"])
+    spec["environment"] = [("A", "2"), ("HOME", "/h")]
+    spec["ulimits"] = [{"name": "nofile", "soft": 1, "hard": 2}]
+    spec["is_root_read_only"] = True
+    place = Place(root="/r", identity=identify(Accounts("", ""), "5:6"), hosts_file="/hosts")
+    place.binds.append(("/src", "/dst", True))
+    template = SpecTemplate(capability_mask=1, has_cgroup_mount=True, has_resolv_conf=True)
+    config = json.loads(template.compose(spec, image, place))
+    process = config["process"]
+    assert process["args"] == ["/e", "x", "y"]
+    assert process["env"] == ["PATH=/bin", "HOSTNAME=probe", "A=2", "HOME=/h"]
+    assert (process["cwd"], process["user"]) == ("/w", {"uid": 5, "gid": 6})
+    assert process["capabilities"]["effective"] == ["CAP_CHOWN"]
+    assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]
+    assert config["root"] == {"path": "/r", "readonly": True}
+    assert {"type": "cgroup"} in config["linux"]["namespaces"]
+    mounts = {mount["destination"]: mount for mount in config["mounts"]}
+    assert "ro" in mounts["/dst"]["options"]
+    assert "ro" in mounts["/sys/fs/cgroup"]["options"]
+    spec["command"] = None
+    assert json.loads(template.compose(spec, image, place))["process"]["args"] == ["/e", "c"]
+    with pytest.raises(NoCommand, match="no command specified"):
+        template.compose(spec, ImageConfig({}), place)
+
+
+def test_reasons_are_short_and_on_one_line() -> None:
+    assert clip("X", "a\n  b") == "X: a b"
+    assert len(clip("X", "a" * 300)) == 255
+
+
+def test_complaints_of_runtimes_are_recognised() -> None:
+    crun = b'{"msg":"exec container process `/x`: Exec format error","level":"error"}\n'
+    assert exec_failure_of(crun) == "exec container process `/x`: Exec format error"
+    assert exec_failure_of(b"exec /x: exec format error\n") == "exec /x: exec format error"
+    assert exec_failure_of(b"exec /x: something else\n") == ""
+
+
+@given(st.lists(st.binary(max_size=400)))
+def test_cutting_changes_no_byte(chunks: list[bytes]) -> None:
+    cutter = LineCutter()
+    payloads = [payload for chunk in chunks for payload in cutter.cut(chunk)]
+    assert b"".join([*payloads, cutter.finish()]) == b"".join(chunks)
+    assert all(payload.endswith(b"\n") for payload in payloads)
+
+
+def test_long_lines_are_cut_between_characters() -> None:
+    cutter = LineCutter()
+    data = "€".encode() * 200_000 + b"\nshort\n"
+    payloads = [p for i in range(0, len(data), 65536) for p in cutter.cut(data[i : i + 65536])]
+    assert b"".join(payloads) == data
+    assert all(len(line) <= LINE_BYTES_MAX for p in payloads for line in p.split(b"\n"))
+    for payload in payloads:
+        payload.decode()
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**60), st.text(min_size=1, max_size=30))))
+def test_spool_gives_back_what_was_put_in(entries: list[tuple[int, str]]) -> None:
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"spool-{os.getpid()}"
+    path.unlink(missing_ok=True)
+    writer = SpoolWriter(str(path))
+    for at_ms, text in entries:
+        writer.append(text.replace("\r", "").replace("\n", "").encode() + b"\n", at_ms)
+    data = path.read_bytes() if path.exists() else b""
+    lines, used = decode(data)
+    assert used == writer.size == len(data)
+    clean = [(a, t.replace("\r", "").replace("\n", "")) for a, t in entries]
+    assert lines == clean
+    lines, used = decode(data[:-1] if data else b"")
+    assert lines == clean[:-1]
+    assert decode(data + b"\0" * 50) == (clean, len(data))
+    writer.close()
+    path.unlink(missing_ok=True)
+
+
+def test_taken_output_gives_its_space_back(tmp_path: Path) -> None:
+    writer = SpoolWriter(str(tmp_path / "spool"))
+    payload = b"x" * 65535 + b"\n"
+    for _ in range(64):
+        writer.append(payload, 1)
+    before = (tmp_path / "spool").stat().st_blocks
+    writer.mark_taken(writer.size)
+    status = (tmp_path / "spool").stat()
+    assert status.st_size == writer.size
+    assert status.st_blocks < before / 4
+    writer.close()
+
+
+def test_backlog_counts_what_was_not_taken(tmp_path: Path) -> None:
+    writer = SpoolWriter(str(tmp_path / "spool"))
+    payload = b"x" * (4 * 1024 * 1024) + b"\n"
+    for _ in range(4):
+        writer.append(payload, 1)
+    assert writer.is_backlogged
+    writer.mark_taken(writer.size)
+    assert writer.size == writer.taken
+    writer.close()
+
+
+def test_records_survive_half_done_work(tmp_path: Path) -> None:
+    directory = TaskDirectory(str(tmp_path), "t")
+    directory.claim()
+    assert directory.read_task() is None
+    assert directory.read_end() is None
+    (tmp_path / "t" / "end.json").write_text("")  # as after a power failure
+    assert directory.read_end() is None
+    with pytest.raises(FileExistsError):
+        directory.claim()
+    end = End(at_ms=1, exit_code=2, reason=None, spool_size=3)
+    directory.write_end(end)
+    again = directory.read_end()
+    assert again is not None
+    assert again.to_plain() == end.to_plain()
+
+
+def test_large_trees_are_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "trash").mkdir()
+    small, large = tmp_path / "tasks" / "a" / "up", tmp_path / "tasks" / "b" / "up"
+    for directory, count in ((small, 3), (large, 200)):
+        directory.mkdir(parents=True)
+        for number in range(count):
+            (directory / str(number)).touch()
+    assert delete_tree(str(small)) == []
+    (aside,) = delete_tree(str(large))
+    assert not small.exists()
+    assert not large.exists()
+    assert Path(aside).parent == tmp_path / "trash"
+    assert delete_tree(str(tmp_path / "tasks" / "never")) == []
+
+
+def test_missing_runtime_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Trouble, match=r"crun is not installed; runc is not installed.*apt-get"):
+        detect.find_runtime(tmp_path)
+
+
+def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "crun"
+    broken.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    if os.geteuid() != 0:
+        pytest.skip("trying a runtime needs root")
+    with pytest.raises(Trouble, match=r"crun does not work here: .*broken"):
+        detect.find_runtime(tmp_path, "crun")
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [check.name for check in detect.run_checks(tmp_path)]
+    assert names == [
+        *("root", "cgroups", "overlay", "runtime", "skopeo", "busybox", "init", "disk")
+    ]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    skopeo = next(check for check in detect.run_checks(tmp_path) if check.name == "skopeo")
+    assert not skopeo.is_ok
+    assert skopeo.remedy == "apt-get install skopeo"
