@@ -100,12 +100,14 @@ async def test_progress_comes_back_whole(store: Store) -> None:
 async def test_pages_of_a_queue_stay_stable_while_jobs_arrive(store: Store) -> None:
     new = [a_job() for _ in range(7)]
     await submit(store, *new)
-    query = {"statuses": [JobStatus.SUBMITTED], "limit": 3}
-    seen, before = [], None
-    for _ in range(3):
-        page = await store.read(
-            lambda conn: jobs.list_jobs(conn, QUEUE_ARN, before_seq=before, **query)  # noqa: B023
-        )
+    seen: list[JobId] = []
+    before: int | None = None
+
+    def read(conn):
+        wanted = [JobStatus.SUBMITTED]
+        return jobs.list_jobs(conn, QUEUE_ARN, statuses=wanted, before_seq=before, limit=3)
+
+    while page := await store.read(read):
         seen += [record.job.id for record in page]
         before = page[-1].seq
         await submit(store, a_job())

@@ -14,7 +14,7 @@ from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import codec
 from batchyard.store.schema import environments
-from batchyard.store.statements import changed_rows, insert_into
+from batchyard.store.statements import changed_rows, insert_new
 
 IN_TRANSITION = [status.value for status in ResourceStatus if status.is_in_transition]
 
@@ -61,8 +61,7 @@ def insert_environment(conn: Connection, **new: Unpack[NewEnvironment]) -> bool:
         "detail": codec.encode_object(new["detail"]),
         "tags": codec.encode_tags(new["tags"]),
     }
-    statement = insert_into(conn, environments).values(values)
-    return changed_rows(conn, statement.on_conflict_do_nothing(index_elements=["arn"])) > 0
+    return insert_new(conn, environments, values)
 
 
 def read_environment(conn: Connection, arn: EnvironmentArn) -> EnvironmentRecord | None:

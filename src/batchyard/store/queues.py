@@ -15,7 +15,7 @@ from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import codec
 from batchyard.store.environments import IN_TRANSITION, stored_changes
 from batchyard.store.schema import queues
-from batchyard.store.statements import changed_rows, insert_into
+from batchyard.store.statements import changed_rows, insert_new
 
 _BY_ARN = select(queues).where(queues.c.arn == bindparam("arn"))
 _TRANSITION = select(queues).where(queues.c.status.in_(IN_TRANSITION)).order_by(queues.c.seq)
@@ -61,8 +61,7 @@ def insert_queue(conn: Connection, **new: Unpack[NewQueue]) -> bool:
         "detail": codec.encode_object(new["detail"]),
         "tags": codec.encode_tags(new["tags"]),
     }
-    statement = insert_into(conn, queues).values(values)
-    return changed_rows(conn, statement.on_conflict_do_nothing(index_elements=["arn"])) > 0
+    return insert_new(conn, queues, values)
 
 
 def read_queue(conn: Connection, arn: QueueArn) -> QueueRecord | None:

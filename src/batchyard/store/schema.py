@@ -25,6 +25,8 @@ from sqlalchemy import (
 
 #: SQLite makes only a plain INTEGER primary key an alias of the row's own number.
 _Seq = BigInteger().with_variant(Integer, "sqlite")
+#: Ordered by code point, whatever the locale of a PostgreSQL cluster, as SQLite orders.
+_Name = String(collation="C").with_variant(String(), "sqlite")
 
 metadata = MetaData(
     naming_convention={
@@ -213,7 +215,7 @@ log_groups = Table(
     Column("id", _Seq, primary_key=True),
     Column("account", String, nullable=False),
     Column("region", String, nullable=False),
-    Column("name", String, nullable=False),
+    Column("name", _Name, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     #: NULL: events never expire.
     Column("retention_days", Integer),
@@ -230,17 +232,34 @@ log_streams = Table(
     metadata,
     Column("id", _Seq, primary_key=True),
     Column("group_id", BigInteger, nullable=False),
-    Column("name", String, nullable=False),
+    Column("name", _Name, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    #: These three are NULL while the stream never had an event.
-    Column("first_event_ms", BigInteger),
-    Column("last_event_ms", BigInteger),
-    Column("last_ingestion_ms", BigInteger),
+    #: These three are 0 while the stream never had an event.
+    Column("first_event_ms", BigInteger, nullable=False),
+    Column("last_event_ms", BigInteger, nullable=False),
+    Column("last_ingestion_ms", BigInteger, nullable=False),
     UniqueConstraint("group_id", "name"),
     sqlite_autoincrement=True,
 )
+# DescribeLogStreams by LastEventTime. Each append of lines moves one entry.
+Index(
+    "ix_log_streams_last",
+    log_streams.c.group_id,
+    log_streams.c.last_event_ms,
+    log_streams.c.id,
+)
 
-#: See log_events.py for what a line costs.
+#: Deleted groups and streams whose events are still to be swept; `stream_id` NULL: a whole group.
+log_trash = Table(
+    "log_trash",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("group_id", BigInteger, nullable=False),
+    Column("stream_id", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# See log_events.py for what a line costs.
 log_events = Table(
     "log_events",
     metadata,

@@ -5,11 +5,11 @@ where thousands of rows go through one statement, SQLAlchemy's work per row cost
 database's. Refuses to know any table.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import Connection, Executable, Table, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 #: Values in one IN list: both databases take ten times as many.
@@ -24,6 +24,20 @@ def insert_into(conn: Connection, table: Table) -> postgresql.Insert | sqlite.In
     if conn.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def insert_new(conn: Connection, table: Table, values: Mapping[str, object]) -> bool:
+    """Insert a row unless its unique key is taken: False then."""
+    statement = insert_into(conn, table).values(dict(values)).on_conflict_do_nothing()
+    # Not the row count: where a key is generated the driver does not keep it.
+    return conn.execute(statement.returning(literal_column("1"))).one_or_none() is not None
+
+
+def run_one(conn: Connection, sql: str, row: tuple[_Value, ...]) -> int:
+    """Run a statement written as for `run_many` once; tell how many rows it met."""
+    if conn.dialect.name == "postgresql":
+        sql = sql.replace("?", "%s")
+    return conn.exec_driver_sql(sql, row).rowcount
 
 
 def run_many(conn: Connection, sql: str, rows: Sequence[tuple[_Value, ...]]) -> None:

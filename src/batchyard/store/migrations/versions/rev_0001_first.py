@@ -1,4 +1,8 @@
-"""The first tables. Owns what they were on the first day; refuses to follow `schema.py` later."""
+"""The first tables.
+
+Owns what the tables were on the first day. Refuses to follow `schema.py` when that changes later: a
+store of that day must go through each step since.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +25,7 @@ def upgrade() -> None:
     _make_log_groups()
     _make_log_positions()
     _make_log_streams()
+    _make_log_trash()
     _make_queues()
     _make_wishes()
 
@@ -180,7 +185,9 @@ def _make_log_groups() -> None:
         sa.Column("id", _SEQ, nullable=False),
         sa.Column("account", sa.String(), nullable=False),
         sa.Column("region", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "name", sa.String(collation="C").with_variant(sa.String(), "sqlite"), nullable=False
+        ),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("retention_days", sa.Integer(), nullable=True),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
@@ -206,13 +213,29 @@ def _make_log_streams() -> None:
         "log_streams",
         sa.Column("id", _SEQ, nullable=False),
         sa.Column("group_id", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "name", sa.String(collation="C").with_variant(sa.String(), "sqlite"), nullable=False
+        ),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("first_event_ms", sa.BigInteger(), nullable=True),
-        sa.Column("last_event_ms", sa.BigInteger(), nullable=True),
-        sa.Column("last_ingestion_ms", sa.BigInteger(), nullable=True),
+        sa.Column("first_event_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_event_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_ingestion_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_log_streams"),
         sa.UniqueConstraint("group_id", "name", name="uq_log_streams_group_id_name"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_log_streams_last", "log_streams", ["group_id", "last_event_ms", "id"], unique=False
+    )
+
+
+def _make_log_trash() -> None:
+    op.create_table(
+        "log_trash",
+        sa.Column("id", _SEQ, nullable=False),
+        sa.Column("group_id", sa.BigInteger(), nullable=False),
+        sa.Column("stream_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_log_trash"),
         sqlite_autoincrement=True,
     )
 
