@@ -143,7 +143,8 @@ def _open_postgresql(url: URL, *, is_synchronous_full: bool) -> Database:
         # One snapshot for all statements of a read.
         reader = make(
             url,
-            pool_size=READERS_MAX,
+            # Besides readers: the listener, and the engine's lock.
+            pool_size=READERS_MAX + 2,
             max_overflow=0,
             connect_args=arguments,
             isolation_level="REPEATABLE READ",

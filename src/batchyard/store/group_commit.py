@@ -14,8 +14,9 @@ Rules:
   connection.
 - A work that raises harms nobody: the group is rolled back and run again with a savepoint around
   each work, so the raiser's error is about a state that then became durable.
-- If the connection breaks before the COMMIT, the group runs once more on a new one. Otherwise every
-  work of the group gets `StoreTrouble`, and the next group tries anew.
+- If the connection breaks before the COMMIT, the group runs once more on a new one. If it breaks in
+  the COMMIT, PostgreSQL is asked what became of it (`outcome`). Otherwise every work of the group
+  gets `StoreTrouble`, and the next group tries anew.
 """
 
 import asyncio
@@ -33,7 +34,9 @@ from batchyard.model.limits import GROUP_COMMIT_ROWS_MAX
 from batchyard.model.records import NewJob
 from batchyard.store.database import Database
 from batchyard.store.jobs import insert_jobs
+from batchyard.store.outcome import commit_for_sure
 from batchyard.store.trouble import StoreTrouble, is_lost, translated
+from batchyard.store.wakeup import notify
 
 T = TypeVar("T")
 Work = Callable[[Connection], object]
@@ -54,11 +57,13 @@ class _Waiting:
 
 
 class GroupCommit:
-    """The writer. `on_committed` is called on the loop after each group."""
+    """The writer. `on_wish` is called on the loop after each group that may hold a wish."""
 
-    def __init__(self, database: Database, on_committed: Callable[[bool], None]) -> None:
+    def __init__(self, database: Database, on_wish: Callable[[], None]) -> None:
         self._database = database
-        self._on_committed = on_committed
+        self._on_wish = on_wish
+        #: Set by works, in whatever thread they run; one group runs at a time.
+        self._has_wish = False
         self._queue: deque[_Waiting] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batchyard-commit")
@@ -72,6 +77,10 @@ class GroupCommit:
     async def submit_job(self, job: NewJob) -> None:
         """Insert a job in the next group."""
         await self._enqueue(job)
+
+    def note_wish(self) -> None:
+        """Say that the group that is running holds a wish."""
+        self._has_wish = True
 
     async def close(self) -> None:
         """Let everything that waits be committed, then let go of the connection."""
@@ -104,6 +113,7 @@ class GroupCommit:
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         in_thread = asyncio.get_running_loop().run_in_executor
+        self._has_wish = any(isinstance(each.work, NewJob) for each in group)
         try:
             if self._database.is_local:
                 self._execute(group)
@@ -117,11 +127,15 @@ class GroupCommit:
                 each.error = trouble
         for each in group:
             _resolve(each)
-        self._on_committed(any(isinstance(each.work, NewJob) for each in group))
+        if self._has_wish:
+            self._on_wish()
 
     def _execute_and_finish(self, group: Sequence[_Waiting]) -> None:
         self._execute(group)
-        self._finish()
+        assert self._conn is not None
+        if self._has_wish:
+            notify(self._conn)
+        commit_for_sure(self._conn, self._database.writer)
 
     def _finish(self) -> None:
         assert self._conn is not None

@@ -21,8 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from batchyard.model.records import NewJob
 from batchyard.store.database import READERS_MAX, Database, open_database
 from batchyard.store.group_commit import GroupCommit
+from batchyard.store.leadership import LEADER_POLL_S, LeaderLock, Leadership, begin_epoch
 from batchyard.store.migrate import migrate
 from batchyard.store.trouble import StoreTrouble, is_lost, translated
+from batchyard.store.wakeup import Listener
 
 __all__ = ["Connection", "Store", "StoreTrouble"]
 
@@ -34,13 +36,15 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writer = GroupCommit(database, self._note_commit)
+        self._writer = GroupCommit(database, self._wake)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="batchyard-read")
         self._callbacks: list[Callable[[], None]] = []
-        #: Set by works, in whatever thread they run; taken after their commit.
-        self._has_wish = False
         #: SQLite: the connection that reads on the loop.
         self._reader: Connection | None = None
+        #: PostgreSQL: hears of wishes that other processes commit.
+        self._listener: Listener | None = None
+        #: PostgreSQL: held while this process's engine is in charge.
+        self._leader_lock: LeaderLock | None = None
 
     @classmethod
     def open(cls, url: str, *, is_synchronous_full: bool = True) -> Self:
@@ -89,26 +93,53 @@ class Store:
         return await loop.run_in_executor(self._threads, self._read_in_thread, work)
 
     def wake_on_wish(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the loop after each commit that may hold a new wish."""
+        """Call `callback` on the loop after each commit that may hold a new wish.
+
+        On PostgreSQL that includes the commits of other processes.
+        """
         self._callbacks.append(callback)
+        if not self._database.is_local and self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = Listener(
+                self._database.reader, lambda: loop.call_soon_threadsafe(self._wake)
+            )
 
     def note_wish(self) -> None:
         """Say, inside a `work`, that it writes a wish. A wake-up too many does no harm."""
-        self._has_wish = True
+        self._writer.note_wish()
+
+    async def lead(self) -> Leadership:
+        """Take charge as the engine, once no other engine of this store is in charge.
+
+        On SQLite that is at once. Wrap every work of the engine in `Leadership.guard`.
+        """
+        if self._database.is_local:
+            return await self.write(begin_epoch)
+        loop = asyncio.get_running_loop()
+        if self._leader_lock is None:
+            self._leader_lock = LeaderLock(self._database.reader)
+        while not await loop.run_in_executor(  # noqa: ASYNC110
+            self._threads, self._leader_lock.take
+        ):
+            # Another process gives the lock free: nothing in this one could wake us.
+            await asyncio.sleep(LEADER_POLL_S)
+        return await self.write(begin_epoch)
 
     async def close(self) -> None:
         """Finish what waits, and let go of the database. The store cannot be used afterwards."""
         await self._writer.close()
+        if self._listener is not None:
+            await asyncio.to_thread(self._listener.close)
+        if self._leader_lock is not None:
+            self._leader_lock.release()
         if self._reader is not None:
             self._reader.close()
         self._threads.shutdown()
         self._database.close()
 
-    def _note_commit(self, has_jobs: bool) -> None:
-        if has_jobs or self._has_wish:
-            self._has_wish = False
-            for callback in self._callbacks:
-                callback()
+    def _wake(self) -> None:
+        for callback in self._callbacks:
+            callback()
 
     def _read_here(self, work: Callable[[Connection], T]) -> T:
         try:
