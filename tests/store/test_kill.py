@@ -1,8 +1,8 @@
 """Acknowledged means durable: a writer killed at any moment loses nothing it acknowledged.
 
-Goal: every id that the writer printed is in the store afterwards. Method: `kill -9` at moments drawn
-from a fixed seed; one store is written to again and again, so recovery itself is killed too. (This
-shows that we acknowledge after the COMMIT; what a power cut does is the database's promise.)
+Goal: every id that the writer printed is in the store afterwards. Method: `kill -9` at moments
+drawn from a fixed seed; one store is written to again and again, so recovery itself is killed too.
+(This shows that we acknowledge after the COMMIT; a power cut is the database's promise.)
 """
 
 import random
