@@ -10,7 +10,10 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import cast
 
+import httptools
 import uvloop
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -51,18 +54,21 @@ class _Sender(asyncio.Protocol):
         self.request = request
         self.until = until
         self.answers = 0
-        self.refused = b""
+        self.refused = 0
         self.is_done = asyncio.get_running_loop().create_future()
+        self.parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self.request)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        # Answers are far below one segment: each arrives whole.
-        if not data.startswith(b"HTTP/1.1 200"):
-            self.refused = data
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status != HTTPStatus.OK:
+            self.refused = status
             self.transport.close()
         elif time.perf_counter() >= self.until:
             self.transport.close()
@@ -89,7 +95,7 @@ async def send(load: Load) -> float:
     await asyncio.gather(*(sender.is_done for sender in senders))
     for sender in senders:
         if sender.refused:
-            raise SystemExit(sender.refused.decode(errors="replace"))
+            raise SystemExit(f"the server answered {sender.refused}")
     return sum(sender.answers for sender in senders) / (time.perf_counter() - begin)
 
 

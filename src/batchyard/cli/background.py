@@ -55,7 +55,7 @@ def start_server(settings: Settings, *, config: str | None = None) -> RunningSer
 
 
 def stop_server(data_path: Path, *, timeout_s: float = 30) -> None:
-    """Stop the server of a data folder and wait for its end; end the supervisor if it is idle.
+    """Stop the server of a data folder, if one is up, and wait for its end.
 
     Raises `click.ClickException` if the server is not gone in time.
     """
@@ -73,18 +73,6 @@ def stop_server(data_path: Path, *, timeout_s: float = 30) -> None:
         finally:
             os.close(process)
         click.echo(f"the server (pid {server.pid}) has ended")
-    _end_supervisor(data_path)
-
-
-def _end_supervisor(data_path: Path) -> None:
-    # Imported here: only this command talks to the supervisor.
-    from batchyard.compute.local import end_idle_supervisor
-
-    still_running = end_idle_supervisor(data_path)
-    if still_running:
-        click.echo(
-            f"{still_running} tasks go on running; `batchyard up` finds them again when it starts"
-        )
 
 
 def _without_settings() -> dict[str, str]:

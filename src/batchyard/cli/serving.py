@@ -57,7 +57,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         log_store = LogStore(store, clock_ms=clock_ms)
         backend = make_backend(settings, log_store)
         await backend.open()
-        stack.push_async_callback(backend.close)
+        stack.push_async_callback(_let_go, backend)
         engine = Engine(
             store=store, backend=backend, forget_output=log_store.forget, clock_ms=clock_ms
         )
@@ -102,6 +102,13 @@ def machine_capacity() -> Amount:
     return Amount(
         cpu_milli=(psutil.cpu_count() or 1) * 1000, memory_mib=psutil.virtual_memory().total >> 20
     )
+
+
+async def _let_go(backend: LocalBackend) -> None:
+    """Leave containers running under their supervisor; end one that has none."""
+    if not await backend.leave_if_idle():
+        _log.info("tasks_left_running", hint="the next start finds them again")
+    await backend.close()
 
 
 async def _run(engine: Engine, store: Store, log_store: LogStore, settings: Settings) -> None:
