@@ -247,7 +247,8 @@ def test_store_seen_by_another_process_is_read_again(store: ImageStore, tmp_path
             'level=fatal msg="initializing source docker://h/a:1: Requesting bearer token: invalid'
             ' status code from registry 403 (Forbidden)"',
             "pull access denied for h.io/a, repository does not exist or may require"
-            " 'docker login': Requesting bearer token: invalid status code from registry 403 (Forbidden)",
+            " 'docker login': Requesting bearer token: invalid status code from registry 403"
+            " (Forbidden)",
         ),
         (
             'level=fatal msg="pinging container registry h: Get \\"https://h/v2/\\": dial tcp:'

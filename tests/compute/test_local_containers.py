@@ -226,10 +226,35 @@ async def test_output_without_target_is_dropped(rig: LocalRig) -> None:
 
 
 async def test_more_output_than_the_backlog_arrives_whole(rig: LocalRig) -> None:
-    ended, lines = await run(rig, rig.shell("seq 1 4000000"))
+    """20 MB, where 16 MiB may wait: the container is held up, and goes on."""
+    ended, lines = await run(rig, rig.shell("yes $(printf %0199d 7) | head -n 100000; echo end"))
     assert ended.exit_code == 0
-    assert len(lines) == 4_000_000
-    assert (lines[0], lines[-1]) == ("1", "4000000")
+    assert len(lines) == 100_001
+    assert set(lines[:-1]) == {"7".rjust(199, "0")}
+    assert lines[-1] == "end"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "echo x > /left",
+        "rm -r /root",
+        "chmod 700 /",
+        "touch /x; rm /x",
+        "mkdir -p /tmp/a; rm -r /tmp/a",
+    ],
+)
+async def test_changed_root_is_not_used_again(rig: LocalRig, change: str) -> None:
+    """Unchanged roots serve the next container; what a container changed must not show there."""
+    backend, listener = await rig.open()
+    look = "ls -la / | grep -v ' proc$'; ls -la /tmp /root"
+    seen = []
+    for script in (look, change, look, look):
+        spec = rig.shell(script)
+        await backend.start([spec])
+        assert (await listener.ended(spec.task_id)).exit_code == 0
+        seen.append(rig.sink.texts(spec.task_id))
+    assert seen[0] == seen[2] == seen[3]
 
 
 async def test_nothing_is_left_behind(rig: LocalRig) -> None:

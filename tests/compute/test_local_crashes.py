@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from batchyard.compute.local.kernel import mount, unmount
+from batchyard.compute.local.link import leave_if_idle
 from batchyard.compute.port import TaskEnded
 from tests.ports.rigs import Behaviour, LocalRig
 
@@ -175,6 +176,12 @@ async def test_supervisor_stays_while_tasks_run_and_leaves_when_idle(rig: LocalR
     await backend.start([task])
     await listener.started(task.task_id)
     assert not await backend.leave_if_idle()
+    assert not await asyncio.to_thread(leave_if_idle, rig.data_dir)
+    await backend.stop(task.task_id, grace_ms=0)
+    await listener.ended(task.task_id)
+    assert await backend.leave_if_idle()
+    await backend.close()
+    assert await asyncio.to_thread(leave_if_idle, rig.data_dir)  # none runs
 
 
 async def test_long_data_directory_is_reached(rig: LocalRig) -> None:

@@ -22,7 +22,7 @@ from batchyard.compute.local.container import clip, exec_failure_of
 from batchyard.compute.local.namespace import base_name_of, unwanted_mounts
 from batchyard.compute.local.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
 from batchyard.compute.local.probe import _spec
-from batchyard.compute.local.records import End, TaskDirectory, delete_tree
+from batchyard.compute.local.records import End, Stored, TaskRecord, delete_tree
 from batchyard.compute.local.rootfs import Accounts, BadUser, identify, resolve_in_root
 from batchyard.compute.local.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
 from batchyard.compute.port import Trouble
@@ -279,24 +279,35 @@ def test_backlog_counts_what_was_not_taken(tmp_path: Path) -> None:
 
 
 def test_records_survive_half_done_work(tmp_path: Path) -> None:
-    directory = TaskDirectory(str(tmp_path), "t")
-    directory.claim()
-    assert directory.read_task() is None
-    assert directory.read_end() is None
-    (tmp_path / "t" / "end.json").write_text("")  # as after a power failure
-    assert directory.read_end() is None
-    with pytest.raises(FileExistsError):
-        directory.claim()
+    record = TaskRecord(str(tmp_path), "t")
+    (tmp_path / "t.task").touch()  # killed between making the file and writing to it
+    assert record.read() is None
+    record.delete()
+    spec = _spec(["x"])
+    record.claim(spec, image=None)
+    with pytest.raises(Stored):
+        record.claim(spec, image=None)
+    content = record.read()
+    assert content is not None
+    assert content[1:] == (None, None)
+    record.write_image("i")
     end = End(at_ms=1, exit_code=2, reason=None, spool_size=3)
-    directory.write_end(end)
-    again = directory.read_end()
-    assert again is not None
-    assert again.to_plain() == end.to_plain()
+    record.write_end(end)
+    with (tmp_path / "t.task").open("ab") as file:
+        file.write(b"\0\0half a li")  # as after a power failure
+    content = record.read()
+    assert content is not None
+    assert content[0]["command"] == ["x"]
+    assert content[1] == "i"
+    assert content[2] is not None
+    assert content[2].to_plain() == end.to_plain()
+    record.delete()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_large_trees_are_set_aside(tmp_path: Path) -> None:
     (tmp_path / "trash").mkdir()
-    small, large = tmp_path / "tasks" / "a" / "up", tmp_path / "tasks" / "b" / "up"
+    small, large = tmp_path / "roots" / "a", tmp_path / "roots" / "b"
     for directory, count in ((small, 3), (large, 200)):
         directory.mkdir(parents=True)
         for number in range(count):
@@ -306,7 +317,7 @@ def test_large_trees_are_set_aside(tmp_path: Path) -> None:
     assert not small.exists()
     assert not large.exists()
     assert Path(aside).parent == tmp_path / "trash"
-    assert delete_tree(str(tmp_path / "tasks" / "never")) == []
+    assert delete_tree(str(tmp_path / "roots" / "never")) == []
 
 
 def test_missing_runtime_is_told_with_its_remedy(

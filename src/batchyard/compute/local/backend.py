@@ -45,6 +45,7 @@ from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
 #: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
 _MEMORY_RESERVE_MIB = 32
 _RETRY_S = 1.0
+_LEAVE_TIMEOUT_S = 20.0
 
 log = structlog.get_logger()
 
@@ -128,9 +129,15 @@ class LocalBackend:
         self._has_reports.set()
 
     async def leave_if_idle(self) -> bool:
-        """Tell the supervisor to exit if every task has ended; return whether it does."""
-        answer = await self._link.ask({"do": "leave_if_idle"})
-        return answer.get("is_done", False)
+        """Have the supervisor exit if every task has ended; return whether it does.
+
+        After True nothing but `close` may follow: another order would start a new supervisor.
+        """
+        self._is_closing = True
+        answer = await self._link.ask({"do": "leave_if_idle"}, timeout_s=_LEAVE_TIMEOUT_S)
+        is_leaving = answer.get("is_done", False)
+        self._is_closing = is_leaving
+        return is_leaving
 
     async def _run(self, is_running: asyncio.Future[None]) -> None:
         """Hold all background work, and replace a supervisor that is gone."""
@@ -308,6 +315,11 @@ class LocalBackend:
         except PullFailed as failure:
             log.warning("image_not_pulled", image=image, reason=str(failure))
             text = f"CannotPullContainerError: {failure}"
+            order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
+        except Exception as error:
+            # The edge of a task of ours: a fault with one image must not end all the others.
+            log.exception("image_pull_broke", image=image)
+            text = f"CannotPullContainerError: {image}: {error}"
             order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
         for task_id in sorted(self._waiting_by_image.pop(image)):
             self._link.send(order | {"task_id": task_id})

@@ -17,6 +17,8 @@ import signal
 #: A generous default: fork bombs end, honest programs do not notice (systemd's TasksMax is near
 #: it).
 PIDS_MAX = 32768
+#: Where the supervisor itself lives, beside the groups of its tasks.
+OWN_GROUP = "supervisor"
 _MEBIBYTE = 1024 * 1024
 _CPU_PERIOD_US = 100_000
 _V1_CONTROLLERS = ("memory", "cpu", "pids")
@@ -271,7 +273,7 @@ class Groups:
                 is_gone = _remove_tree(directory) and is_gone
         return is_gone
 
-    def enter(self, name: str) -> None:
+    def enter_own(self) -> None:
         """Move this process into a group without limits, out of reach of whoever started it.
 
         So that `systemctl restart` of the server, which kills the server's group, leaves us alone.
@@ -280,11 +282,11 @@ class Groups:
         if "name=systemd" in self._layout.v1_by_controller:
             points = [*points, self._layout.v1_by_controller["name=systemd"]]
         for point in points:
-            os.makedirs(f"{point}/{self.base}/{name}", exist_ok=True)
-            _try_write(f"{point}/{self.base}/{name}/cgroup.procs", "0")
+            os.makedirs(f"{point}/{self.base}/{OWN_GROUP}", exist_ok=True)
+            _try_write(f"{point}/{self.base}/{OWN_GROUP}/cgroup.procs", "0")
 
     def destroy(self, *, timeout_s: float) -> None:
-        """Kill everything in all groups of this base but ourselves, and delete the empty ones."""
+        """Kill everything in all groups of this base but ourselves, and delete them."""
         me = os.getpid()
         for _ in range(8):
             victims = [pid for pid in self.list_pids("") if pid != me]
@@ -293,7 +295,16 @@ class Groups:
             for pid in victims:
                 _kill_and_wait(pid, timeout_s)
         for point in self._layout.mount_points:
+            # A group cannot be deleted by a process in it.
+            if me in self._pids_at(point):
+                _try_write(f"{point}/cgroup.procs", "0")
             _remove_tree(f"{point}/{self.base}")
+
+    def _pids_at(self, point: str) -> list[int]:
+        try:
+            return [int(w) for w in _read(f"{point}/{self.base}/{OWN_GROUP}/cgroup.procs").split()]
+        except OSError:
+            return []
 
 
 def _kill_and_wait(pid: int, timeout_s: float) -> None:

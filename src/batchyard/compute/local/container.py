@@ -9,15 +9,14 @@ page of them).
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import signal
 
-from batchyard.compute.local import kernel, ocispec, rootfs
+from batchyard.compute.local import ocispec, rootfs
 from batchyard.compute.local.cgroups import Groups, Limits
 from batchyard.compute.local.records import delete_tree
+from batchyard.compute.local.roots import Root, Roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,14 +50,17 @@ class Image:
 class Container:
     """A container whose runtime process was spawned."""
 
-    __slots__ = ("pid", "runtime_name", "stderr", "stdout", "task_id")
+    __slots__ = ("pid", "root", "runtime_name", "stderr", "stdout", "task_id")
 
-    def __init__(self, *, task_id: str, pid: int, stdout: int, stderr: int, runtime: str) -> None:
+    def __init__(  # noqa: PLR0913  # a record: one value for each field, all by keyword
+        self, *, task_id: str, pid: int, stdout: int, stderr: int, root: Root, runtime: str
+    ) -> None:
         self.task_id = task_id
         #: The runtime's process, our child.
         self.pid = pid
         self.stdout = stdout
         self.stderr = stderr
+        self.root = root
         self.runtime_name = runtime
 
 
@@ -71,12 +73,26 @@ def clip(name: str, text: str) -> str:
 class Launcher:
     """Starts containers and cleans up after them."""
 
-    __slots__ = ("_groups", "_images", "_images_path", "_null", "_run", "_templates", "settings")
+    __slots__ = (
+        "_groups",
+        "_images",
+        "_images_path",
+        "_null",
+        "_roots",
+        "_run",
+        "_templates",
+        "leftovers",
+        "settings",
+    )
 
-    def __init__(self, *, groups: Groups, run_path: str, images_path: str) -> None:
+    def __init__(self, *, groups: Groups, data_dir: str) -> None:
+        run_path = f"{data_dir}/run"
         self._groups = groups
         self._run = run_path
-        self._images_path = images_path
+        self._roots = Roots(data_dir=data_dir, run_path=run_path)
+        self._images_path = f"{data_dir}/images"
+        #: Trees too large to delete here; whoever has a process to spare deletes them.
+        self.leftovers: list[str] = []
         self._images: dict[str, Image] = {}
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.settings: SettingsShape = {
@@ -98,30 +114,30 @@ class Launcher:
         """Where runtimes write the pid of a container's process, in a file named by the task."""
         return f"{self._run}/pids"
 
-    def launch(self, spec: SpecShape, image_id: str, task_path: str) -> Container:
+    def launch(self, spec: SpecShape, image_id: str) -> Container:
         """Start the task's container. Raises `LaunchRefused`, with everything cleaned up."""
         task_id = spec["task_id"]
+        root: Root | None = None
         try:
             self._check(spec)
             image = self._image(image_id)
-            root = self._mount_root(task_id, image, task_path)
-            place = self._place(spec, image, root)
+            os.mkdir(f"{self._run}/{task_id}", 0o700)
+            root = self._roots.take(image_id, image.lower)
+            if image.accounts is None:
+                image.accounts = rootfs.read_accounts(root.merged)
+            place = self._place(spec, image, root.merged)
             config = self._templates.compose(spec, image.config, place)
             with open(f"{self._run}/{task_id}/config.json", "wb") as file:
                 file.write(config)
-            return self._spawn(spec, place)
+            return self._spawn(spec, place, root)
         except rootfs.BadUser as error:
-            self.clean(task_id, self.settings["runtime_name"])
-            raise LaunchRefused(clip("CannotStartContainerError", str(error))) from error
-        except ocispec.NoCommand as error:
-            self.clean(task_id, self.settings["runtime_name"])
-            raise LaunchRefused(clip("CannotCreateContainerError", str(error))) from error
-        except LaunchRefused:
-            self.clean(task_id, self.settings["runtime_name"])
-            raise
-        except (OSError, ValueError, KeyError) as error:
-            self.clean(task_id, self.settings["runtime_name"])
-            raise LaunchRefused(clip("CannotCreateContainerError", str(error))) from error
+            reason = clip("CannotStartContainerError", str(error))
+        except LaunchRefused as error:
+            reason = str(error)
+        except (OSError, ValueError, KeyError, ocispec.NoCommand) as error:
+            reason = clip("CannotCreateContainerError", str(error))
+        self._clean(task_id, root, self.settings["runtime_name"])
+        raise LaunchRefused(reason)
 
     def _check(self, spec: SpecShape) -> None:
         if spec["has_init"] and not self.settings["init_path"]:
@@ -143,24 +159,7 @@ class Launcher:
     def drop_image(self, image_id: str) -> None:
         """Forget what was learnt of an image that is being removed."""
         self._images.pop(image_id, None)
-
-    def _mount_root(self, task_id: str, image: Image, task_path: str) -> str:
-        bundle = f"{self._run}/{task_id}"
-        root = bundle + "/root"
-        for directory in (bundle, root, task_path + "/up", task_path + "/work"):
-            os.mkdir(directory, 0o755)
-        relative = f"../../tasks/{task_id}"
-        options = f"lowerdir={image.lower},upperdir={relative}/up,workdir={relative}/work"
-        try:
-            # Nobody needs the upper layer after a power failure: `volatile` saves the syncs.
-            kernel.mount("overlay", root, "overlay", options=options + ",volatile")
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            kernel.mount("overlay", root, "overlay", options=options)
-        if image.accounts is None:
-            image.accounts = rootfs.read_accounts(root)
-        return root
+        self.leftovers += self._roots.drop_image(image_id)
 
     def _place(self, spec: SpecShape, image: Image, root: str) -> ocispec.Place:
         accounts = image.accounts
@@ -215,7 +214,7 @@ class Launcher:
         os.chmod(path, 0o644)
         return path
 
-    def _spawn(self, spec: SpecShape, place: ocispec.Place) -> Container:
+    def _spawn(self, spec: SpecShape, place: ocispec.Place, root: Root) -> Container:
         task_id = spec["task_id"]
         amount = spec["limits"]
         limits = Limits(
@@ -239,7 +238,7 @@ class Launcher:
         else:
             self._set_runtime_limits(bundle, task_id, limits)
             arguments = [*arguments, tail[0], "--keep", *tail[1:]]
-        return self._spawn_process(task_id, arguments, place.identity)
+        return self._spawn_process(task_id, arguments, place.identity, root)
 
     def _set_runtime_limits(self, bundle: str, task_id: str, limits: Limits) -> None:
         from batchyard.compute.local.cgroups import runtime_resources
@@ -252,7 +251,7 @@ class Launcher:
             file.write(json.dumps(config).encode())
 
     def _spawn_process(
-        self, task_id: str, arguments: list[str], identity: rootfs.Identity
+        self, task_id: str, arguments: list[str], identity: rootfs.Identity, root: Root
     ) -> Container:
         pipes: list[int] = []
         try:
@@ -287,6 +286,7 @@ class Launcher:
             pid=pid,
             stdout=out_read,
             stderr=error_read,
+            root=root,
             runtime=self.settings["runtime_name"],
         )
 
@@ -331,15 +331,27 @@ class Launcher:
         """Kill every process of the container."""
         self._groups.kill(task_id)
 
-    def clean(self, task_id: str, runtime_name: str) -> bool:
-        """Undo everything `launch` made outside the task's directory. False: the group is busy."""
+    def clean(self, container: Container, *, is_reusable: bool) -> bool:
+        """Undo everything that `launch` made. False: something in the control group still lives."""
+        return self._clean(
+            container.task_id, container.root, container.runtime_name, is_reusable=is_reusable
+        )
+
+    def _clean(
+        self, task_id: str, root: Root | None, runtime_name: str, *, is_reusable: bool = False
+    ) -> bool:
         is_gone = self._groups.remove(task_id, everywhere=runtime_name != "crun")
-        with contextlib.suppress(OSError):  # Not mounted, if the launch failed before that.
-            kernel.unmount(f"{self._run}/{task_id}/root")
+        if root is not None:
+            self.leftovers += self._roots.give_back(root, is_reusable=is_reusable and is_gone)
         delete_tree(f"{self._run}/{task_id}")
         if runtime_name != "crun":
             delete_tree(f"{self._run}/state/{task_id}")
         return is_gone
+
+    def remove_group(self, container: Container) -> bool:
+        """Try again to remove a control group that was busy."""
+        self._groups.kill(container.task_id)
+        return self._groups.remove(container.task_id, everywhere=container.runtime_name != "crun")
 
 
 def message_of(line: bytes) -> str:

@@ -26,8 +26,7 @@ from pathlib import Path
 
 from batchyard.compute.local.archives import FoundImage, FoundLayer, NotAnImage, open_archive
 from batchyard.compute.local.container import MOUNT_POINTS_LAYER
-from batchyard.compute.local.conversation import VERSION
-from batchyard.compute.local.link import connect_socket
+from batchyard.compute.local.link import ask_supervisor
 from batchyard.compute.local.references import BadReference, parse_reference
 from batchyard.compute.local.shapes import ConfigShape, ImageShape
 from batchyard.compute.port import Trouble
@@ -36,7 +35,6 @@ Progress = Callable[[str], None]
 
 _SHORT_ID_LENGTH = 16
 _COPY_BYTES = 1024 * 1024
-_ANSWER_TIMEOUT_S = 20.0
 
 
 class ImageInUse(Exception):
@@ -232,17 +230,12 @@ class ImageStore:
 
     def _remove_record(self, image_id: str) -> bool:
         """Remove a record unless a task uses it; the supervisor knows, if there is one."""
-        connection = connect_socket(self._data_dir)
-        if connection is None:
-            with contextlib.suppress(FileNotFoundError):
-                (self._path / "records" / f"{image_id}.json").unlink()
-            return True
-        with connection:
-            connection.settimeout(_ANSWER_TIMEOUT_S)
-            order = {"do": "remove_image", "image": image_id, "number": VERSION}
-            connection.sendall(json.dumps(order).encode() + b"\n")
-            answer = connection.makefile("rb").readline()
-        return bool(json.loads(answer)["is_done"])
+        answer = ask_supervisor(self._data_dir, {"do": "remove_image", "image": image_id})
+        if answer is not None:
+            return answer["is_done"]
+        with contextlib.suppress(FileNotFoundError):
+            (self._path / "records" / f"{image_id}.json").unlink()
+        return True
 
     def _collect_layers(self) -> None:
         """Delete layers that no record names any more."""

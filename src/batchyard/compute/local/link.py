@@ -193,6 +193,32 @@ def connect_socket(data_dir: Path) -> socket.socket | None:
     return connection
 
 
+def ask_supervisor(data_dir: Path, order: dict[str, object]) -> NewsShape | None:
+    """Send one order from a command, blocking; None if no supervisor runs. Raises `Trouble`."""
+    connection = connect_socket(data_dir)
+    if connection is None:
+        return None
+    try:
+        with connection, connection.makefile("rb") as answers:
+            connection.settimeout(_ANSWER_TIMEOUT_S)
+            connection.sendall(msgspec.json.encode(order | {"number": 1}) + b"\n")
+            line = answers.readline()
+        if not line:
+            return None
+        answer: NewsShape = _decode_news(line)
+    except ConnectionError:
+        return None  # It was going when we reached it.
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Trouble(f"the supervisor of the containers does not answer: {error}") from error
+    return answer
+
+
+def leave_if_idle(data_dir: Path) -> bool:
+    """Have the supervisor exit if no task runs; True if none is left. For commands; blocks."""
+    answer = ask_supervisor(data_dir, {"do": "leave_if_idle"})
+    return answer is None or answer["is_done"]
+
+
 class _Protocol(asyncio.Protocol):
     """Cuts what arrives into lines."""
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from batchyard.compute.local.records import SPOOL_SUFFIX
 from batchyard.compute.local.shapes import EndShape
 from batchyard.compute.local.spool import READ_BYTES, decode
 from batchyard.compute.port import (
@@ -123,7 +124,9 @@ class Pump:
         if length <= 0:
             return [], position
         try:
-            fd = os.open(f"{self._tasks_path}/{tail.task_id}/spool", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(
+                f"{self._tasks_path}/{tail.task_id}{SPOOL_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC
+            )
         except FileNotFoundError:
             return [], position
         try:

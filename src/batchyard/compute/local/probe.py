@@ -23,7 +23,7 @@ _STATUS = 7
 def main(name: str, path: str, directory: str) -> str:
     """Return what is wrong, or nothing."""
     shell = shutil.which("busybox")
-    for part in ("run", "tasks/probe", "images/records", "images/layers/own/bin"):
+    for part in ("run", "trash", "images/records", "images/layers/own/bin"):
         os.makedirs(f"{directory}/{part}")
     prepare_mount_points(f"{directory}/images/layers/{MOUNT_POINTS_LAYER}")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -45,9 +45,7 @@ def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None
     record = {"id": "probe", "layers": ["own"], "config": {}, "size_bytes": 0, "created_at_ms": 0}
     with open(f"{directory}/images/records/probe.json", "w", encoding="utf-8") as file:
         json.dump(record, file)
-    launcher = Launcher(
-        groups=groups, run_path=f"{directory}/run", images_path=f"{directory}/images"
-    )
+    launcher = Launcher(groups=groups, data_dir=directory)
     launcher.settings = {
         "runtime_name": name,
         "runtime_path": path,
@@ -55,14 +53,14 @@ def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None
         "host_paths": [],
     }
     try:
-        container = launcher.launch(_spec(arguments), "probe", f"{directory}/tasks/probe")
+        container = launcher.launch(_spec(arguments), "probe")
     except LaunchRefused as refused:
         return str(refused)
     _, status = os.waitpid(container.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     has_started = launcher.take_process_id("probe") is not None
     error = launcher.read_error("probe") or os.read(container.stderr, 4096).decode()
-    launcher.clean("probe", name)
+    launcher.clean(container, is_reusable=False)
     if has_started and code == wanted:
         return ""
     if shell is None and "not found" in error + " not found":

@@ -1,29 +1,36 @@
 """What is kept on disk for each task, and in which order it is written.
 
-`<data dir>/tasks/<task id>/` holds `task.json` (the spec, and whether its container may ever have
-been started), `end.json` (how it ended; absent until then), `spool` (output) and `up`, `work`
-(overlay). Making the directory is the lock that lets a task run at most once.
+`<data dir>/tasks/<task id>.task` is a record of lines that only grows: first the spec, then the
+image once its container may be started, at last the end. Making the file is the lock that lets a
+task run at most once. `<task id>.spool` holds output, if there was any. Two files at most, because
+on a busy yard the making and deleting of files is a large part of what a short container costs.
 
-Everything is in its place before it is acknowledged or reported, by `rename` or by making a new
-name, so killing any process at any time leaves the truth readable. Nothing is synced to the
-platter: after a power failure a task that was acknowledged may be missing or lack its end; it is
-then reported as lost (or the engine, whose own records are synced, starts it again).
+Everything is in its place before it is acknowledged or reported, each line by one `write`, so
+killing any process at any time leaves the truth readable. Nothing is synced to the platter: after a
+power failure a task that was acknowledged may be missing or lack its end; it is then reported as
+lost (or the engine, whose own records are synced, starts it again). The end mostly fits the block
+that the spec occupies, so it can be written on a full disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from batchyard.compute.local.shapes import EndShape, SpecShape
 
 #: How many entries may be deleted in the event loop itself; larger trees go to an `rm` process.
 _INLINE_ENTRIES_MAX = 64
 
-TASK_FILE = "task.json"
-END_FILE = "end.json"
+TASK_SUFFIX = ".task"
+SPOOL_SUFFIX = ".spool"
 
 
 class End:
@@ -70,75 +77,81 @@ class End:
         }
 
 
-class TaskDirectory:
-    """The directory of one task."""
+class Stored(Exception):
+    """The task was accepted before."""
 
-    __slots__ = ("path", "task_id")
+
+class TaskRecord:
+    """The record of one task."""
+
+    __slots__ = ("_path", "spool_path", "task_id")
 
     def __init__(self, tasks_path: str, task_id: str) -> None:
         self.task_id = task_id
-        self.path = f"{tasks_path}/{task_id}"
+        self._path = f"{tasks_path}/{task_id}{TASK_SUFFIX}"
+        self.spool_path = f"{tasks_path}/{task_id}{SPOOL_SUFFIX}"
 
-    def claim(self) -> None:
-        """Make the directory. Raises `FileExistsError` if the task was already accepted."""
-        os.mkdir(self.path, 0o700)
+    def claim(self, spec: SpecShape, *, image: str | None) -> None:
+        """Accept the task; `image` is set if its container is about to be started.
 
-    def write_task(self, spec: SpecShape, *, image: str | None) -> None:
-        """Store the spec; `image` is set exactly when its container is about to be started."""
-        self._write(TASK_FILE, {"spec": spec, "image": image})
-
-    def read_task(self) -> tuple[SpecShape, str | None] | None:
-        """Read what `write_task` stored; None if a crash came between `claim` and it."""
-        data = self._read(TASK_FILE)
-        if data is None:
-            return None
+        Raises `Stored` if it was accepted before, `OSError` if it cannot be stored.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
-            record = json.loads(data)
-            return record["spec"], record["image"]
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    def write_end(self, end: End) -> None:
-        self._write(END_FILE, end.to_plain())
-
-    def read_end(self) -> End | None:
-        data = self._read(END_FILE)
-        if data is None:
-            return None
+            fd = os.open(self._path, flags, 0o600)
+        except FileExistsError as error:
+            raise Stored(self.task_id) from error
         try:
-            return End(**json.loads(data))
-        except (ValueError, TypeError):
-            return None
-
-    def delete(self) -> list[str]:
-        """Delete everything, the spec last but one; return what `rm` should delete instead."""
-        return delete_tree(self.path)
-
-    def delete_root(self) -> list[str]:
-        """Delete the container's writable layer; return what `rm` should delete instead."""
-        return delete_tree(f"{self.path}/up") + delete_tree(f"{self.path}/work")
-
-    def _write(self, name: str, record: object) -> None:
-        path = f"{self.path}/{name}"
-        draft = path + ".new"
-        data = json.dumps(record, separators=(",", ":")).encode()
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            if os.write(fd, data) != len(data):
-                raise OSError(28, os.strerror(28), draft)
+            _append(fd, {"spec": spec, "image": image})
         except OSError:
-            os.unlink(draft)
+            os.unlink(self._path)
             raise
         finally:
             os.close(fd)
-        os.rename(draft, path)
 
-    def _read(self, name: str) -> bytes | None:
+    def write_image(self, image: str) -> None:
+        """Note that the container of a task that waited for its image is about to be started."""
+        self._append({"image": image})
+
+    def write_end(self, end: End) -> None:
+        self._append({"end": end.to_plain()})
+
+    def _append(self, line: dict[str, object]) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            with open(f"{self.path}/{name}", "rb") as file:
-                return file.read()
-        except FileNotFoundError:
+            _append(fd, line)
+        finally:
+            os.close(fd)
+
+    def read(self) -> tuple[SpecShape, str | None, End | None] | None:
+        """Read spec, image and end; None if a crash came before anything was acknowledged."""
+        with open(self._path, "rb") as file:
+            lines = file.read().split(b"\n")
+        merged: dict[str, Any] = {}
+        for line in lines:
+            try:
+                merged |= json.loads(line)
+            except (ValueError, TypeError):
+                continue  # The empty rest, or what a power failure left.
+        if "spec" not in merged:
             return None
+        end = End(**merged["end"]) if "end" in merged else None
+        return merged["spec"], merged.get("image"), end
+
+    def delete(self) -> None:
+        """Delete the output, then the record."""
+        for path in (self.spool_path, self._path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def _append(fd: int, line: object) -> None:
+    """Write one whole line or nothing."""
+    data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    size = os.fstat(fd).st_size
+    if os.write(fd, data) != len(data):
+        os.ftruncate(fd, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def delete_tree(path: str) -> list[str]:
@@ -166,8 +179,11 @@ def delete_tree(path: str) -> list[str]:
 
 
 def _set_aside(path: str) -> str:
-    """Rename a tree out of the way, so that its name is free at once."""
-    data_dir, _, name = path.rpartition("/tasks/")
-    target = f"{data_dir}/trash/{name.replace('/', '.')}"
-    os.rename(path, target)
+    """Rename a tree `<data dir>/roots/<name>` out of the way, so that its name is free at once."""
+    parent, _, name = path.rpartition("/")
+    target = f"{os.path.dirname(parent)}/trash/{name}.{time.monotonic_ns()}"
+    try:
+        os.rename(path, target)
+    except OSError:
+        return path
     return target

@@ -15,7 +15,6 @@ import struct
 
 from batchyard.compute.local import kernel
 
-SPOOL_FILE = "spool"
 #: Ours; CloudWatch Logs' own limit of an event was 256 KiB for most of its life.
 LINE_BYTES_MAX = 256 * 1024
 #: Un-taken bytes at which a container's pipes are left alone until the server has caught up.

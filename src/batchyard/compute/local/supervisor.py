@@ -32,9 +32,9 @@ from batchyard.compute.local.container import (
     LaunchRefused,
     clip,
 )
-from batchyard.compute.local.conversation import VERSION, Conversation, listen
+from batchyard.compute.local.conversation import SOCKET_FILE, VERSION, Conversation, listen
 from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
-from batchyard.compute.local.records import End, TaskDirectory
+from batchyard.compute.local.records import TASK_SUFFIX, End, Stored, TaskRecord
 from batchyard.compute.local.task import Task, now_ms
 from batchyard.model.wording import OUT_OF_MEMORY
 
@@ -71,11 +71,10 @@ class Supervisor:
 
     def __init__(self, data_dir: str, groups: Groups) -> None:
         self._tasks_path = f"{data_dir}/tasks"
+        self._socket_path = f"{data_dir}/{SOCKET_FILE}"
         self._trash_path = f"{data_dir}/trash"
         self._records_path = f"{data_dir}/images/records"
-        self._launcher = Launcher(
-            groups=groups, run_path=f"{data_dir}/run", images_path=f"{data_dir}/images"
-        )
+        self._launcher = Launcher(groups=groups, data_dir=data_dir)
         self._epoll = select.epoll()
         self._on_ready: dict[int, Callable[[int, int], None]] = {}
         self._tasks: dict[str, Task] = {}
@@ -89,7 +88,6 @@ class Supervisor:
         self._deadlines: list[tuple[int, str]] = []
         self._conversations: dict[int, Conversation] = {}
         self._news: NewsShape = {}
-        self._roots_to_delete: list[Task] = []
         self._busy_groups: list[Container] = []
         self._is_leaving = False
         self._failure_count = 0
@@ -126,7 +124,7 @@ class Supervisor:
             self._kill_overdue()
             self._launch_queued()
             self._send_news()
-            self._delete_roots()
+            self._clear_up()
 
     def _handle(self, handler: Callable[[int, int], None], fd: int, event: int) -> None:
         """Handle one thing that happened. Our own fault with one task must not take all others
@@ -160,25 +158,25 @@ class Supervisor:
 
     def recover(self) -> None:
         """Take over what an earlier supervisor left on disk; nothing of it runs any more."""
-        for name in sorted(os.listdir(self._tasks_path)):
-            directory = TaskDirectory(self._tasks_path, name)
-            record = directory.read_task()
-            if record is None:
-                self._discard(directory.delete())  # Claimed, but never acknowledged.
+        for file_name in sorted(os.listdir(self._tasks_path)):
+            if not file_name.endswith(TASK_SUFFIX):
                 continue
-            spec, image = record
-            task = Task(spec, directory)
+            record = TaskRecord(self._tasks_path, file_name.removesuffix(TASK_SUFFIX))
+            content = record.read()
+            if content is None:
+                record.delete()  # Begun, but never acknowledged.
+                continue
+            spec, image, end = content
+            task = Task(spec, record)
             task.image = image
             if task.spool:
                 task.spool.adopt()
-            self._tasks[name] = task
-            end = directory.read_end()
-            if end is None and image is not None:
-                self._discard(directory.delete_root())
-                self._end(task, exit_code=None, reason=_LOST, is_lost=True)
-            elif end is not None:
+            self._tasks[task.task_id] = task
+            if end is not None:
                 task.end = end
                 task.started_at_ms = end.started_at_ms
+            elif image is not None:
+                self._end(task, exit_code=None, reason=_LOST, is_lost=True)
         self._discard([f"{self._trash_path}/{name}" for name in os.listdir(self._trash_path)])
 
     # -- orders from servers ------------------------------------------------------------------
@@ -219,6 +217,9 @@ class Supervisor:
 
     def _leave_if_idle(self, _order: OrderShape) -> NewsShape:
         self._is_leaving = all(task.end for task in self._tasks.values())
+        if self._is_leaving:  # Nobody shall reach us any more while we go.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._socket_path)
         return {"is_done": self._is_leaving}
 
     def _accept_all(self, order: OrderShape) -> None:
@@ -229,14 +230,12 @@ class Supervisor:
         task_id = spec["task_id"]
         if task_id in self._tasks:
             return
-        directory = TaskDirectory(self._tasks_path, task_id)
-        task = Task(spec, directory)
+        task = Task(spec, TaskRecord(self._tasks_path, task_id))
         task.image = image
         self._tasks[task_id] = task
         try:
-            directory.claim()
-            directory.write_task(spec, image=image)
-        except OSError as error:
+            task.record.claim(spec, image=image)
+        except (OSError, Stored) as error:
             self._end(task, exit_code=None, reason=clip("CannotCreateContainerError", str(error)))
             return
         if image is not None:
@@ -248,7 +247,7 @@ class Supervisor:
             return
         task.image = order["image"]
         try:
-            task.directory.write_task(task.spec, image=task.image)
+            task.record.write_image(order["image"])
         except OSError as error:
             self._end(task, exit_code=None, reason=clip("CannotCreateContainerError", str(error)))
             return
@@ -305,9 +304,7 @@ class Supervisor:
             task = self._tasks.get(task_id)
             if task is not None and task.end:
                 del self._tasks[task_id]
-                if task in self._roots_to_delete:
-                    self._roots_to_delete.remove(task)
-                self._discard(task.directory.delete())
+                task.record.delete()
 
     def _remove_image(self, order: OrderShape) -> NewsShape:
         image = order["image"]
@@ -327,7 +324,7 @@ class Supervisor:
                 continue  # Stopped while it was queued.
             assert task.image is not None
             try:
-                container = self._launcher.launch(task.spec, task.image, task.directory.path)
+                container = self._launcher.launch(task.spec, task.image)
             except LaunchRefused as error:
                 self._end(task, exit_code=None, reason=str(error))
                 continue
@@ -412,9 +409,8 @@ class Supervisor:
         exit_code, reason = self._outcome(task, runtime_code)
         for fd in list(task.open_streams):
             self._close_stream(task, fd)
-        if not self._launcher.clean(task.task_id, container.runtime_name):
+        if not self._launcher.clean(container, is_reusable=runtime_code >= 0):
             self._busy_groups.append(container)
-        self._roots_to_delete.append(task)
         self._end(task, exit_code=exit_code, reason=reason)
 
     def _outcome(self, task: Task, runtime_code: int) -> tuple[int | None, str | None]:
@@ -450,7 +446,7 @@ class Supervisor:
             lost_bytes=spool.lost_bytes if spool else 0,
         )
         try:
-            self._write_end(task, end)
+            task.record.write_end(end)
         except OSError as error:
             # Told all the same; should we be killed before it is forgotten, it will count as lost.
             note(f"end_not_written task_id={task.task_id} error={error}")
@@ -458,15 +454,6 @@ class Supervisor:
             spool.close()
         task.end = end
         self._news.setdefault("ended", []).append((task.task_id, end.to_plain()))
-
-    def _write_end(self, task: Task, end: End) -> None:
-        try:
-            task.directory.write_end(end)
-        except OSError:
-            if task.container is None:
-                raise
-            self._discard(task.directory.delete_root())  # It may be what filled the disk.
-            task.directory.write_end(end)
 
     # -- news and ashes -----------------------------------------------------------------------
 
@@ -488,15 +475,13 @@ class Supervisor:
                 wanted = select.EPOLLIN | (select.EPOLLOUT if is_blocked else 0)
                 self._epoll.modify(conversation.fd, wanted)
 
-    def _delete_roots(self) -> None:
-        """Delete writable layers; after the news, because nobody waits for it."""
-        tasks, self._roots_to_delete = self._roots_to_delete, []
-        for task in tasks:
-            self._discard(task.directory.delete_root())
+    def _clear_up(self) -> None:
+        """Delete what nobody waits for, after the news was sent."""
+        leftovers, self._launcher.leftovers = self._launcher.leftovers, []
+        self._discard(leftovers)
         containers, self._busy_groups = self._busy_groups, []
         for container in containers:
-            self._launcher.kill_all(container.task_id)
-            if not self._launcher.clean(container.task_id, container.runtime_name):
+            if not self._launcher.remove_group(container):
                 note(f"group_busy task_id={container.task_id}")
 
     def _discard(self, paths: list[str]) -> None:
@@ -518,10 +503,12 @@ def main(data_dir: str) -> str:
         groups = Groups(layout_of(file.read()), base_name_of(data_dir))
     groups.destroy(timeout_s=_KILL_WAIT_S)
     groups.prepare()
-    groups.enter("supervisor")
+    groups.enter_own()
     enter_private_namespace(data_dir)
     prepare_mount_points(f"{data_dir}/images/layers/{MOUNT_POINTS_LAYER}")
     os.chdir(f"{data_dir}/images/layers")
+    with contextlib.suppress(FileNotFoundError):  # Writable layers of containers that are gone.
+        os.rename(f"{data_dir}/roots", f"{data_dir}/trash/roots.{time.time_ns()}")
     supervisor = Supervisor(data_dir, groups)
     supervisor.recover()
     listener = listen(data_dir)

@@ -12,8 +12,8 @@ import select
 import time
 
 from batchyard.compute.local.container import EXEC_FAILED_PREFIXES, Container, exec_failure_of
-from batchyard.compute.local.records import End, TaskDirectory
-from batchyard.compute.local.spool import SPOOL_FILE, LineCutter, SpoolWriter
+from batchyard.compute.local.records import End, TaskRecord
+from batchyard.compute.local.spool import LineCutter, SpoolWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class Task:
 
     __slots__ = (
         "container",
-        "directory",
         "end",
         "first_error_bytes",
         "image",
@@ -43,22 +42,23 @@ class Task:
         "is_stopping",
         "open_streams",
         "process_id",
+        "record",
         "spec",
         "spool",
         "started_at_ms",
         "stop_grace_ms",
     )
 
-    def __init__(self, spec: SpecShape, directory: TaskDirectory) -> None:
+    def __init__(self, spec: SpecShape, record: TaskRecord) -> None:
         self.spec = spec
-        self.directory = directory
+        self.record = record
         #: Set as soon as the container may be started.
         self.image: str | None = None
         self.container: Container | None = None
         #: Pid of the container's first process, once the runtime has told it.
         self.process_id: int | None = None
         self.started_at_ms: int | None = None
-        self.spool = SpoolWriter(f"{directory.path}/{SPOOL_FILE}") if spec["log"] else None
+        self.spool = SpoolWriter(record.spool_path) if spec["log"] else None
         #: Streams that still deliver, with the unfinished line of each.
         self.open_streams: dict[int, LineCutter] = {}
         #: What stderr began with while it may still be the runtime's own complaint; None later.
@@ -71,7 +71,7 @@ class Task:
 
     @property
     def task_id(self) -> str:
-        return self.directory.task_id
+        return self.record.task_id
 
     def describe(self) -> TaskShape:
         return {
