@@ -1,8 +1,9 @@
 """Opening a store: tables, versions, exclusive use, leadership, and clear words when it fails."""
 
 import asyncio
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from batchyard.store.database import open_database
 from batchyard.store.leadership import LeadershipLost
 from batchyard.store.migrate import REVISIONS, migrate, read_revision, upgrade
 from batchyard.store.schema import metadata
-from tests.fixtures.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -89,31 +89,29 @@ def test_a_store_that_cannot_be_opened_says_why(url: str, text_: str) -> None:
         Store.open(url)
 
 
-def _open_in_child(url: str, answers) -> None:
-    try:
-        Store.open(url)
-    except StoreTrouble as trouble:
-        answers.put(str(trouble))
-    else:
-        answers.put("opened")
+_OPEN = """
+import sys
+from batchyard.store import Store, StoreTrouble
+try:
+    Store.open(sys.argv[1])
+except StoreTrouble as trouble:
+    print(trouble)
+else:
+    print("opened")
+"""
 
 
 def test_one_server_alone_uses_an_sqlite_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/batchyard.db"
+
+    def open_in_another_process() -> str:
+        return subprocess.check_output([sys.executable, "-c", _OPEN, url], text=True)
+
     store = Store.open(url)
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-
-    def ask() -> str:
-        child = context.Process(target=_open_in_child, args=(url, answers))
-        child.start()
-        answer: str = answers.get(timeout=30)
-        child.join()
-        return answer
-
-    assert f"in use by another batchyard server (pid {os.getpid()})" in ask()
+    answer = open_in_another_process()
+    assert f"in use by another batchyard server (pid {os.getpid()})" in answer
     asyncio.run(store.close())
-    assert ask() == "opened"
+    assert open_in_another_process() == "opened\n"
 
 
 async def test_an_engine_leads_at_once_when_alone(store: Store) -> None:
@@ -144,9 +142,9 @@ async def test_a_standby_takes_over_and_the_old_engine_writes_nothing(
     await new.close()
 
 
-async def test_a_store_without_its_driver_says_what_to_install(
-    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+def test_a_store_without_its_driver_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreTrouble, match=r"install batchyard\[postgres\]"):
         Store.open("postgresql://x@/y")
