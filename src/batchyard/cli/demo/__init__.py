@@ -37,6 +37,7 @@ from batchyard.cli.server_file import find_server
 from batchyard.cli.settings import Settings, read_settings
 
 _JOBS_S_MAX = 100.0
+_FAILURES_SHOWN_MAX = 3
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,17 +57,22 @@ def demo(*, data_dir: str | None, keep: bool) -> None:
     with _interrupts_raise(), _folder(data_dir) as work:
         folders = Folders(input=work.path / "demo" / "input", output=work.path / "demo" / "output")
         settings = _settings(work.path, folders)
+        next_steps = _what_next(settings, is_kept=keep, is_temporary=data_dir is None)
         try:
             _prepare(console, settings, folders)
-            with _served(console, settings, is_kept=keep) as yard:
+            with _served(console, settings, is_kept=keep) as yard, _answers_understood():
                 work.is_kept = work.is_kept or keep
                 _run(console, yard, folders)
         except KeyboardInterrupt:
             work.is_kept = data_dir is not None
             console.print("\nstopped, and cleaned up")
             raise SystemExit(130) from None
+        except click.ClickException:
+            if find_server(work.path) is not None:
+                console.print(next_steps, soft_wrap=True)
+            raise
         console.print(f"\nall of it took {time.monotonic() - begun_s:.1f} seconds\n")
-        console.print(_what_next(settings, is_kept=keep, is_temporary=data_dir is None))
+        console.print(next_steps, soft_wrap=True)
 
 
 # ── the folder and the server ────────────────────────────────────────────────────────────
@@ -134,7 +140,6 @@ def _served(console: Console, settings: Settings, *, is_kept: bool) -> Iterator[
 
 def _stop(console: Console, settings: Settings, yard: DemoYard | None) -> None:
     if find_server(settings.data_path) is not None and yard is not None:
-        # Imported here: the rest of the demo needs only what `client_of` imports.
         from botocore.exceptions import BotoCoreError, ClientError
 
         # Whatever a job or the server does, the server is stopped next.
@@ -145,6 +150,17 @@ def _stop(console: Console, settings: Settings, yard: DemoYard | None) -> None:
     except click.ClickException as error:
         console.print(f"[red]the server was not stopped:[/] {error.message}")
         console.print(f"its data is in {settings.data_path}")
+
+
+@contextmanager
+def _answers_understood() -> Iterator[None]:
+    """Tell of a refusal, or of a server that is gone, in one line."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @contextmanager
@@ -183,10 +199,13 @@ def _interrupts_wait() -> Iterator[None]:
 
 def _prepare(console: Console, settings: Settings, folders: Folders) -> None:
     with step(console, "text") as current:
-        folders.output.mkdir(parents=True)
         root = library_path()
-        files = find_sources(root)
-        copy_shards(balance(files, SHARD_COUNT), root, folders.input)
+        try:
+            folders.output.mkdir(parents=True)
+            files = find_sources(root)
+            copy_shards(balance(files, SHARD_COUNT), root, folders.input)
+        except OSError as error:
+            raise click.ClickException(f"the text cannot be copied: {error}") from error
         megabytes = sum(file.size_bytes for file in files) / 1e6
         current.text = (
             f"{len(files)} files of Python's own library, {megabytes:.1f} MB, {SHARD_COUNT} shards"
@@ -235,31 +254,36 @@ def _demand_success(console: Console, yard: DemoYard, jobs: list[Job]) -> None:
     failed = [job for job in jobs if job["status"] != "SUCCEEDED"]
     if not failed:
         return
-    for job in failed[:3]:
-        if "logStreamName" in job.get("container", {}):
-            print_log(console, yard.read_log(job))
-    raise click.ClickException("\n".join(describe_outcome(job) for job in failed))
+    for job in failed[:_FAILURES_SHOWN_MAX]:
+        print_log(console, yard.read_log(job))
+    lines = [describe_outcome(job) for job in failed[:_FAILURES_SHOWN_MAX]]
+    raise click.ClickException("\n".join([f"{len(failed)} jobs failed", *lines]))
 
 
 def _what_next(settings: Settings, *, is_kept: bool, is_temporary: bool) -> str:
+    """Name commands to go on with; each works as it stands."""
     program = _program()
     if not is_kept:
         return (
-            "[bold]What to try next[/]\n"
-            f"  {program} demo --keep       the same again, and its server stays to look around\n"
-            "  make up                     a server that stays, in /var/lib/batchyard\n"
-            f'  eval "$({program} env)"     points every AWS client at it: aws batch …\n'
-            "  README.md                   a tour of five minutes with the aws command\n"
+            "[bold]What to try next[/]\n\n"
+            "the same again, and its server stays to look around:\n"
+            f"  {program} demo --keep\n"
+            "a server that stays, in /var/lib/batchyard:\n"
+            "  make up\n"
+            "and in another shell, so that every AWS client talks to it:\n"
+            f'  eval "$({program} env)" && aws batch describe-job-queues\n\n'
+            "README.md has a tour of five minutes with the aws command.\n"
         )
     where = settings.data_path
     remove = f" && rm -r {where}" if is_temporary else ""
     return (
-        "[bold]The server stays.[/] What to try next\n"
+        "[bold]The server stays. What to try next[/]\n\n"
         f'  eval "$({program} env --data-dir {where})"\n'
         "  aws batch submit-job --job-name again --job-queue demo-ec2 \\\n"
         "      --job-definition count-words --parameters shard=shard-03\n"
         "  aws batch list-jobs --job-queue demo-ec2 --job-status SUCCEEDED\n"
-        f"  {program} jobs --data-dir {where}\n"
+        f"  {program} jobs --data-dir {where}\n\n"
+        "and at the end:\n"
         f"  {program} down --data-dir {where}{remove}\n"
     )
 

@@ -34,12 +34,10 @@ def provide_image(data_path: Path) -> str:
         make_busybox_image(store, IMAGE)
     except Trouble as error:
         raise click.ClickException(
-            f"{IMAGE} cannot be pulled ({cause}) nor made: {error}"
+            f"{IMAGE} can neither be pulled ({cause}) nor made here: {error}"
         ) from error
+    # The last part of the message is the cause; before it stands what was tried.
     return (
-        f"{IMAGE}, made from this machine's own busybox: no registry was reached ({_brief(cause)})"
+        f"{IMAGE}, made from this machine's own busybox, as no registry answered"
+        f" ({cause.rpartition(': ')[2]})"
     )
-
-
-def _brief(text: str) -> str:
-    return " ".join(text.split()[-8:])

@@ -30,7 +30,7 @@ def step(console: Console, name: str) -> Iterator[Step]:
     current = Step()
     yield current
     took = f"[dim]({time.monotonic() - begun_s:.1f} s)[/]"
-    console.print(f"[green]✓[/] [bold]{name:<8}[/] {escape(current.text)} {took}", highlight=False)
+    console.print(f"[green]✓[/] [bold]{name:<8}[/] {escape(current.text)} {took}", soft_wrap=True)
 
 
 class JobBoard:
@@ -64,7 +64,7 @@ class JobBoard:
             if "stoppedAt" in job and job["jobId"] not in self._told:
                 self._told.add(job["jobId"])
                 line = f"  {job['jobName']:<16} {job['status']:<10} waited {_waited(job)}"
-                self._console.print(f"{line}, ran {_ran(job)}", highlight=False)
+                self._console.print(f"{line}, ran {_ran(job)}", soft_wrap=True)
 
 
 def job_table(jobs: Sequence[Job]) -> Table:
@@ -92,7 +92,7 @@ def print_log(console: Console, events: Sequence[Job]) -> None:
     """Print log events with their times, as `aws logs` would show them."""
     for event in events:
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat("T", "milliseconds")
-        console.print(f"  [dim]{at}[/]  {escape(event['message'])}", highlight=False)
+        console.print(f"  [dim]{at}[/]  {escape(event['message'])}", soft_wrap=True)
 
 
 def _waited(job: Job) -> str:

@@ -22,7 +22,8 @@ TOP_COUNT = 15
 _ENDED = ("SUCCEEDED", "FAILED")
 _POLL_S = 0.15
 _SETTLE_S_MAX = 30.0
-_STOP_S_MAX = 20.0
+#: Longer than the 30 seconds that a job is given between SIGTERM and SIGKILL.
+_STOP_S_MAX = 35.0
 
 Job = dict[str, Any]
 
@@ -190,7 +191,10 @@ class DemoYard:
             time.sleep(_POLL_S)
 
     def read_log(self, job: Job) -> list[Job]:
-        """Read all that a job has written (GetLogEvents): events with `timestamp` and `message`."""
+        """Read all that a job has written (GetLogEvents): events with `timestamp` and `message`.
+
+        Nothing, if its container never started.
+        """
         request = {
             "logGroupName": "/aws/batch/job",
             "logStreamName": job["container"]["logStreamName"],
@@ -198,7 +202,10 @@ class DemoYard:
         }
         events: list[Job] = []
         while True:
-            page = self._logs.get_log_events(**request)
+            try:
+                page = self._logs.get_log_events(**request)
+            except self._logs.exceptions.ResourceNotFoundException:
+                return events
             events += page["events"]
             token = page["nextForwardToken"]
             if token == request.get("nextToken"):
