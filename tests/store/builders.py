@@ -1,7 +1,8 @@
 """Builds what tests put into a store: name only what matters."""
 
-from dataclasses import replace
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, EnvironmentArn, HostId, JobId, Scope, TaskId

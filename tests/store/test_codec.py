@@ -1,10 +1,9 @@
 """What is written is read back, and rows of other versions are read too."""
 
-from dataclasses import fields
-
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.records import Attempt, JobProgress, StopCause

@@ -1,7 +1,8 @@
 """Jobs in the store: order, pages, filters, progress, retention; on both databases."""
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from batchyard.model.ids import JobId
 from batchyard.model.records import WishKind

@@ -4,13 +4,12 @@ Refuses to know who carries it out. Effects are sent only after the events that 
 durable.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTask:
+class StartTask(Struct, frozen=True, kw_only=True):
     """Run the live attempt of the job on this host."""
 
     task_id: TaskId
@@ -20,8 +19,7 @@ class StartTask:
     host_id: HostId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopTask:
+class StopTask(Struct, frozen=True, kw_only=True):
     """Ask the task to end: SIGTERM, and SIGKILL after `grace_ms`."""
 
     task_id: TaskId
@@ -29,8 +27,7 @@ class StopTask:
     grace_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetTask:
+class ForgetTask(Struct, frozen=True, kw_only=True):
     """The task's end is durable here; the backend may drop what it kept of it."""
 
     task_id: TaskId

@@ -4,7 +4,7 @@ Owns the words that are appended to the store and from which every record can be
 event never changes its meaning; a new meaning is a new version. Refuses to know who reads them.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
@@ -15,15 +15,13 @@ from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFact:
+class JobFact(Struct, frozen=True, kw_only=True):
     """What every event of a job's story has."""
 
     job_id: JobId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobAccepted(JobFact):
+class JobAccepted(JobFact, frozen=True, kw_only=True):
     """SUBMITTED -> `status`: PENDING if it waits for others, else RUNNABLE.
 
     It stays SUBMITTED if it fails at once, which the next event says.
@@ -41,35 +39,30 @@ class JobAccepted(JobFact):
     status: JobStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DependencyEnded(JobFact):
+class DependencyEnded(JobFact, frozen=True, kw_only=True):
     """One of the dependencies that a PENDING job waited for is over."""
 
     dependency_id: JobId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobBecameRunnable(JobFact):
+class JobBecameRunnable(JobFact, frozen=True, kw_only=True):
     """PENDING -> RUNNABLE."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobReasonChanged(JobFact):
+class JobReasonChanged(JobFact, frozen=True, kw_only=True):
     """A RUNNABLE job is, or is no longer, blocked for the reason given."""
 
     status_reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobMarked(JobFact):
+class JobMarked(JobFact, frozen=True, kw_only=True):
     """A caller cancelled or terminated the job; how it ends follows as events of its own."""
 
     kind: WishKind
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptPlaced(JobFact):
+class AttemptPlaced(JobFact, frozen=True, kw_only=True):
     """RUNNABLE -> STARTING: the attempt holds capacity from now on."""
 
     number: int
@@ -79,22 +72,19 @@ class AttemptPlaced(JobFact):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted(JobFact):
+class AttemptStarted(JobFact, frozen=True, kw_only=True):
     """STARTING -> RUNNING."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStopping(JobFact):
+class AttemptStopping(JobFact, frozen=True, kw_only=True):
     """We have decided to stop the live attempt."""
 
     cause: StopCause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded(JobFact):
+class AttemptEnded(JobFact, frozen=True, kw_only=True):
     """The live attempt is over and has given its capacity back. What becomes of the job follows."""
 
     at_ms: int
@@ -103,29 +93,25 @@ class AttemptEnded(JobFact):
     status_reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRetried(JobFact):
+class JobRetried(JobFact, frozen=True, kw_only=True):
     """STARTING or RUNNING -> RUNNABLE, at the front of its queue."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSucceeded(JobFact):
+class JobSucceeded(JobFact, frozen=True, kw_only=True):
     """RUNNING -> SUCCEEDED."""
 
     at_ms: int
     status_reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFailed(JobFact):
+class JobFailed(JobFact, frozen=True, kw_only=True):
     """Any state -> FAILED."""
 
     at_ms: int
     status_reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentSettled:
+class EnvironmentSettled(Struct, frozen=True, kw_only=True):
     """A compute environment is VALID, or INVALID for `fault`, with these values."""
 
     arn: EnvironmentArn
@@ -135,20 +121,17 @@ class EnvironmentSettled:
     fault: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentDraining:
+class EnvironmentDraining(Struct, frozen=True, kw_only=True):
     """A compute environment takes no new attempts and goes with its last one."""
 
     arn: EnvironmentArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentDeleted:
+class EnvironmentDeleted(Struct, frozen=True, kw_only=True):
     arn: EnvironmentArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSettled:
+class QueueSettled(Struct, frozen=True, kw_only=True):
     """A job queue is VALID, with these values."""
 
     arn: QueueArn
@@ -158,20 +141,17 @@ class QueueSettled:
     environment_arns: tuple[EnvironmentArn, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueDraining:
+class QueueDraining(Struct, frozen=True, kw_only=True):
     """A job queue starts nothing more and goes with its last job."""
 
     arn: QueueArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueDeleted:
+class QueueDeleted(Struct, frozen=True, kw_only=True):
     arn: QueueArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostChanged:
+class HostChanged(Struct, frozen=True, kw_only=True):
     """A host is offered, with this capacity."""
 
     host_id: HostId

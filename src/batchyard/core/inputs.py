@@ -5,7 +5,8 @@ arrive inside; nothing here is ever made up by the core.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
@@ -14,8 +15,7 @@ from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptJob:
+class AcceptJob(Struct, frozen=True, kw_only=True):
     """Take in a SUBMITTED job.
 
     `finished` tells the status of dependencies that are no longer live.
@@ -25,20 +25,17 @@ class AcceptJob:
     finished: Mapping[JobId, JobStatus]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelJob:
+class CancelJob(Struct, frozen=True, kw_only=True):
     job_id: JobId
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TerminateJob:
+class TerminateJob(Struct, frozen=True, kw_only=True):
     job_id: JobId
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutEnvironment:
+class PutEnvironment(Struct, frozen=True, kw_only=True):
     """A compute environment was created or changed. Unset `fault` means that it can be used."""
 
     arn: EnvironmentArn
@@ -50,15 +47,13 @@ class PutEnvironment:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteEnvironment:
+class DeleteEnvironment(Struct, frozen=True, kw_only=True):
     """Let the environment end. It goes once no attempt runs in it."""
 
     arn: EnvironmentArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutQueue:
+class PutQueue(Struct, frozen=True, kw_only=True):
     """A job queue was created or changed."""
 
     arn: QueueArn
@@ -68,31 +63,27 @@ class PutQueue:
     environment_arns: tuple[EnvironmentArn, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteQueue:
+class DeleteQueue(Struct, frozen=True, kw_only=True):
     """Let the queue end: its jobs fail or are stopped; it goes with the last of them."""
 
     arn: QueueArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutHost:
+class PutHost(Struct, frozen=True, kw_only=True):
     """A backend offers a host, or offers it with another capacity."""
 
     host_id: HostId
     capacity: Amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStarted:
+class TaskStarted(Struct, frozen=True, kw_only=True):
     """The container's process runs since `at_ms`."""
 
     task_id: TaskId
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEnded:
+class TaskEnded(Struct, frozen=True, kw_only=True):
     """The task is over, and will not come back.
 
     `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason`
@@ -108,8 +99,7 @@ class TaskEnded:
     is_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Struct, frozen=True, kw_only=True):
     """Time has passed: act on what is due."""
 
 

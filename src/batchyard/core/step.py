@@ -4,6 +4,7 @@ Decides only who decides. Equal states and inputs give equal outcomes, on any ma
 process.
 """
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from batchyard.core import inputs as i
@@ -21,11 +22,22 @@ from batchyard.core.turn import Outcome, Turn
 from batchyard.scheduler.plan import Plan
 
 
-def step(  # noqa: C901, PLR0912 -- one branch an input
-    state: State, happening: i.Input, now_ms: int
-) -> Outcome:
+def step(state: State, happening: i.Input, now_ms: int) -> Outcome:
     """Let something happen: change the state, and say what became true and what is to be done."""
+    return step_all(state, (happening,), now_ms)
+
+
+def step_all(state: State, happenings: Iterable[i.Input], now_ms: int) -> Outcome:
+    """Let several things happen, one after the other, and say what came of all of them."""
     turn = Turn(state, now_ms)
+    for happening in happenings:
+        _let_happen(turn, happening)
+    return turn.outcome
+
+
+def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
+    turn: Turn, happening: i.Input
+) -> None:
     match happening:
         case i.AcceptJob():
             accept_job(turn, happening)
@@ -53,4 +65,3 @@ def step(  # noqa: C901, PLR0912 -- one branch an input
             put_host(turn, happening)
         case _:
             assert_never(happening)
-    return turn.outcome

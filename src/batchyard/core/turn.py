@@ -26,7 +26,7 @@ class Outcome:
     changed: dict[JobId, JobProgress] = field(default_factory=dict)
 
     def add(self, later: "Outcome") -> None:
-        """Append what came of a later input."""
+        """Append what came of later inputs."""
         self.events.extend(later.events)
         self.effects.extend(later.effects)
         self.changed.update(later.changed)

@@ -16,11 +16,12 @@ from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.restore import resume
 from batchyard.core.state import State
-from batchyard.core.step import step
+from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.engine.dispatch import Dispatch, ForgetOutput
 from batchyard.engine.facts import write_facts
+from batchyard.engine.pace import Pace
 from batchyard.engine.recovery import load_state
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.ids import EnvironmentArn, HostId, TaskId
@@ -54,7 +55,11 @@ class Engine:
         self._state = State()
         #: Reports that the loop has not taken yet.
         self._reports: list[i.Input] = []
-        self._has_wishes = False
+        #: The API has written wishes since the last look.
+        self._has_new_wishes = False
+        #: The last look left wishes behind.
+        self._has_backlog = False
+        self._pace = Pace()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
@@ -107,27 +112,31 @@ class Engine:
 
     async def _turn(self) -> None:
         """Take everything waiting as one batch, decide, commit once, then act."""
-        harvest = _NOTHING
-        if self._has_wishes:
-            self._has_wishes = False
-            harvest = await self._store.read(
-                lambda conn: read_wishes(conn, self._state.jobs.__contains__)
-            )
-            if harvest.has_more:
-                self._notice_wish()
+        harvest = await self._harvest()
         reports, self._reports = self._reports, []
         now_ms = self._clock_ms()
-        outcome = self._decide([*harvest.inputs, *reports, i.Tick()], now_ms)
+        inputs = [*harvest.inputs, *reports, i.Tick()]
+        outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
         await self._commit(outcome, harvest.settled, now_ms)
         self._dispatch.send(outcome.effects)
+        self._pace.end_turn(wishes_taken=len(harvest.inputs), are_more_coming=self._has_new_wishes)
         self._set_timer()
 
+    async def _harvest(self) -> Harvest:
+        """Read the wishes that wait, if there may be any and it is time for them."""
+        if not (self._has_new_wishes or self._has_backlog) or self._pace.rest_s():
+            return _NOTHING
+        self._has_new_wishes = False
+        is_live = self._state.jobs.__contains__
+        harvest = await self._store.read(
+            lambda conn: self._pace.measure(lambda: read_wishes(conn, is_live))
+        )
+        self._has_backlog = harvest.has_more
+        return harvest
+
     def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
-        outcome = Outcome()
-        for each in inputs:
-            outcome.add(step(self._state, each, now_ms))
-        plan = plan_round(view_of(self._state))
-        outcome.add(step(self._state, plan, now_ms))
+        outcome = step_all(self._state, inputs, now_ms)
+        outcome.add(step(self._state, plan_round(view_of(self._state)), now_ms))
         return outcome
 
     async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:
@@ -137,7 +146,11 @@ class Engine:
         pause_s = _COMMIT_PAUSE_S
         while True:
             try:
-                await self._store.write(lambda conn: write_facts(conn, outcome, settled, now_ms))
+                await self._store.write(
+                    lambda conn: self._pace.measure(
+                        lambda: write_facts(conn, outcome, settled, now_ms)
+                    )
+                )
             except StoreTrouble as trouble:
                 _log.error("commit_delayed", reason=str(trouble), events=len(outcome.events))
                 await asyncio.sleep(pause_s)
@@ -158,18 +171,24 @@ class Engine:
         self._wake.set()
 
     def _notice_wish(self) -> None:
-        self._has_wishes = True
-        self._wake.set()
+        self._has_new_wishes = True
+        if not self._pace.rest_s():  # else the timer wakes us
+            self._wake.set()
 
     def _set_timer(self) -> None:
-        """Wake up when the next deadline is reached."""
+        """Wake up when there is something to do that nobody will tell us of."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        waits_s = []
         at_ms = self._state.next_deadline_ms()
         if at_ms is not None:
-            delay_s = max(0, at_ms - self._clock_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+            waits_s.append(max(0, at_ms - self._clock_ms()) / 1000)
+        if self._has_new_wishes or self._has_backlog:
+            waits_s.append(self._pace.rest_s())
+        if waits_s:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(min(waits_s), self._wake.set)
 
     def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
         return self._state.environments[arn].kind

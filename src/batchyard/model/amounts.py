@@ -1,10 +1,9 @@
 """How much: CPU, memory and GPUs, as integers. A float never decides whether a job fits."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
+class Amount(Struct, frozen=True, kw_only=True):
     """A quantity of capacity.
 
     `cpu_milli` is thousandths of a vCPU, `memory_mib` MiB, `gpu_count` whole GPUs; none is

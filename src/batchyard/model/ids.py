@@ -5,9 +5,10 @@ thing named exists.
 """
 
 import re
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NewType
+
+from msgspec import Struct
 
 JobId = NewType("JobId", str)
 QueueArn = NewType("QueueArn", str)
@@ -22,8 +23,7 @@ PARTITION = "aws"
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#][0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The account and region that own a resource; nothing is ever visible across scopes."""
 
     account: str

@@ -6,9 +6,10 @@ beside them in typed fields. Times are Unix milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
@@ -34,8 +35,7 @@ class StopCause(StrEnum):
     QUEUE_DELETED = "QUEUE_DELETED"
 
 
-@dataclass(slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, kw_only=True):
     """One pass RUNNABLE -> STARTING -> end of a job. Written by the engine alone."""
 
     #: From 1, without gaps.
@@ -58,8 +58,7 @@ class Attempt:
     stop_cause: StopCause | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class JobProgress:
+class JobProgress(Struct, kw_only=True):
     """What the engine has made of a job. Written by the engine alone."""
 
     status: JobStatus = JobStatus.SUBMITTED
@@ -70,7 +69,7 @@ class JobProgress:
     #: Set exactly when the status is terminal.
     stopped_ms: int | None = None
     #: Ended attempts, oldest first.
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     #: The live attempt: present exactly in STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False
@@ -79,8 +78,7 @@ class JobProgress:
     wish_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class NewJob(Struct, frozen=True, kw_only=True):
     """A job as the API submits it: immutable from then on. It is stored as SUBMITTED."""
 
     id: JobId
@@ -102,8 +100,7 @@ class NewJob:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class JobRecord(Struct, frozen=True, kw_only=True):
     """A stored job."""
 
     #: Submission number: rises with each submission of this store.
@@ -112,8 +109,7 @@ class JobRecord:
     progress: JobProgress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedJob:
+class QueuedJob(Struct, frozen=True, kw_only=True):
     """What the core needs of a stored job: `NewJob` without spec, name and tags."""
 
     seq: int
@@ -127,8 +123,7 @@ class QueuedJob:
     progress: JobProgress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentRecord:
+class EnvironmentRecord(Struct, frozen=True, kw_only=True):
     """A compute environment.
 
     The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
@@ -149,8 +144,7 @@ class EnvironmentRecord:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRecord:
+class QueueRecord(Struct, frozen=True, kw_only=True):
     """A job queue.
 
     The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
@@ -172,8 +166,7 @@ class QueueRecord:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinitionRecord:
+class DefinitionRecord(Struct, frozen=True, kw_only=True):
     """One revision of a job definition. Written by the API at once; nobody decides about it."""
 
     #: Registration order.
@@ -196,8 +189,7 @@ class WishKind(StrEnum):
     TERMINATE = "TERMINATE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """A durable CancelJob or TerminateJob, until the engine has settled it."""
 
     seq: int
@@ -206,8 +198,7 @@ class Wish:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRecord:
+class EventRecord(Struct, frozen=True, kw_only=True):
     """A past fact, as appended to the store."""
 
     #: Rises in the order in which events happened.

@@ -3,8 +3,9 @@
 The core disposes.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 
@@ -29,8 +30,7 @@ class Obstacle(StrEnum):
         return self is not Obstacle.CAPACITY_IN_USE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(Struct, frozen=True, kw_only=True):
     """Start an attempt of this job, in this environment, on this host."""
 
     job_id: JobId
@@ -38,8 +38,7 @@ class Placement:
     host_id: HostId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockedHead:
+class BlockedHead(Struct, frozen=True, kw_only=True):
     """The job at the head of a queue, and what keeps it there."""
 
     queue_arn: QueueArn
@@ -47,8 +46,7 @@ class BlockedHead:
     obstacle: Obstacle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The result of one round.
 
     Placements in the order they were chosen, one blocked head a queue.

@@ -6,22 +6,21 @@ at eleven, however long the queue is.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingJob:
+class WaitingJob(Struct, frozen=True, kw_only=True):
     """A RUNNABLE job, as far as the scheduler needs to know it."""
 
     job_id: JobId
     demand: Amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentView:
+class EnvironmentView(Struct, frozen=True, kw_only=True):
     """A compute environment: how much it may use in all, and how much it uses."""
 
     arn: EnvironmentArn
@@ -32,8 +31,7 @@ class EnvironmentView:
     cpu_milli_used: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostView:
+class HostView(Struct, frozen=True, kw_only=True):
     """A machine: what it can give to jobs in all, and what is given away."""
 
     host_id: HostId
@@ -41,8 +39,7 @@ class HostView:
     used: Amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueView:
+class QueueView(Struct, frozen=True, kw_only=True):
     """A job queue with its RUNNABLE jobs in the order in which they should start."""
 
     arn: QueueArn
@@ -54,8 +51,7 @@ class QueueView:
     waiting: Iterable[WaitingJob]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """Everything a round reads.
 
     Lists are in a fixed order, so that equal states give equal plans.

@@ -10,14 +10,14 @@ import pytest
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
-from batchyard.core.effects import ForgetTask, StartTask, StopTask
+from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
 from batchyard.core.restore import restore_jobs, resume
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model import wording
-from batchyard.model.ids import task_id_of
+from batchyard.model.ids import JobId, task_id_of
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import QueuedJob, StopCause
+from batchyard.model.records import JobProgress, QueuedJob, StopCause
 from batchyard.model.status import JobStatus
 from tests.builders import (
     HOST,
@@ -38,19 +38,21 @@ class Yard:
     def __init__(self, *setup: i.Input) -> None:
         self.state = State()
         self.now_ms = 1_000
-        self.progress = {}
+        self.progress: dict[JobId, JobProgress] = {}
         for each in setup or (a_host(), an_environment(), a_queue()):
             step(self.state, each, 0)
 
     def feed(self, *happenings: i.Input):
         """Feed inputs; give the events, and the effects that followed."""
-        events, effects = [], []
+        events: list[e.Event] = []
+        effects: list[Effect] = []
         for each in happenings:
             self.keep(step(self.state, each, self.now_ms), events, effects)
         return events, effects
 
     def round(self):
-        events, effects = [], []
+        events: list[e.Event] = []
+        effects: list[Effect] = []
         self.keep(run_round(self.state, self.now_ms), events, effects)
         return events, effects
 
@@ -356,6 +358,10 @@ class TestRestart:
         known = frozenset({task_id_of(job_id(n), 1) for n in (1, 2, 7)})
         outcome = resume(self.restored(yard), known, HOST, 9_000)
         assert outcome.events == []
-        assert sorted((each.task_id, each.grace_ms) for each in outcome.effects) == sorted(
-            [(task_id_of(job_id(2), 1), STOP_GRACE_MS), (task_id_of(job_id(7), 1), 0)]
+        assert sorted(outcome.effects, key=str) == sorted(
+            (
+                StopTask(task_id=task_id_of(job_id(number), 1), host_id=HOST, grace_ms=grace_ms)
+                for number, grace_ms in ((2, STOP_GRACE_MS), (7, 0))
+            ),
+            key=str,
         )
