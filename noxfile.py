@@ -23,15 +23,25 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
 )
 
-#: Folders of tests/ that are written. One that loses its tests fails every run that wants it:
-#: a suite that quietly vanished looks exactly like one that passes.
-ROOMS = ("tidy", "wire")
 
-#: Folders that are planned. Move a name to ROOMS when its first tests land.
-LATER = ("unit", "property", "api", "store", "engine", "ports", "e2e", "crash", "sim", "golden")
+#: The folders of tests/, each a session of its own, and what they prove. None may lose its tests.
+ROOMS = {
+    "unit": "The pure rooms, in milliseconds.",
+    "property": "What must hold for any input: hypothesis.",
+    "wire": "Bytes as AWS's clients send and read them.",
+    "api": "One function per operation: what it accepts, refuses and answers.",
+    "store": "Records, on SQLite and PostgreSQL.",
+    "logs": "Output in, CloudWatch Logs out.",
+    "engine": "The live loop over a real store and the backend's twin.",
+    "ports": "One suite per port, against the real thing and its twin.",
+    "compute": "Containers of this machine, with everything that can happen to them.",
+    "e2e": "A real server, real containers, real clients.",
+    "crash": "Killed anywhere, started again, compared.",
+    "tidy": "The project's own checks find what they are made to find.",
+}
 
 #: These start containers, servers or databases, and share this machine badly.
-SERIAL = ("ports", "e2e", "crash")
+SERIAL = ("ports", "compute", "e2e", "crash")
 
 #: Beyond this more workers only wait for the serial rooms.
 WORKER_COUNT_MAX = 8
@@ -56,13 +66,6 @@ def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
     if os.geteuid() != 0 and not session.posargs:
         session.log("not root: tests that start containers skip themselves (sudo make test)")
     run(session, "python", "-m", "pytest", *arguments, *session.posargs, **env)
-
-
-def run_room(session: nox.Session, room: str) -> None:
-    if not test_files(room):
-        session.error(f"tests/{room} holds no tests")
-    workers = ("-n", "0") if room in SERIAL else ("-n", "2", "--dist", "loadgroup")
-    run_pytest(session, f"tests/{room}", *workers, "-m", "not nightly")
 
 
 @nox.session
@@ -102,67 +105,27 @@ def tests(session: nox.Session) -> None:
     gone = [room for room in ROOMS if not test_files(room)]
     if gone:
         session.error(f"no tests any more in: {', '.join(f'tests/{room}' for room in gone)}")
-    for room in LATER:
-        if test_files(room):
-            session.warn(f"tests/{room} has tests now: move it to ROOMS in noxfile.py")
     worker_count = max(2, min(os.cpu_count() or 2, WORKER_COUNT_MAX))
     run_pytest(
         session, "tests", "-n", str(worker_count), "--dist", "loadgroup", "-m", "not nightly"
     )
 
 
-@nox.session
-def unit(session: nox.Session) -> None:
-    """The pure rooms, in milliseconds."""
-    run_room(session, "unit")
+def add_room(room: str, what: str) -> None:
+    """Make a session that runs one folder of tests/."""
+
+    def run_room(session: nox.Session) -> None:
+        if not test_files(room):
+            session.error(f"tests/{room} holds no tests")
+        workers = ("-n", "0") if room in SERIAL else ("-n", "2", "--dist", "loadgroup")
+        run_pytest(session, f"tests/{room}", *workers, "-m", "not nightly")
+
+    run_room.__doc__ = what
+    nox.session(run_room, name=room if room != "tidy" else "tidy-tests")
 
 
-@nox.session(name="property")
-def property_(session: nox.Session) -> None:
-    """What must hold for any input: hypothesis."""
-    run_room(session, "property")
-
-
-@nox.session
-def wire(session: nox.Session) -> None:
-    """Bytes as AWS's clients send and read them."""
-    run_room(session, "wire")
-
-
-@nox.session
-def api(session: nox.Session) -> None:
-    """One function per operation: what it accepts, refuses and answers."""
-    run_room(session, "api")
-
-
-@nox.session
-def store(session: nox.Session) -> None:
-    """Records, on SQLite and PostgreSQL."""
-    run_room(session, "store")
-
-
-@nox.session
-def ports(session: nox.Session) -> None:
-    """One suite per port, against the real thing and its twin."""
-    run_room(session, "ports")
-
-
-@nox.session
-def e2e(session: nox.Session) -> None:
-    """A real server, real containers, real clients."""
-    run_room(session, "e2e")
-
-
-@nox.session
-def crash(session: nox.Session) -> None:
-    """Killed anywhere, started again, compared."""
-    run_room(session, "crash")
-
-
-@nox.session
-def sim(session: nox.Session) -> None:
-    """Whole yards from a seed, with faults and checkers."""
-    run_room(session, "sim")
+for _room, _what in ROOMS.items():
+    add_room(_room, _what)
 
 
 @nox.session

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 #: Rooms whose tests start containers, servers or databases. On a machine with few cores they
 #: would disturb each other's timing, so one worker runs all of them, in sequence.
-ONE_AT_A_TIME = ("crash", "e2e", "ports")
+ONE_AT_A_TIME = ("compute", "crash", "e2e", "ports")
 
 _TESTS = Path(__file__).parent
 

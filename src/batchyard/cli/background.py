@@ -85,7 +85,7 @@ def _as_variables(settings: Settings, config: str | None) -> dict[str, str]:
     for name, value in msgspec.to_builtins(settings).items():
         if value is None or name == "keys":
             continue
-        text = ",".join(value) if isinstance(value, list) else str(value)
+        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
         variables[PREFIX + name.upper()] = text.lower() if isinstance(value, bool) else text
     return variables
 
