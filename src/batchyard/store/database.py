@@ -27,8 +27,9 @@ READERS_MAX = 4
 
 #: Only a foreign process (an operator's shell) can make us wait for SQLite's write lock.
 _BUSY_TIMEOUT_MS = 5_000
-#: A negative figure is in KiB. Per connection; the writer's holds the upper pages of every index.
-_CACHE_KIB = -64 * 1024
+#: The writer's cache holds the upper pages of every index; a reader's, of the few it looks at.
+_WRITER_CACHE_KIB = 32 * 1024
+_READER_CACHE_KIB = 4 * 1024
 #: 16 MiB of log between checkpoints: each checkpoint costs two more fsyncs.
 _CHECKPOINT_PAGES = 4_000
 _CONNECT_TIMEOUT_S = 10
@@ -57,7 +58,10 @@ def open_database(url: str, *, is_synchronous_full: bool) -> Database:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise StoreTrouble(f"the store's URL {url!r} cannot be read") from error
+        # Without the URL: it may hold a password.
+        raise StoreTrouble(
+            "the store's URL cannot be read: sqlite:///… or postgresql://…"
+        ) from error
     match parsed.get_backend_name():
         case "sqlite":
             return _open_sqlite(parsed, is_synchronous_full=is_synchronous_full)
@@ -74,25 +78,25 @@ def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
+        # Jobs' environments are in it: nobody else's to read. What SQLite puts beside it follows.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreTrouble(f"the store at {path} cannot be used: {error}") from error
     level = "FULL" if is_synchronous_full else "NORMAL"
-    common = (
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        f"cache_size = {_CACHE_KIB}",
-    )
+    common = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "temp_store = MEMORY")
     writer = create_engine(url, pool_size=1, max_overflow=0)
     _on_connect(
         writer,
         "journal_mode = WAL",
         f"synchronous = {level}",
         f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-        "temp_store = MEMORY",
+        f"cache_size = {-_WRITER_CACHE_KIB}",
         *common,
         begin="BEGIN IMMEDIATE",
     )
     reader = create_engine(url, pool_size=READERS_MAX + 1, max_overflow=0)
-    _on_connect(reader, "query_only = ON", "temp_store = MEMORY", *common, begin="BEGIN")
+    cache = f"cache_size = {-_READER_CACHE_KIB}"
+    _on_connect(reader, "query_only = ON", cache, *common, begin="BEGIN")
     return Database(writer=writer, reader=reader, is_local=True, lock=lock)
 
 

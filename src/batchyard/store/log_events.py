@@ -4,13 +4,14 @@ Owns the tables `log_events` and `log_positions`. Refuses to know who wrote a li
 is.
 
 Events of a stream, and those of a group, are ordered by time and then by arrival (`id`). Both
-orders are an index, so that the tail of a group with thousands of streams and the output of one job
-cost what they return. A line touches three b-trees: the table grows at its end; the group's index
-nearly so, because lines come in the order of their time; the stream's at one place per stream that
-is being written, so its pages stay in the cache. Measured on SQLite: 5 us of CPU per line in
-appends of a hundred, 70 in an append of its own. (Keeping rows inside the group's index would save a third, and make every long line
-spill over the pages that a search walks through; chunks of lines would be cheaper still, but then a
-page, a filter and a retention limit all cut through the middle of rows.)
+orders are an index, so that the tail of a group with thousands of streams and the output of one
+job cost what they return. A line touches three b-trees: the table grows at its end; the group's
+index nearly so, because lines come in the order of their time; the stream's at one place per
+stream that is being written, so its pages stay in the cache. Measured on SQLite: 5 us of CPU per
+line in appends of a hundred, 70 in an append of its own. (Keeping rows inside the group's index
+would save a third, and make every long line spill over the pages that a search walks through;
+chunks of lines would be cheaper still, but then a page, a filter and a retention limit all cut
+through the middle of rows.)
 
 Rules:
 - Messages are UTF-8 bytes.

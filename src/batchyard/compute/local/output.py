@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batchyard.compute.local.records import SPOOL_SUFFIX
 from batchyard.compute.local.shapes import EndShape
-from batchyard.compute.local.spool import READ_BYTES, decode
+from batchyard.compute.local.spool import READ_BYTES, READ_BYTES_MAX, decode
 from batchyard.compute.port import (
     LogTarget,
     OutputLine,
@@ -120,8 +120,7 @@ class Pump:
             await self._sink.append(tail.task_id, target, position=tail.position, lines=[line])
 
     def _read(self, tail: Tail, position: int) -> tuple[list[OutputLine], int]:
-        length = min(READ_BYTES, tail.size - position)
-        if length <= 0:
+        if position >= tail.size:
             return [], position
         try:
             fd = os.open(
@@ -130,8 +129,10 @@ class Pump:
         except FileNotFoundError:
             return [], position
         try:
-            data = os.pread(fd, length, position)
+            lines, used = decode(os.pread(fd, min(READ_BYTES, tail.size - position), position))
+            if not used:
+                length = min(READ_BYTES_MAX, tail.size - position)
+                lines, used = decode(os.pread(fd, length, position))
         finally:
             os.close(fd)
-        lines, used = decode(data)
         return [OutputLine(at_ms=at_ms, text=text) for at_ms, text in lines], position + used

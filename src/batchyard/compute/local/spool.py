@@ -21,8 +21,10 @@ LINE_BYTES_MAX = 256 * 1024
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 #: Give space back in steps of this size; a hole costs a system call.
 _HOLE_BYTES_MIN = 1024 * 1024
-#: How much of a spool is looked at in one go; more than the largest chunk.
-READ_BYTES = 1024 * 1024
+#: How much of a spool is looked at in one go: about a thousand lines, so that storing them holds up
+#: nobody for long; and more than the largest chunk, for when the next one is larger than that.
+READ_BYTES = 64 * 1024
+READ_BYTES_MAX = 1024 * 1024
 
 #: The two high bits of a byte that continues a UTF-8 character.
 _CONTINUATION = 0b1000_0000
