@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from batchyard.core.inputs import TaskEnded as TaskEnded
+from batchyard.core.inputs import TaskStarted as TaskStarted
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 
@@ -99,30 +101,7 @@ class TaskSpec:
     shared_memory_mib: int = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStarted:
-    """The container's process runs since `at_ms` (Unix milliseconds)."""
-
-    task_id: TaskId
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEnded:
-    """The task is over, and will not come back.
-
-    `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason`
-    has AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a process
-    simply exited. `is_lost` says that the host vanished under it (machine or supervisor gone).
-    """
-
-    task_id: TaskId
-    at_ms: int
-    exit_code: int | None
-    reason: str | None
-    is_lost: bool = False
-
-
+#: A report is an input of the core as it stands.
 Report = TaskStarted | TaskEnded
 
 

@@ -164,9 +164,9 @@ class Engine:
         """Turn the backend's reports into inputs."""
         async for batch in self._backend.reports():
             for report in batch:
-                self._take_report(_input_of(report))
+                self._take_report(report)
 
-    def _take_report(self, report: i.TaskStarted | i.TaskEnded) -> None:
+    def _take_report(self, report: port.Report) -> None:
         self._reports.append(report)
         self._wake.set()
 
@@ -192,18 +192,6 @@ class Engine:
 
     def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
         return self._state.environments[arn].kind
-
-
-def _input_of(report: port.Report) -> i.TaskStarted | i.TaskEnded:
-    if isinstance(report, port.TaskStarted):
-        return i.TaskStarted(task_id=report.task_id, at_ms=report.at_ms)
-    return i.TaskEnded(
-        task_id=report.task_id,
-        at_ms=report.at_ms,
-        exit_code=report.exit_code,
-        reason=report.reason,
-        is_lost=report.is_lost,
-    )
 
 
 def _log_event(event: e.Event) -> None:
