@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from batchyard.access.keys import CredentialsFileError, load_or_create_development_key
+from batchyard.cli.program import program_name
 from batchyard.cli.server_file import RunningServer, find_server
 from batchyard.cli.settings import Settings
 
@@ -20,7 +21,7 @@ def server_of(settings: Settings) -> RunningServer:
         ) from error
     if server is None:
         raise click.ClickException(
-            f"no server is up for {settings.data_path}; `batchyard up` starts one"
+            f"no server is up for {settings.data_path}; `{program_name()} up` starts one"
         )
     return server
 

@@ -1,11 +1,11 @@
 """`batchyard doctor`: what is missing on this machine, and how to get it."""
 
-import shutil
 import sys
 
 import click
 
 from batchyard.cli.options import data_dir_option
+from batchyard.cli.program import program_name
 from batchyard.cli.server_file import find_server
 from batchyard.cli.settings import Settings, read_settings
 from batchyard.cli.tables import print_table
@@ -42,9 +42,5 @@ def _check_server(settings: Settings) -> Check:
     server = find_server(settings.data_path)
     if server is not None:
         return Check(name="server", is_ok=True, detail=f"up at {server.endpoint}")
-    command = (
-        "batchyard up"
-        if shutil.which("batchyard")
-        else f"{sys.executable} -m batchyard.cli.main up"
-    )
-    return Check(name="server", is_ok=True, detail="not up", remedy=f"{command} starts it")
+    remedy = f"{program_name()} up starts it"
+    return Check(name="server", is_ok=True, detail="not up", remedy=remedy)

@@ -15,6 +15,7 @@ from batchyard.access.keys import CredentialsFileError
 from batchyard.cli.background import start_server, stop_server
 from batchyard.cli.logging_setup import set_up_logging
 from batchyard.cli.options import data_dir_option, settings_options
+from batchyard.cli.program import program_name
 from batchyard.cli.server_file import (
     RunningServer,
     find_server,
@@ -50,7 +51,7 @@ def up(*, detach: bool, ready_fd: int | None, config: str | None, **given: Any) 
     if running is not None:
         raise click.ClickException(
             f"a server (pid {running.pid}) is up for {settings.data_path} at {running.endpoint}; "
-            "`batchyard down` stops it"
+            f"`{program_name()} down` stops it"
         )
     try:
         uvloop.run(_serve(settings, _announcer(settings, ready_fd)))
@@ -116,4 +117,7 @@ def _announcer(settings: Settings, ready_fd: int | None) -> Callable[[str], None
 
 def _hint(settings: Settings) -> str:
     option = "" if settings.data_dir == Settings().data_dir else f" --data-dir {settings.data_path}"
-    return f'In another shell:  eval "$(batchyard env{option})" && aws batch describe-job-queues'
+    return (
+        f'In another shell:  eval "$({program_name()} env{option})" && '
+        "aws batch describe-job-queues"
+    )

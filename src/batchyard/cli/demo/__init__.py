@@ -33,6 +33,7 @@ from batchyard.cli.demo.text import (
     read_counts,
 )
 from batchyard.cli.demo.yard import DemoYard, Folders, Job, describe_outcome
+from batchyard.cli.program import program_name
 from batchyard.cli.server_file import find_server
 from batchyard.cli.settings import Settings, read_settings
 
@@ -262,7 +263,7 @@ def _demand_success(console: Console, yard: DemoYard, jobs: list[Job]) -> None:
 
 def _what_next(settings: Settings, *, is_kept: bool, is_temporary: bool) -> str:
     """Name commands to go on with; each works as it stands."""
-    program = _program()
+    program = program_name()
     if not is_kept:
         return (
             "[bold]What to try next[/]\n\n"
@@ -286,12 +287,3 @@ def _what_next(settings: Settings, *, is_kept: bool, is_temporary: bool) -> str:
         "and at the end:\n"
         f"  {program} down --data-dir {where}{remove}\n"
     )
-
-
-def _program() -> str:
-    """Say what to type for this program: its name if the shell finds it, else its path."""
-    if shutil.which("batchyard"):
-        return "batchyard"
-    path = Path(sys.argv[0]).absolute()
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
