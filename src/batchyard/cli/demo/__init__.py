@@ -7,7 +7,6 @@ and what was written is removed, unless `--keep` says otherwise.
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
