@@ -9,7 +9,7 @@ from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, Scope
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.records import ExitRule, JobProgress, QueuedJob
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.round import plan_round
 
@@ -60,6 +60,7 @@ def a_job(
     cpu_milli: int = 1000,
     memory_mib: int = 512,
     attempts: int = 1,
+    exit_rules: tuple[ExitRule, ...] = (),
     timeout_ms: int | None = None,
     after: tuple[int, ...] = (),
     finished: dict[int, JobStatus] | None = None,
@@ -72,6 +73,7 @@ def a_job(
             queue_arn=queue_arn(queue),
             demand=Amount(cpu_milli=cpu_milli, memory_mib=memory_mib),
             attempts_max=attempts,
+            exit_rules=exit_rules,
             timeout_ms=timeout_ms,
             depends_on=tuple(job_id(each) for each in after),
             created_ms=0,

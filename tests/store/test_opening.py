@@ -29,7 +29,12 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def tables_of(conn: Connection) -> list[tuple[object, ...]]:
     """Everything that defines the tables, in the database's own words."""
     if conn.dialect.name == "sqlite":
-        query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%'"
+        query = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND name NOT LIKE '%alembic%'"
+            " UNION ALL SELECT t.name || '.' || c.name, c.type || c.\"notnull\" ||"
+            " coalesce(c.dflt_value, '') || c.pk FROM sqlite_master t, pragma_table_info(t.name) c"
+            " WHERE t.type = 'table' AND t.name NOT LIKE '%alembic%'"
+        )
     else:
         query = (
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"

@@ -14,6 +14,7 @@ from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.inputs import TaskEnded, TaskStarted
 from batchyard.core.jobs import fail_job, stop_attempt, succeed_job
 from batchyard.core.resources import settle_drained
+from batchyard.core.retrying import is_worth_retrying
 from batchyard.core.state import Job, State
 from batchyard.core.turn import Turn
 from batchyard.model import wording
@@ -162,6 +163,7 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
         and attempt.stop_cause is None
         and queue is not None
         and not queue.is_draining
+        and is_worth_retrying(job.exit_rules, attempt)
     )
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import StopCause, WishKind
+from batchyard.model.records import ExitRule, StopCause, WishKind
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 #: Version of every event below; raised when one of them changes.
@@ -34,6 +34,7 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     timeout_ms: int | None
     created_ms: int
     depends_on: tuple[JobId, ...]
+    exit_rules: tuple[ExitRule, ...] = ()
     #: Dependencies that are still live.
     unmet: tuple[JobId, ...]
     status: JobStatus

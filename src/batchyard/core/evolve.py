@@ -100,6 +100,7 @@ def _accept(state: State, event: e.JobAccepted) -> None:
         queue_arn=event.queue_arn,
         demand=event.demand,
         attempts_max=event.attempts_max,
+        exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
         unmet=list(event.unmet),
         progress=JobProgress(status=event.status),

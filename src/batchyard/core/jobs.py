@@ -42,6 +42,7 @@ def accept_job(turn: Turn, command: AcceptJob) -> None:
             queue_arn=new.queue_arn,
             demand=new.demand,
             attempts_max=new.attempts_max,
+            exit_rules=new.exit_rules,
             timeout_ms=new.timeout_ms,
             created_ms=new.created_ms,
             depends_on=new.depends_on,

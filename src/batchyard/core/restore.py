@@ -43,6 +43,7 @@ def restore_jobs(state: State, records: Iterable[QueuedJob]) -> None:
                 queue_arn=record.queue_arn,
                 demand=record.demand,
                 attempts_max=record.attempts_max,
+                exit_rules=record.exit_rules,
                 timeout_ms=record.timeout_ms,
                 unmet=unmet,
                 progress=record.progress,

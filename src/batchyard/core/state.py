@@ -10,7 +10,7 @@ from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import JobProgress
+from batchyard.model.records import ExitRule, JobProgress
 from batchyard.model.status import EnvironmentKind, ResourceState
 
 
@@ -26,6 +26,8 @@ class Job:
     demand: Amount
     #: 1..10.
     attempts_max: int
+    #: Decide, in this order, whether a failed attempt is tried again; none: it is.
+    exit_rules: tuple[ExitRule, ...]
     #: Per attempt, from its start; None is no timeout.
     timeout_ms: int | None
     #: Dependencies that are not over yet; empty unless PENDING.

@@ -35,6 +35,22 @@ class StopCause(StrEnum):
     QUEUE_DELETED = "QUEUE_DELETED"
 
 
+class ExitAction(StrEnum):
+    """What an exit rule decides."""
+
+    RETRY = "RETRY"
+    EXIT = "EXIT"
+
+
+class ExitRule(Struct, frozen=True, kw_only=True):
+    """One item of `retryStrategy.evaluateOnExit`. Patterns that are None match anything."""
+
+    action: ExitAction
+    on_status_reason: str | None = None
+    on_reason: str | None = None
+    on_exit_code: str | None = None
+
+
 class Attempt(Struct, kw_only=True):
     """One pass RUNNABLE -> STARTING -> end of a job. Written by the engine alone."""
 
@@ -91,6 +107,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     demand: Amount
     #: 1..10.
     attempts_max: int
+    #: Decide, in this order, whether a failed attempt is tried again; none: it is.
+    exit_rules: tuple[ExitRule, ...] = ()
     #: Per attempt, from its start; None is no timeout.
     timeout_ms: int | None
     #: Ids that must be SUCCEEDED first, in the order given.
@@ -117,6 +135,7 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     queue_arn: QueueArn
     demand: Amount
     attempts_max: int
+    exit_rules: tuple[ExitRule, ...] = ()
     timeout_ms: int | None
     depends_on: tuple[JobId, ...]
     created_ms: int

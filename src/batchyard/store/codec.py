@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from batchyard.model.ids import JobId
-from batchyard.model.records import JobProgress, Json
+from batchyard.model.records import ExitRule, JobProgress, Json
 
 _encode = msgspec.json.Encoder().encode
 _decode_progress = msgspec.json.Decoder(JobProgress).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
+_decode_exit_rules = msgspec.json.Decoder(tuple[ExitRule, ...]).decode
 _decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -66,6 +67,14 @@ def encode_job_ids(ids: tuple[JobId, ...]) -> bytes | None:
 
 def decode_job_ids(stored: bytes | None) -> tuple[JobId, ...]:
     return () if stored is None else tuple(map(JobId, _decode_texts(stored)))
+
+
+def encode_exit_rules(rules: tuple[ExitRule, ...]) -> bytes | None:
+    return _encode(rules) if rules else None
+
+
+def decode_exit_rules(stored: bytes | None) -> tuple[ExitRule, ...]:
+    return () if stored is None else _decode_exit_rules(stored)
 
 
 def encode_text(text: str) -> bytes:

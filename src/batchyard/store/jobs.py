@@ -52,6 +52,7 @@ _INSERT = insert_sql(
         "spec",
         "tags",
         "status",
+        "exit_rules",
     ),
 )
 _WRITE_PROGRESS = "UPDATE jobs SET status = ?, stopped_ms = ?, progress = ? WHERE id = ?"
@@ -68,6 +69,7 @@ _QUEUED_COLUMNS = (
     jobs.c.depends_on,
     jobs.c.created_ms,
     jobs.c.progress,
+    jobs.c.exit_rules,
 )
 # `stopped_ms IS NULL` lets both databases use the index of live jobs.
 _READ_LIVE = (
@@ -86,9 +88,9 @@ _COUNT_LIVE = (
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 _READ_STATUSES = select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(_IDS))
 _READ_JOBS = select(jobs).where(jobs.c.id.in_(_IDS))
-_READ_SCOPED_JOBS = _READ_JOBS.where(
-    jobs.c.account == bindparam("account"), jobs.c.region == bindparam("region")
-)
+_IN_SCOPE = (jobs.c.account == bindparam("account"), jobs.c.region == bindparam("region"))
+_READ_SCOPED_JOBS = _READ_JOBS.where(*_IN_SCOPE)
+_READ_SCOPED_IDS = select(jobs.c.id).where(jobs.c.id.in_(_IDS), *_IN_SCOPE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,16 @@ def read_jobs(conn: Connection, scope: Scope, ids: Sequence[JobId]) -> list[JobR
         for row in conn.execute(_READ_SCOPED_JOBS, {"ids": piece, **where})
     }
     return [found[each] for each in ids if each in found]
+
+
+def which_exist(conn: Connection, scope: Scope, ids: Sequence[JobId]) -> set[JobId]:
+    """Tell which of them are jobs of the scope, finished ones included. Reads no job whole."""
+    where = {"account": scope.account, "region": scope.region}
+    return {
+        JobId(found)
+        for piece in in_lists(ids)
+        for found in conn.scalars(_READ_SCOPED_IDS, {"ids": piece, **where})
+    }
 
 
 def read_specs(conn: Connection, ids: Sequence[JobId]) -> dict[JobId, JobRecord]:
@@ -272,11 +284,25 @@ def _row_of(job: NewJob) -> tuple[str | bytes | int | None, ...]:
         job.spec,
         codec.encode_tags(job.tags),
         "SUBMITTED",
+        codec.encode_exit_rules(job.exit_rules),
     )
 
 
 def _queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
-    seq, job_id, queue_arn, cpu, memory, gpu, attempts, timeout, depends, created, progress = row
+    (
+        seq,
+        job_id,
+        queue_arn,
+        cpu,
+        memory,
+        gpu,
+        attempts,
+        timeout,
+        depends,
+        created,
+        progress,
+        rules,
+    ) = row
     return QueuedJob(
         seq=seq,
         id=JobId(job_id),
@@ -287,6 +313,7 @@ def _queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         depends_on=codec.decode_job_ids(depends),
         created_ms=created,
         progress=codec.decode_progress(progress),
+        exit_rules=codec.decode_exit_rules(rules),
     )
 
 
@@ -304,6 +331,7 @@ def _record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
                 cpu_milli=row.cpu_milli, memory_mib=row.memory_mib, gpu_count=row.gpu_count
             ),
             attempts_max=row.attempts_max,
+            exit_rules=codec.decode_exit_rules(row.exit_rules),
             timeout_ms=row.timeout_ms,
             depends_on=codec.decode_job_ids(row.depends_on),
             spec=bytes(row.spec),

@@ -62,6 +62,8 @@ jobs = Table(
     Column("stopped_ms", BigInteger),
     #: JSON of JobProgress; NULL until the engine first wrote it.
     Column("progress", LargeBinary),
+    #: JSON array of ExitRule; NULL for none.
+    Column("exit_rules", LargeBinary),
     sqlite_autoincrement=True,
 )
 

@@ -17,7 +17,7 @@ from batchyard.core.step import step
 from batchyard.model import wording
 from batchyard.model.ids import JobId, task_id_of
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import JobProgress, QueuedJob, StopCause
+from batchyard.model.records import ExitAction, ExitRule, JobProgress, QueuedJob, StopCause
 from batchyard.model.status import JobStatus
 from tests.builders import (
     HOST,
@@ -172,6 +172,18 @@ def test_a_retried_job_goes_to_the_front_until_its_attempts_are_used_up(yard):
     yard.feed(yard.ended(1, 1, attempt=2))
     assert yard.status(1) is JobStatus.FAILED
     assert [attempt.number for attempt in yard.progress[job_id(1)].attempts] == [1, 2]
+
+
+def test_an_exit_rule_ends_a_job_that_has_attempts_left(yard):
+    rule = ExitRule(action=ExitAction.EXIT, on_exit_code="2")
+    yard.feed(a_job(1, attempts=3, exit_rules=(rule,)))
+    yard.round()
+    events, _ = yard.feed(yard.ended(1, 1))
+    assert events[-1] == e.JobRetried(job_id=job_id(1))
+    yard.round()
+    yard.feed(yard.ended(1, 2, attempt=2))
+    assert yard.status(1) is JobStatus.FAILED
+    assert len(yard.progress[job_id(1)].attempts) == 2
 
 
 def test_a_timeout_counts_from_the_start_stops_once_and_is_never_retried(yard):
