@@ -96,6 +96,7 @@ class LiveYard:
             "runtime": "crun",
             **settings,
         }
+        self._has_queue = False
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
 
@@ -164,7 +165,7 @@ class LiveYard:
             self.put_out()
             return
         try:
-            if self.process.poll() is None:
+            if self.process.poll() is None and self._has_queue:
                 self._end_jobs()
             self.stop()
             assert_nothing_is_left(self.data_path)
@@ -188,6 +189,7 @@ class LiveYard:
         for pid in pids_with(self.folder):
             os.kill(pid, signal.SIGKILL)
         if self.process is not None:
+            self.process.kill()
             self.process.wait()
             self.process = None
 
@@ -254,6 +256,7 @@ class LiveYard:
             lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[QUEUE]), "jobQueues"),
             "VALID queue",
         )
+        self._has_queue = True
         self.register()
 
     def register(self, name: str = DEFINITION, **container: Any) -> None:
