@@ -199,3 +199,44 @@ def test_query_parameters_become_members():
         "1 validation error detected: Value null at 'RoleSessionName' failed to satisfy"
         " constraint: Member must not be null",
     )
+
+
+@pytest.mark.unknown
+@pytest.mark.parametrize(
+    ("change", "member"),
+    [
+        ({"jobName": "a\0"}, "jobName"),
+        ({"tags": {"a\0": "b"}}, "tags.a\\0"),
+        ({"tags": {"k": "\0"}}, "tags.k"),
+        ({"containerOverrides": {"command": ["sh", "a\0b"]}}, "containerOverrides.command[1]"),
+        ({"containerOverrides": {"environment": [{"name": "A", "value": "\0"}], "vcpus": None}},
+         "containerOverrides.environment[0].value"),
+    ],
+)  # fmt: skip
+def test_text_with_nul_is_refused(change, member):
+    message = f"{member} must not contain NUL characters"
+    assert refused("batch", "SubmitJob", JOB | change) == ("ClientException", message)
+
+
+@pytest.mark.unknown
+def test_nul_is_refused_in_a_path_and_a_query_too():
+    with pytest.raises(Refusal, match=r"tagKeys\[1\] must not contain NUL"):
+        decode("batch", "UntagResource", resourceArn="x", query=b"tagKeys=a&tagKeys=b%00")
+
+
+@pytest.mark.unknown
+def test_what_only_looks_like_nul_is_let_through():
+    body = JOB | {"parameters": {"a": "\\u0000", "b": "%00"}}
+    assert decode("batch", "SubmitJob", body) == body
+
+
+@pytest.mark.unknown
+def test_output_may_hold_nul_but_not_the_names_around_it():
+    lines = [{"timestamp": 1, "message": "a\0b"}]
+    put = {"logGroupName": "g", "logStreamName": "s", "logEvents": lines}
+    assert decode("logs", "PutLogEvents", put) == put
+    code, message = refused("logs", "PutLogEvents", put | {"logStreamName": "s\0"})
+    assert code == "InvalidParameterException"
+    assert message.endswith(
+        "at 'logStreamName' failed to satisfy constraint: Member must not contain NUL characters"
+    )

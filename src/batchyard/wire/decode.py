@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from batchyard.wire.explain import explain_misfit, refuse_unreadable
+from batchyard.wire.explain import explain_misfit, refuse_nul, refuse_unreadable
 from batchyard.wire.models import Match, Operation, Protocol, Ref, Shape
 from batchyard.wire.request import HttpRequest
 
@@ -127,9 +127,12 @@ class Decoder:
     def decode(self, match: Match, request: HttpRequest) -> dict[str, Any]:
         """Give the request's members as a plain dict. Raises Refusal naming the member at fault."""
         try:
-            return self._decode(match, request)
+            members = self._decode(match, request)
+            if _may_hold_nul(request):
+                refuse_nul(self._operation, members)
         except RecursionError:
             raise refuse_unreadable(self._operation, "it is nested too deeply") from None
+        return members
 
     def _decode_body(self, _match: Match, request: HttpRequest) -> dict[str, Any]:
         body = request.body or b"{}"
@@ -191,6 +194,13 @@ def form_pairs(request: HttpRequest) -> list[tuple[str, str]]:
     """Give the parameters of a query-protocol request: its form body, or its query string."""
     form = request.body or request.query
     return parse_qsl(form.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def _may_hold_nul(request: HttpRequest) -> bool:
+    """Tell whether NUL may be in any member: JSON and forms can only have it escaped."""
+    return b"\\u0000" in request.body or any(
+        b"%00" in part for part in (request.raw_path, request.query, request.body)
+    )
 
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:

@@ -37,6 +37,8 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "timestamp": (int, float),
 }
 _BITS = {"integer": 32, "long": 64}
+#: The member whose text is kept as it is, whatever it holds.
+_FREE_TEXT = {("logs", "PutLogEvents"): "message"}
 #: A value is quoted in a message up to this length.
 _QUOTED_LENGTH_MAX = 256
 
@@ -72,6 +74,21 @@ def explain_misfit(operation: Operation, body: object, detail: str) -> Refusal:
     misfit = walk.structure(operation.service.shapes[operation.input.shape], body, "")
     if misfit is None:
         return Refusal(_validation_code(operation), detail)
+    return _refusal(operation, misfit)
+
+
+def refuse_nul(operation: Operation, members: dict[str, object]) -> None:
+    """Refuse text that holds NUL: no program can be given it, and not every store can keep it.
+
+    Only the lines of a program's output may have it.
+    """
+    free = _FREE_TEXT.get(operation.key)
+    misfit = _nul_in(members, "", free)
+    if misfit is not None:
+        raise _refusal(operation, misfit)
+
+
+def _refusal(operation: Operation, misfit: _Misfit) -> Refusal:
     if operation.service.protocol is Protocol.REST_JSON:
         return Refusal(_validation_code(operation), f"{misfit.path} {misfit.text}")
     quoted = "null" if misfit.value is None else f"'{str(misfit.value)[:_QUOTED_LENGTH_MAX]}'"
@@ -90,6 +107,26 @@ def _validation_code(operation: Operation) -> str:
         if code in shapes:
             return code
     return "ValidationException"
+
+
+def _nul_in(value: object, path: str, free: str | None) -> _Misfit | None:
+    """Find the first text with NUL in it, keys of maps included."""
+    if isinstance(value, str):
+        if "\0" not in value:
+            return None
+        text = "must not contain NUL characters"
+        return _Misfit(path.replace("\0", "\\0"), value, text, f"Member {text}")
+    found: list[tuple[object, str]] = []
+    if isinstance(value, dict):
+        for name, each in value.items():
+            at = f"{path}.{name}" if path else name
+            found.append((name, at))
+            if name != free:
+                found.append((each, at))
+    elif isinstance(value, list):
+        found = [(each, f"{path}[{number}]") for number, each in enumerate(value)]
+    misfits = (_nul_in(each, at, free) for each, at in found)
+    return next((misfit for misfit in misfits if misfit is not None), None)
 
 
 class _Walk:
