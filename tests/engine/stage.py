@@ -119,7 +119,18 @@ class Stage:
         return record
 
 
-def a_new_job(number: int, *, image: str = "image", attempts: int = 1, timeout_ms=None, after=()):
+def a_new_job(
+    number: int,
+    *,
+    image: str = "image",
+    attempts: int = 1,
+    timeout_ms=None,
+    after=(),
+    log_options: dict[str, str] | None = None,
+):
+    container: dict[str, object] = {"image": image, "command": ["true"]}
+    if log_options is not None:
+        container["logConfiguration"] = {"logDriver": "awslogs", "options": log_options}
     return NewJob(
         id=job_id(number),
         scope=SCOPE,
@@ -131,6 +142,6 @@ def a_new_job(number: int, *, image: str = "image", attempts: int = 1, timeout_m
         attempts_max=attempts,
         timeout_ms=timeout_ms,
         depends_on=tuple(JobId(job_id(each)) for each in after),
-        spec=msgspec.json.encode({"container": {"image": image, "command": ["true"]}}),
+        spec=msgspec.json.encode({"container": container}),
         tags={},
     )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from batchyard.compute.twin import Script
+from batchyard.compute.port import TaskSpec, Trouble
+from batchyard.compute.twin import Script, TwinBackend
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
+from batchyard.engine import dispatch
 from batchyard.engine.facts import decode_event
 from batchyard.model import wording
 from batchyard.model.ids import task_id_of
 from batchyard.model.records import WishKind
 from batchyard.model.status import JobStatus, ResourceStatus
-from batchyard.store import Store, StoreTrouble, environments, events, queues
-from tests.builders import environment_arn, job_id, queue_arn
+from batchyard.store import Store, StoreTrouble, environments, events, log_groups, queues
+from tests.builders import SCOPE, environment_arn, job_id, queue_arn
 from tests.engine.stage import Stage
 
 SUCCEEDED, FAILED, RUNNING = JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.RUNNING
@@ -186,3 +189,76 @@ async def test_crashes_anywhere_lose_nothing_and_run_nothing_twice(stage: Stage)
             if task_id_of(job_id(number), n) in stage.machine.begin_count_by_task
         ]
         assert [each.number for each in attempts] == begun, f"seed {seed}"
+
+
+NO_GROUP = {"awslogs-group": "/mine"}
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({}, SUCCEEDED),
+        ({"awslogs-group": "/aws/batch/job"}, SUCCEEDED),
+        (NO_GROUP | {"awslogs-create-group": "true"}, SUCCEEDED),
+        (NO_GROUP, FAILED),
+        (NO_GROUP | {"awslogs-create-group": "false"}, FAILED),
+    ],
+)
+async def test_an_attempt_without_its_log_group_fails_to_start(stage: Stage, options, status):
+    stage.machine.scripts["quick"] = Script(duration_ms=0)
+    async with stage.engine():
+        await stage.create()
+        await stage.submit(1, image="quick", attempts=2, log_options=options)
+        record = await stage.until(1, SUCCEEDED, FAILED)
+    assert record.progress.status is status
+    attempts = record.progress.attempts
+    if status is FAILED:
+        assert [attempt.reason for attempt in attempts] == [wording.NO_LOG_GROUP_ON_EC2] * 2
+        assert record.progress.status_reason == wording.TASK_FAILED_TO_START
+        assert {attempt.exit_code for attempt in attempts} == {None}
+    else:
+        assert [attempt.exit_code for attempt in attempts] == [0]
+
+
+async def test_a_log_group_of_the_job_s_own_region_is_what_counts(stage: Stage):
+    stage.machine.scripts["quick"] = Script(duration_ms=0)
+
+    def make_group(conn) -> None:
+        new = log_groups.NewGroup(created_ms=1, detail={}, tags={})
+        log_groups.insert_group(conn, SCOPE, "/mine", new)
+
+    await stage.store.write(make_group)
+    async with stage.engine():
+        await stage.create()
+        elsewhere = NO_GROUP | {"awslogs-region": "eu-west-9"}
+        await stage.submit(1, image="quick", log_options=NO_GROUP)
+        await stage.submit(2, image="quick", log_options=elsewhere)
+        await stage.until(1, SUCCEEDED)
+        await stage.until(2, FAILED)
+
+
+async def test_a_task_that_was_offered_is_not_refused_when_it_is_offered_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """The group goes away after the backend took the task, and before it said so."""
+    take = TwinBackend.start
+
+    async def start(backend: TwinBackend, tasks: Sequence[TaskSpec]) -> None:
+        await take(backend, tasks)
+        group = await stage.store.read(lambda conn: log_groups.read_group(conn, SCOPE, "/mine"))
+        if group is not None:
+            await stage.store.write(lambda conn: log_groups.delete_group(conn, group.id))
+            raise Trouble("no answer")
+
+    monkeypatch.setattr(TwinBackend, "start", start)
+    monkeypatch.setattr(dispatch, "_RETRY_PAUSE_S", 0)
+    new = log_groups.NewGroup(created_ms=1, detail={}, tags={})
+    await stage.store.write(lambda conn: log_groups.insert_group(conn, SCOPE, "/mine", new))
+    async with stage.engine():
+        await stage.create()
+        await stage.submit(1, attempts=2, log_options=NO_GROUP)
+        await stage.until(1, RUNNING)
+        stage.machine.finish(task_id_of(job_id(1), 1))
+        record = await stage.until(1, SUCCEEDED, FAILED)
+    assert record.progress.status is SUCCEEDED
+    assert len(record.progress.attempts) == 1

@@ -2,7 +2,8 @@
 
 Owns the queue between the loop and a backend, so that a slow or failing backend never holds up a
 commit. Refuses to decide: what cannot be handed over is tried again, for as long as the backend
-is in trouble; a task that cannot even be described ends as a failed attempt.
+is in trouble; a task that cannot even be described, or whose log group is missing, ends as a failed
+attempt.
 """
 
 import asyncio
@@ -14,11 +15,14 @@ import structlog
 from batchyard.compute.port import Backend, TaskSpec, Trouble
 from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
 from batchyard.core.inputs import TaskEnded
-from batchyard.engine.launch import task_of
+from batchyard.engine.launch import needed_log_group_of, task_of
+from batchyard.model import wording
 from batchyard.model.ids import EnvironmentArn, JobId, TaskId
 from batchyard.model.records import JobRecord
 from batchyard.model.status import EnvironmentKind
+from batchyard.store import Connection
 from batchyard.store.jobs import read_specs
+from batchyard.store.log_groups import read_group
 from batchyard.store.store import Store, StoreTrouble
 
 _log = structlog.get_logger()
@@ -51,6 +55,8 @@ class Dispatch:
         self._forget_output = forget_output
         self._clock_ms = clock_ms
         self._waiting: asyncio.Queue[Effect] = asyncio.Queue()
+        #: Tasks handed to the backend that it has not confirmed yet.
+        self._offered: set[TaskId] = set()
 
     def send(self, effects: Iterable[Effect]) -> None:
         """Take effects whose events are durable. Never blocks."""
@@ -90,9 +96,17 @@ class Dispatch:
 
     async def _start(self, effects: Sequence[StartTask]) -> None:
         ids = [effect.job_id for effect in effects]
-        records = await self._store.read(lambda connection: read_specs(connection, ids))
-        tasks = [task for effect in effects if (task := self._describe(effect, records))]
+        records, without_group = await self._store.read(lambda conn: _look_up(conn, ids))
+        tasks = []
+        for effect in effects:
+            # What was offered to the backend may be running: it is not judged a second time.
+            if effect.job_id in without_group and effect.task_id not in self._offered:
+                self._refuse(effect, self._no_log_group(effect))
+            elif (task := self._describe(effect, records)) is not None:
+                tasks.append(task)
+        self._offered.update(task.task_id for task in tasks)
         await self._backend.start(tasks)
+        self._offered.clear()
 
     def _describe(self, effect: StartTask, records: dict[JobId, JobRecord]) -> TaskSpec | None:
         try:
@@ -100,12 +114,32 @@ class Dispatch:
             return task_of(records[effect.job_id], effect, kind)
         except (KeyError, TypeError, ValueError) as error:
             _log.exception("task_not_describable", job_id=effect.job_id)
-            self._report(
-                TaskEnded(
-                    task_id=effect.task_id,
-                    at_ms=self._clock_ms(),
-                    exit_code=None,
-                    reason=f"CannotCreateContainerError: the job's spec is not usable: {error!r}",
-                )
+            self._refuse(
+                effect, f"CannotCreateContainerError: the job's spec is not usable: {error!r}"
             )
             return None
+
+    def _no_log_group(self, effect: StartTask) -> str:
+        if self._kind_of(effect.environment_arn).is_fargate:
+            return wording.NO_LOG_GROUP_ON_FARGATE
+        return wording.NO_LOG_GROUP_ON_EC2
+
+    def _refuse(self, effect: StartTask, reason: str) -> None:
+        """End a task that was never handed over."""
+        self._report(
+            TaskEnded(task_id=effect.task_id, at_ms=self._clock_ms(), exit_code=None, reason=reason)
+        )
+
+
+def _look_up(
+    conn: Connection, ids: Sequence[JobId]
+) -> tuple[dict[JobId, JobRecord], frozenset[JobId]]:
+    """Read jobs, and tell which of them must not start because their log group is missing."""
+    records = read_specs(conn, ids)
+    needed = {
+        job_id: group
+        for job_id, record in records.items()
+        if (group := needed_log_group_of(record)) is not None
+    }
+    missing = {group for group in set(needed.values()) if read_group(conn, *group) is None}
+    return records, frozenset(job_id for job_id, group in needed.items() if group in missing)

@@ -10,12 +10,19 @@ import msgspec
 
 from batchyard.compute.port import LogTarget, Mount, TaskSpec, Tmpfs, Ulimit
 from batchyard.core.effects import StartTask
-from batchyard.model.ids import name_in_arn
-from batchyard.model.log_stream import log_group_of, log_region_of, log_stream_of
+from batchyard.model.ids import Scope, name_in_arn
+from batchyard.model.log_stream import (
+    DEFAULT_LOG_GROUP,
+    log_group_of,
+    log_region_of,
+    log_stream_of,
+    may_create_log_group,
+)
 from batchyard.model.records import JobRecord, Json
 from batchyard.model.status import EnvironmentKind
 
 _SHARED_MEMORY_MIB_DEFAULT = 64
+_LOG_GROUP_OPTION = b'"awslogs-group"'
 
 
 def task_of(record: JobRecord, effect: StartTask, kind: EnvironmentKind) -> TaskSpec:
@@ -48,6 +55,21 @@ def task_of(record: JobRecord, effect: StartTask, kind: EnvironmentKind) -> Task
             stream=log_stream_of(container, job.definition_arn, effect.task_id),
         ),
     )
+
+
+def needed_log_group_of(record: JobRecord) -> tuple[Scope, str] | None:
+    """Name the log group that must exist before an attempt starts; None: it is made on demand.
+
+    AWS Batch makes its own group, and others only where the definition says so.
+    """
+    if _LOG_GROUP_OPTION not in record.job.spec:
+        return None  # nearly every job: not worth reading its spec twice
+    container: Json = msgspec.json.decode(record.job.spec)["container"]
+    group = log_group_of(container)
+    if group == DEFAULT_LOG_GROUP or may_create_log_group(container):
+        return None
+    scope = record.job.scope
+    return Scope(scope.account, log_region_of(container) or scope.region), group
 
 
 def _environment(

@@ -8,9 +8,9 @@ Rules:
 - A stream of a task keeps the order in which the task wrote: a clock that was set back gives no
   line an earlier time than the one before it.
 - An empty line is no event: CloudWatch Logs knows none, and its drivers drop them.
-- A group that a task writes to is made if it is missing. (AWS makes only /aws/batch/job, and lets
-  other jobs fail to start unless the definition says awslogs-create-group. Losing output helps
-  nobody here; who must refuse the start can ask `has_group`.)
+- A group that a task writes to is made if it is missing: who must refuse a start without a group
+  does so before it. A group that is deleted under a running task comes back with its next line;
+  losing output helps nobody.
 """
 
 from collections.abc import Callable, Sequence

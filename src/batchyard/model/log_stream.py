@@ -12,6 +12,8 @@ from batchyard.model.records import Json
 #: Where output goes when the job definition names no group.
 DEFAULT_LOG_GROUP = "/aws/batch/job"
 
+_GO_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+
 #: The name of the only container of a job with `containerProperties`.
 CONTAINER_NAME = "default"
 
@@ -25,6 +27,14 @@ def log_region_of(container: Json) -> str | None:
     """Name the region that the definition asks for; None means the job's own."""
     region = _options_of(container).get("awslogs-region")
     return str(region) if region else None
+
+
+def may_create_log_group(container: Json) -> bool:
+    """Tell whether the definition lets the group be made if it is missing (`awslogs-create-group`).
+
+    The driver reads the option as Go reads a boolean.
+    """
+    return _options_of(container).get("awslogs-create-group") in _GO_TRUE
 
 
 def log_stream_of(container: Json, definition_arn: DefinitionArn, task_id: TaskId) -> str:

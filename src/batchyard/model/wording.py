@@ -5,6 +5,19 @@ TASK_FAILED_TO_START = "Task failed to start"
 TIMEOUT_EXCEEDED = "Job attempt duration exceeded timeout"
 DEPENDENCY_FAILED = "Dependent Job failed"
 QUEUE_DELETED = "JobQueue deleted"
+#: The driver's own words, as ECS passes them on.
+_NO_LOG_GROUP = (
+    "failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group"
+    " does not exist."
+)
+NO_LOG_GROUP_ON_EC2 = (
+    "CannotStartContainerError: Error response from daemon: failed to initialize logging driver: "
+    + _NO_LOG_GROUP
+)
+NO_LOG_GROUP_ON_FARGATE = (
+    "ResourceInitializationError: failed to validate logger args: create stream has been retried 1"
+    f" times: {_NO_LOG_GROUP} : exit status 1"
+)
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 
 ENVIRONMENT_HEALTHY = "ComputeEnvironment Healthy"
