@@ -398,7 +398,8 @@ async def test_fargate_containers_that_are_refused(yard: Yard, changes, message)
         ),
         (
             {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"action": "RETRY"}]}},
-            "evaluateOnExit is not supported yet by batchyard.",
+            "retryStrategy.evaluateOnExit is not supported yet by batchyard. Leave it out: a job"
+            " that fails is then tried again, for whatever reason, until it has had its attempts.",
         ),
         (
             {"timeout": {"attemptDurationSeconds": 59}},

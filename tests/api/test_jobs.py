@@ -274,8 +274,8 @@ async def test_a_finished_job_is_listed_with_its_end(ready: Yard):
     ("name", "value", "expected"),
     [
         ("JOB_NAME", "ALPHA-1", ["Alpha-1"]),
-        ("JOB_NAME", "alpha*", ["alpha-2", "Alpha-1"]),
-        ("JOB_NAME", "*", ["beta_1", "alpha-2", "Alpha-1"]),
+        ("JOB_NAME", "alpha*", ["Alpha-1", "alpha-2"]),
+        ("JOB_NAME", "*", ["Alpha-1", "alpha-2", "beta_1"]),
         ("JOB_NAME", "alpha", []),
         ("JOB_DEFINITION", "jd", ["alpha-2", "Alpha-1"]),
         ("JOB_DEFINITION", "JD", []),
@@ -286,6 +286,8 @@ async def test_a_finished_job_is_listed_with_its_end(ready: Yard):
         ("BEFORE_CREATED_AT", str(NOW_MS + 10), ["Alpha-1"]),
         ("AFTER_CREATED_AT", str(NOW_MS), ["beta_1", "alpha-2"]),
         ("AFTER_CREATED_AT", "1", ["beta_1", "alpha-2", "Alpha-1"]),
+        ("BEFORE_CREATED_AT", "9" * 30, ["beta_1", "alpha-2", "Alpha-1"]),
+        ("AFTER_CREATED_AT", "9" * 5000, []),
     ],
 )
 async def test_filters_list_jobs_of_all_states(ready: Yard, name, value, expected):
@@ -300,6 +302,30 @@ async def test_filters_list_jobs_of_all_states(ready: Yard, name, value, expecte
     filters = [{"name": name, "values": [value]}]
     assert await listed(ready, filters=filters) == expected
     assert await listed(ready, filters=filters, jobStatus="RUNNING") == expected
+
+
+async def test_jobs_found_by_name_come_name_by_name_and_pages_stay_stable(ready: Yard):
+    for name in ("b", "a", "c", "b", "a", "b"):
+        await ready.submit(jobName=name)
+    everything: Any = {"filters": [{"name": "JOB_NAME", "values": ["*"]}]}
+    assert await listed(ready, **everything) == ["a", "a", "b", "b", "b", "c"]
+    seen: list[tuple[str, str]] = []
+    token: str | None = ""
+    while token is not None:
+        page = await ready.call(
+            "ListJobs", jobQueue="jq", **everything, maxResults=2, nextToken=token
+        )
+        seen += [(job["jobName"], job["jobId"]) for job in page["jobSummaryList"]]
+        await ready.submit(jobName="a")
+        first = JobId(page["jobSummaryList"][0]["jobId"])
+        await ready.progress(first, JobProgress(status=JobStatus.FAILED, stopped_ms=NOW_MS))
+        token = page.get("nextToken")
+    assert [name for name, _ in seen] == ["a", "a", "b", "b", "b", "c"]
+    assert len(set(seen)) == len(seen)
+    other: Any = {"filters": [{"name": "JOB_NAME", "values": ["a*"]}]}
+    page = await ready.call("ListJobs", jobQueue="jq", **everything, maxResults=1)
+    message = await ready.refused("ListJobs", jobQueue="jq", **other, nextToken=page["nextToken"])
+    assert message == "nextToken is not valid for this request."
 
 
 async def test_pages_stay_stable_while_jobs_come_and_move(ready: Yard):

@@ -9,7 +9,13 @@ from batchyard.api.batch.fargate import MEMORY_MIB_BY_CPU_MILLI, check_fargate_p
 from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.names import definition_name_of, is_job_name, job_id_of
 from batchyard.api.batch.overrides import merge_container
-from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.paging import (
+    page_size,
+    read_named_token,
+    read_token,
+    write_named_token,
+    write_token,
+)
 from batchyard.api.batch.requirements import demand_of
 from batchyard.api.batch.substitution import substitute
 from batchyard.api.batch.tag_rules import check_tags
@@ -151,7 +157,10 @@ def test_requirements_beat_deprecated_members_of_the_definition():
 
 @pytest.mark.parametrize(
     ("cpu", "cpu_milli"),
-    [("1", 1000), ("1.0", 1000), ("0.25", 250), ("0.5", 500), ("16", 16000), ("0.250000", 250)],
+    [
+        *(("1", 1000), ("1.0", 1000), ("0.25", 250), ("0.5", 500), ("16", 16000)),
+        *(("0.250000", 250), (str(2**31 - 1), (2**31 - 1) * 1000)),
+    ],
 )
 def test_vcpus_are_read_without_rounding(cpu, cpu_milli):
     container = {
@@ -223,6 +232,19 @@ def test_a_token_is_good_for_its_own_query_only(query, other, position):
 def test_anything_else_is_no_token(text):
     with pytest.raises(Refusal, match="nextToken is not valid"):
         read_token(("ListJobs",), text)
+    with pytest.raises(Refusal, match="nextToken is not valid"):
+        read_named_token(("ListJobs",), text)
+
+
+@given(names, st.integers(0, 2**63 - 1))
+def test_a_named_token_gives_its_name_and_position_back(name, position):
+    query = ("ListJobs", "a")
+    token = write_named_token(query, name, position)
+    assert read_named_token(query, token) == (name, position)
+    for read in (read_token, lambda _, text: read_named_token(("ListJobs", "b"), text)):
+        with pytest.raises(Refusal, match="nextToken is not valid"):
+            read(query, token)
+    assert read_named_token(query, "") is None
 
 
 @pytest.mark.parametrize("absent", [None, ""])
@@ -250,9 +272,12 @@ def test_page_sizes():
         ({"k": "v" * 257}, "Tag values must be at most 256 characters long."),
         ({"aws:x": "v"}, "Tag keys and values cannot start with aws:"),
         ({"AwS:x": "v"}, "Tag keys and values cannot start with aws:"),
-        (
-            {"a!": "v"},
-            "Tags may contain letters, digits, spaces and the characters _ . : / = + - @ only.",
+        *(
+            (
+                tags,
+                "Tags may contain letters, digits, spaces and the characters _ . : / = + - @ only.",
+            )
+            for tags in ({"a!": "v"}, {"k": "two\nlines"}, {"k": "a\tb"}, {"k\r": "v"})
         ),
     ],
 )

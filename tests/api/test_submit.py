@@ -209,7 +209,8 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
         ),
         (
             {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"action": "EXIT"}]}},
-            "evaluateOnExit is not supported yet by batchyard.",
+            "retryStrategy.evaluateOnExit is not supported yet by batchyard. Leave it out: a job"
+            " that fails is then tried again, for whatever reason, until it has had its attempts.",
         ),
         (
             {"timeout": {"attemptDurationSeconds": 1}},

@@ -145,6 +145,45 @@ async def test_filters_narrow_a_list(store: Store) -> None:
     assert await found(created_before_ms=20) == [plain.id]
 
 
+async def test_jobs_can_be_listed_name_by_name(store: Store) -> None:
+    new = [a_job(name=name) for name in ("b", "a", "B", "b", "c", "a")]
+    await submit(store, *new, a_job(name="b", queue_arn=SCOPE.queue_arn("other")))
+    await set_status(store, new[3], JobStatus.FAILED)
+
+    async def page(after, limit=2, narrowed=JobFilter(name_prefix="")):  # noqa: B008
+        return await store.read_long(
+            lambda conn: jobs.list_jobs_by_name(
+                conn, QUEUE_ARN, narrowed=narrowed, after=after, limit=limit
+            )
+        )
+
+    seen: list[tuple[str, JobId]] = []
+    after: tuple[str, int] | None = None
+    while found := await page(after):
+        seen += [(record.job.name, record.job.id) for record in found]
+        after = (found[-1].job.name, found[-1].seq)
+        await submit(store, a_job(name=after[0]))  # newer than its group's first: not seen again
+    names = [name for name, _ in seen]
+    assert sorted(names) == ["B", "a", "a", "b", "b", "c"]
+    assert [name for name in dict.fromkeys(names) for _ in range(names.count(name))] == names
+    ids = {name: [job_id for each, job_id in seen if each == name] for name in names}
+    assert ids["a"] == [new[5].id, new[1].id]
+    assert ids["b"] == [new[3].id, new[0].id]
+    only = await page(None, 10, JobFilter(name="C"))
+    assert {record.job.name for record in only} == {"c"}
+
+
+async def test_which_jobs_exist_is_told_without_reading_them(store: Store) -> None:
+    ours, foreign = a_job(), a_job(scope=ELSEWHERE)
+    ended = a_job()
+    await submit(store, ours, foreign, ended)
+    await set_status(store, ended, JobStatus.SUCCEEDED)
+    asked = [ended.id, foreign.id, JobId("none"), ours.id, ours.id]
+    found = await store.read(lambda conn: jobs.which_exist(conn, SCOPE, asked))
+    assert found == {ours.id, ended.id}
+    assert await store.read(lambda conn: jobs.which_exist(conn, SCOPE, [])) == set()
+
+
 async def test_tags_of_a_job_are_replaced(store: Store) -> None:
     job = a_job(tags={"a": "1"})
     await submit(store, job)

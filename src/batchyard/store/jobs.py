@@ -15,9 +15,11 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    and_,
     bindparam,
     delete,
     func,
+    or_,
     select,
     update,
 )
@@ -198,6 +200,27 @@ def list_jobs(  # noqa: PLR0913 - what narrows a page, by name
     ]
     newest = islice(merge(*pages, key=lambda row: -row.seq), limit)
     return [_record_of(row) for row in newest]
+
+
+def list_jobs_by_name(
+    conn: Connection,
+    queue_arn: QueueArn,
+    *,
+    narrowed: JobFilter,
+    after: tuple[str, int] | None,
+    limit: int,
+) -> list[JobRecord]:
+    """Read a page of a queue's jobs of all statuses in order of names, newest first in each name.
+
+    `after` is name and seq of the last job of the page before. Looks at every job of the queue: use
+    `Store.read_long`.
+    """
+    query = _narrow(select(jobs).where(jobs.c.queue_arn == queue_arn), narrowed)
+    if after is not None:
+        name, seq = after
+        query = query.where(or_(jobs.c.name > name, and_(jobs.c.name == name, jobs.c.seq < seq)))
+    query = query.order_by(jobs.c.name, jobs.c.seq.desc()).limit(limit)
+    return [_record_of(row) for row in conn.execute(query)]
 
 
 def write_progress(conn: Connection, changed: Sequence[tuple[JobId, JobProgress]]) -> None:

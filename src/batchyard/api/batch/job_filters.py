@@ -15,6 +15,9 @@ from batchyard.model.status import JobStatus
 from batchyard.store.jobs import JobFilter
 
 _ANY = "*"
+#: Later than any job, and small enough for every database.
+_END_MS = 10**18
+_TIME_DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,11 @@ class Wanted:
     #: None means all.
     statuses: tuple[JobStatus, ...] | None
     narrowed: JobFilter
+
+    @property
+    def is_grouped_by_name(self) -> bool:
+        """Jobs found by name come name by name."""
+        return self.narrowed.name is not None or self.narrowed.name_prefix is not None
 
 
 def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> Wanted:
@@ -90,4 +98,5 @@ def _definition_arn(scope: Scope, rest: str) -> str:
 def _time_of(name: str, value: str) -> int:
     if not value.isascii() or not value.isdigit():
         raise client_exception(f"filter {name} must be a time in milliseconds.")
-    return int(value)
+    # What is later than any time that can be stored means the end of time.
+    return int(value) if len(value) <= _TIME_DIGITS_MAX else _END_MS

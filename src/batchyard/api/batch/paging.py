@@ -13,6 +13,8 @@ from batchyard.model.refusal import client_exception
 
 _DIGEST_BYTES = 8
 _POSITION_BYTES = 8
+#: The largest number that every database has room for.
+_POSITION_MAX = 2**63 - 1
 
 
 def page_size(asked: int | None, *, size_max: int) -> int:
@@ -30,17 +32,44 @@ def write_token(query: Sequence[object], position: int) -> str:
     return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
+def write_named_token(query: Sequence[object], name: str, position: int) -> str:
+    """Make the token for the page of an answer in order of names, after one name's `position`."""
+    raw = _digest(query) + position.to_bytes(_POSITION_BYTES, "big") + name.encode()
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def read_named_token(query: Sequence[object], token: str | None) -> tuple[str, int] | None:
+    """Give name and position in `token`, None for the first page. Refuses like `read_token`."""
+    if not token:
+        return None
+    position, rest = _read(query, token)
+    try:
+        return rest.decode(), position
+    except UnicodeDecodeError as error:
+        raise _invalid() from error
+
+
 def read_token(query: Sequence[object], token: str | None) -> int | None:
     """Give the position in `token`, None for the first page. Refuses a token of another query."""
     if not token:
         return None
+    position, rest = _read(query, token)
+    if rest:
+        raise _invalid()
+    return position
+
+
+def _read(query: Sequence[object], token: str) -> tuple[int, bytes]:
+    """Give the position in `token` and what follows it."""
     try:
         raw = urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
     except (ValueError, Base64Error) as error:
         raise _invalid() from error
-    if len(raw) != _DIGEST_BYTES + _POSITION_BYTES or raw[:_DIGEST_BYTES] != _digest(query):
+    end = _DIGEST_BYTES + _POSITION_BYTES
+    position = int.from_bytes(raw[_DIGEST_BYTES:end], "big")
+    if len(raw) < end or raw[:_DIGEST_BYTES] != _digest(query) or position > _POSITION_MAX:
         raise _invalid()
-    return int.from_bytes(raw[_DIGEST_BYTES:], "big")
+    return position, raw[end:]
 
 
 def _digest(query: Sequence[object]) -> bytes:

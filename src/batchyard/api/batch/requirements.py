@@ -12,8 +12,10 @@ from batchyard.model.limits import MEMORY_MIB_MIN
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 
-_CPU = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,3})0*)?")
-_MEMORY = re.compile(r"[0-9]{1,9}")
+#: As many digits as an integer of the service model has. Nothing has to fit a machine: a job that
+#: asks for too much waits, and says why.
+_CPU = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,3})0*)?")
+_MEMORY = re.compile(r"[0-9]{1,10}")
 _MILLI = 1000
 
 VCPU = "VCPU"

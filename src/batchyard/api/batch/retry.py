@@ -1,6 +1,5 @@
 """How often a job is tried, and how long an attempt may take (reference/jobs.md 6.1, 7). Pure."""
 
-from batchyard.api.batch.refusals import unsupported
 from batchyard.model.limits import ATTEMPTS_MAX, TIMEOUT_SECONDS_MIN
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
@@ -14,7 +13,10 @@ def check_retry_strategy(strategy: Json) -> None:
     if strategy.get("evaluateOnExit"):
         if attempts is None:
             raise client_exception("RetryAttempts must be provided with retry strategy")
-        raise unsupported("evaluateOnExit")
+        raise client_exception(
+            "retryStrategy.evaluateOnExit is not supported yet by batchyard. Leave it out: a job"
+            " that fails is then tried again, for whatever reason, until it has had its attempts."
+        )
     if attempts is not None and not 1 <= attempts <= ATTEMPTS_MAX:
         raise client_exception(f"Number of attempts must be between 1 and {ATTEMPTS_MAX}.")
 

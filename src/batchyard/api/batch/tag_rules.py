@@ -10,7 +10,8 @@ from batchyard.model.limits import (
 )
 from batchyard.model.refusal import client_exception
 
-_TEXT = re.compile(r"[\w\s.:/=+\-@]*")
+#: Letters, digits, separators (but no line breaks and tabs, which are control characters).
+_TEXT = re.compile(r"[\w \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000.:/=+\-@]*")
 _RESERVED_PREFIX = "aws:"
 
 
