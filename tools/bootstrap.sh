@@ -46,7 +46,7 @@ has_tini() { has tini-static || has tini; }
 # Prints the packages of a group that are missing, one a line.
 missing_packages() {
     has skopeo || echo skopeo
-    has umoci || echo umoci
+    has make || echo make
     has_busybox || echo busybox-static
     case $1 in
         runtime) has crun || has runc || echo crun ;;
