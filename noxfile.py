@@ -121,7 +121,7 @@ def add_room(room: str, what: str) -> None:
         run_pytest(session, f"tests/{room}", *workers, "-m", "not nightly")
 
     run_room.__doc__ = what
-    nox.session(run_room, name=room if room != "tidy" else "tidy-tests")
+    nox.session(name=room if room != "tidy" else "tidy-tests")(run_room)
 
 
 for _room, _what in ROOMS.items():

@@ -59,7 +59,7 @@ class _Sender(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
