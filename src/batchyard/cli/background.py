@@ -34,7 +34,8 @@ def start_server(settings: Settings, *, config: str | None = None) -> RunningSer
     with log_path.open("ab") as log:
         start_of_log = log.tell()
         process = subprocess.Popen(  # noqa: S603 -- ourselves, with arguments of ours
-            [sys.executable, "-m", "batchyard.cli.main", "up", "--ready-fd", str(told)],
+            # -P: what lies in the operator's current folder must not be imported as root.
+            [sys.executable, "-P", "-m", "batchyard.cli.main", "up", "--ready-fd", str(told)],
             env=_without_settings() | _as_variables(settings, config),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,7 +1,7 @@
 """`batchyard status` and `jobs`: what is there, on one screen."""
 
-from collections import Counter
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import click
@@ -13,6 +13,8 @@ from batchyard.cli.tables import print_table
 from batchyard.model.status import JobStatus
 
 _SHOWN_MAX_DEFAULT = 50
+#: One page of ListJobs.
+_COUNTED_MAX = 1000
 
 
 @click.command()
@@ -47,14 +49,22 @@ def status(*, data_dir: str | None) -> None:
 
 
 def _queue_row(client: Any, queue: dict[str, Any]) -> list[str]:
-    counts = Counter(job["status"] for job in _jobs_of(client, queue["jobQueueArn"]))
     return [
         queue["jobQueueName"],
         str(queue["priority"]),
         queue["state"],
         queue["status"],
-        *(str(counts.get(status.value, "-")) for status in JobStatus),
+        *(_count(client, queue["jobQueueArn"], status) for status in JobStatus),
     ]
+
+
+def _count(client: Any, queue: str, status: JobStatus) -> str:
+    """Count the jobs of a queue in a status as far as one page tells: a long queue is long."""
+    answer = client.list_jobs(jobQueue=queue, jobStatus=status.value, maxResults=_COUNTED_MAX)
+    count = len(answer["jobSummaryList"])
+    if "nextToken" in answer:
+        return f"{count}+"
+    return str(count or "-")
 
 
 @click.command()
@@ -76,11 +86,10 @@ def jobs(*, data_dir: str | None, queue: str | None, wanted: tuple[str, ...], li
     )
     found: list[tuple[str, dict[str, Any]]] = []
     for each in queues:
-        for job in _jobs_of(client, each):
-            if not wanted or job["status"] in wanted:
-                found.append((each.rsplit("/", 1)[-1], job))
-            if len(found) >= limit * len(queues):
-                break
+        jobs_of_queue = (
+            job for job in _jobs_of(client, each) if not wanted or job["status"] in wanted
+        )
+        found += [(each.rsplit("/", 1)[-1], job) for job in islice(jobs_of_queue, limit)]
     found.sort(key=lambda pair: pair[1]["createdAt"], reverse=True)
     print_table(
         ("JOB ID", "NAME", "QUEUE", "STATUS", "CREATED", "RAN", "REASON"),
