@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -348,3 +349,16 @@ def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
     skopeo = next(check for check in detect.run_checks(tmp_path) if check.name == "skopeo")
     assert not skopeo.is_ok
     assert skopeo.remedy == "apt-get install skopeo"
+
+
+def test_modules_in_the_current_folder_are_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's folder, `/tmp` for one, must not decide what root runs."""
+    if os.geteuid() != 0:
+        pytest.skip("trying a runtime needs root")
+    path = shutil.which("crun") or shutil.which("runc")
+    assert path is not None
+    (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert detect.probe(Path(path).name, path) == ""

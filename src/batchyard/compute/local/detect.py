@@ -130,7 +130,8 @@ def probe(name: str, path: str) -> str:
 def _probe_command() -> list[str]:
     import sys
 
-    return [sys.executable, "-m", "batchyard.compute.local.probe"]
+    # -P: what lies in the operator's current folder, /tmp for one, must not be imported as root.
+    return [sys.executable, "-P", "-m", "batchyard.compute.local.probe"]
 
 
 def _version(path: str) -> str:

@@ -258,7 +258,7 @@ class ImageStore:
 def _unpack(layer: FoundLayer, directory: Path) -> str:
     """Unpack a layer in a process that is shut into `directory`; return the diff id's digits."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "batchyard.compute.local.unpack", str(directory)],
+        [sys.executable, "-P", "-m", "batchyard.compute.local.unpack", str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

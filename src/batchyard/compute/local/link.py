@@ -156,7 +156,7 @@ def start_supervisor(data_dir: Path) -> str:
 
     It is nobody's child afterwards, in a session of its own. Blocks until it has said something.
     """
-    command = [sys.executable, "-m", "batchyard.compute.local.supervisor", str(data_dir)]
+    command = [sys.executable, "-P", "-m", "batchyard.compute.local.supervisor", str(data_dir)]
     try:
         with (data_dir / "supervisor.log").open("ab") as log:
             process = subprocess.run(

@@ -1,0 +1,35 @@
+"""How a server is started in the background."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from batchyard.cli import background
+from batchyard.cli.settings import Settings
+
+
+class Halt(Exception):
+    pass
+
+
+def test_modules_in_the_current_folder_are_not_ours(tmp_path, monkeypatch):
+    """Somebody else's folder, `/tmp` for one, must not decide what root runs."""
+    commands = []
+
+    def note(command, **_options):
+        commands.append(command)
+        raise Halt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(background.subprocess, "Popen", note)
+        with pytest.raises(Halt):
+            background.start_server(Settings(data_dir=str(tmp_path / "d")))
+    ((python, *options),) = commands
+    assert python == sys.executable
+    start = options[: options.index("-m")]
+    (tmp_path / "click.py").write_text("raise SystemExit(3)\n")
+    asked = [python, *start, "-m", "click.testing"]
+    assert subprocess.run(asked, cwd=tmp_path, check=False).returncode == 0
