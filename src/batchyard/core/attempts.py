@@ -146,9 +146,20 @@ def _why_ended(job: Job, attempt: Attempt, report: TaskEnded) -> str:
             pass
     if report.is_lost:
         return wording.host_terminated(instance_id_of(attempt.host_id))
-    if report.exit_code is None:
+    if _failed_to_start(attempt, report):
         return wording.TASK_FAILED_TO_START
     return wording.ESSENTIAL_CONTAINER_EXITED
+
+
+def _failed_to_start(attempt: Attempt, report: TaskEnded) -> bool:
+    """Tell it from a container that ran and whose exit code nobody learned.
+
+    A process may exist for a moment before the runtime finds that it cannot execute the file, so
+    `CannotStartContainerError` and its kin say it also of a task that was reported as started.
+    """
+    if report.exit_code is not None:
+        return False
+    return attempt.started_ms is None or (report.reason or "").startswith("Cannot")
 
 
 def instance_id_of(host_id: HostId) -> str:

@@ -142,6 +142,20 @@ def test_how_a_failed_attempt_is_told(yard, exit_code, more, status_reason):
     assert progress.attempts[0].reason == more.get("reason")
 
 
+@pytest.mark.parametrize(
+    ("reason", "status_reason"),
+    [
+        ("DockerStateError: the runtime was killed", wording.ESSENTIAL_CONTAINER_EXITED),
+        ("CannotStartContainerError: no such file", wording.TASK_FAILED_TO_START),
+    ],
+)
+def test_how_a_started_attempt_without_exit_code_is_told(yard, reason, status_reason):
+    yard.feed(a_job(1))
+    yard.round()
+    yard.feed(yard.started(1), yard.ended(1, None, reason=reason))
+    assert yard.progress[job_id(1)].status_reason == status_reason
+
+
 def test_a_job_stops_when_its_process_did_whenever_we_hear_of_it(yard):
     yard.feed(a_job(1), a_job(2, after=(1,)))
     yard.round()
