@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from batchyard.access.keys import root_key
 from batchyard.model.refusal import Refusal, client_exception
+from batchyard.store import StoreTrouble
 from batchyard.wire.models import SERVICES, OperationIndex, Protocol
 
 from .conftest import ACCOUNT, KEY, REGION
@@ -143,6 +144,28 @@ def test_our_own_fault_tells_the_caller_only_the_request_id(serve, capsys):
     assert "secret detail" in logged
     code, status, _ = caught(server.client("logs").describe_log_groups)
     assert (code, status) == ("ServiceUnavailableException", 500)
+
+
+@pytest.mark.ours_only
+def test_trouble_of_the_store_is_told(serve, capsys):
+    trouble = StoreTrouble("the store failed: database or disk is full")
+    server = serve(
+        {
+            ("batch", "DescribeJobs"): raising(trouble),
+            ("logs", "DescribeLogGroups"): raising(trouble),
+        }
+    )
+
+    code, status, text = caught(server.client("batch").describe_jobs, jobs=["x"])
+
+    assert (code, status) == ("ServerException", 500)
+    assert text.startswith(f"batchyard cannot do this now: {trouble} (request id ")
+    logged = capsys.readouterr().out
+    assert logged.count("request_troubled") == 1
+    assert "Traceback" not in logged
+    code, status, text = caught(server.client("logs").describe_log_groups)
+    assert (code, status) == ("ServiceUnavailableException", 500)
+    assert str(trouble) in text
 
 
 @pytest.mark.ours_only

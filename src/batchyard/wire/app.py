@@ -3,8 +3,9 @@
     limit -> route -> signature -> decode -> handler -> encode -> errors
 
 Owns that order. Refuses to know what any operation does and how sockets are opened. A refusal may
-leave any step; whatever else leaves one is our fault, is logged once with its story, and becomes a
-500 that tells the caller nothing but the request id.
+leave any step. Trouble of the store becomes a 500 that says what failed; whatever else leaves a
+step is our fault, is logged once with its story, and becomes a 500 that tells the caller nothing
+but the request id.
 """
 
 import time
@@ -20,6 +21,7 @@ import structlog
 from batchyard.access.keys import KeyRing
 from batchyard.model.limits import REQUEST_BYTES_MAX
 from batchyard.model.refusal import Refusal
+from batchyard.store import StoreTrouble
 from batchyard.wire.call import Call, Handler, Handlers
 from batchyard.wire.decode import Decoder, form_pairs
 from batchyard.wire.encode import Encoder
@@ -141,16 +143,8 @@ class Application:
             return answer
         except _Disconnected:
             raise
-        except Exception:
-            # The story as plain text: some renderers of exceptions show local variables, and those
-            # hold secrets and payloads.
-            _log.error(
-                "request_failed",
-                request_id=request_id,
-                operation=None if operation is None else operation.name,
-                story=traceback.format_exc(),
-            )
-            fault = server_fault(operation, request_id)
+        except Exception as error:
+            fault = _fault_of(error, operation, request_id)
             return encode_refusal(fault, operation, protocol, request_id)
 
     async def _perform(self, request: HttpRequest, match: Match, request_id: str) -> Answer:
@@ -195,6 +189,19 @@ class Application:
 
     def _find_extra(self, path: str) -> AsgiApp | None:
         return next((app for prefix, app in self._extra if path.startswith(prefix)), None)
+
+
+def _fault_of(error: Exception, operation: Operation | None, request_id: str) -> Refusal:
+    """Log what kept us from answering, and word it for the caller."""
+    name = None if operation is None else operation.name
+    if isinstance(error, StoreTrouble):
+        _log.error("request_troubled", request_id=request_id, operation=name, reason=str(error))
+        return server_fault(operation, request_id, str(error))
+    # The story as plain text: some renderers of exceptions show local variables, and those hold
+    # secrets and payloads.
+    story = "".join(traceback.format_exception(error))
+    _log.error("request_failed", request_id=request_id, operation=name, story=story)
+    return server_fault(operation, request_id)
 
 
 _TOO_LARGE = "RequestEntityTooLargeException"

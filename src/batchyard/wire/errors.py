@@ -104,15 +104,19 @@ def unsupported(operation: Operation) -> Refusal:
     return Refusal("UnsupportedOperationException", text)
 
 
-def server_fault(operation: Operation | None, request_id: str) -> Refusal:
-    """Tell the caller that we failed, and under which request id the log tells why."""
+def server_fault(
+    operation: Operation | None, request_id: str, trouble: str | None = None
+) -> Refusal:
+    """Tell the caller that we failed, and under which request id the log tells why.
+
+    `trouble` says what failed outside of us; our own faults are not told.
+    """
     code = "ServerException"
     if operation is not None:
         shapes = operation.service.shapes
         named = ("ServerException", "ServiceUnavailableException", "InternalServerException")
         code = next((each for each in named if each in shapes), code)
-    return Refusal(
-        code,
-        f"The request failed inside batchyard; its log says why under request id {request_id}.",
-        http_status=500,
-    )
+    text = f"The request failed inside batchyard; its log says why under request id {request_id}."
+    if trouble is not None:
+        text = f"batchyard cannot do this now: {trouble} (request id {request_id})"
+    return Refusal(code, text, http_status=500)
