@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 
 from batchyard.compute.local.busybox import make_busybox_image
 from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.kernel import mount, unmount
 from batchyard.compute.local.namespace import base_name_of
 
 BATCHYARD = (sys.executable, "-m", "batchyard.cli.main")
@@ -159,7 +160,7 @@ class LiveYard:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def close(self, *, tracebacks_allowed: bool = False) -> None:
+    def close(self) -> None:
         """End the jobs that live, then the server; nothing of it may be left."""
         if self.process is None:  # The test failed while none was up: it said all there is to say.
             self.put_out()
@@ -169,7 +170,7 @@ class LiveYard:
                 self._end_jobs()
             self.stop()
             assert_nothing_is_left(self.data_path)
-            assert tracebacks_allowed or "Traceback" not in self.log(), self.log()
+            assert "Traceback" not in self.log(), self.log()
         finally:
             self.put_out()
 
@@ -280,6 +281,7 @@ class LiveYard:
         self,
         script: str = "",
         *,
+        command: Sequence[str] | None = None,
         attempts: int = 1,
         after: Sequence[str] = (),
         name: str = "job",
@@ -290,7 +292,7 @@ class LiveYard:
             jobName=name,
             jobQueue=QUEUE,
             jobDefinition=definition,
-            containerOverrides={"command": ["sh", "-c", MARK + script]},
+            containerOverrides={"command": command or ["sh", "-c", MARK + script]},
             retryStrategy={"attempts": attempts},
             dependsOn=[{"jobId": each} for each in after],
         )
@@ -400,21 +402,27 @@ class LiveYard:
 
 
 @contextmanager
-def live_yard(*, is_closed_clean: bool = True, **settings: object) -> Iterator[LiveYard]:
-    """Start a server with the image `busybox`; at the end, see that nothing is left of it."""
+def live_yard(*, disk_mib: int | None = None, **settings: Any) -> Iterator[LiveYard]:
+    """Start a server with the image `busybox`; at the end, see that nothing is left of it.
+
+    `disk_mib` gives its data folder a disk of its own, of that size.
+    """
     require_containers()
     # Short: the path of a unix socket has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="by-live-") as name:
+    with tempfile.TemporaryDirectory(prefix="by-live-") as name, ExitStack() as stack:
         yard = LiveYard(Path(name), **settings)
+        if disk_mib is not None:
+            mount("tmpfs", str(yard.data_path), "tmpfs", options=f"size={disk_mib}m")
+            stack.callback(unmount, str(yard.data_path))
         make_busybox_image(ImageStore(yard.data_path))
-        yard.start()
         try:
+            yard.start()
             yield yard
         except BaseException:
             sys.stderr.write(f"--- the server's log ---\n{yard.log()[-6000:]}\n")
             yard.put_out()
             raise
-        yard.close(tracebacks_allowed=not is_closed_clean)
+        yard.close()
 
 
 class Submitters:

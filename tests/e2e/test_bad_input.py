@@ -146,7 +146,7 @@ class RawCaller:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def yard(request: pytest.FixtureRequest) -> Iterator[LiveYard]:
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     if request.param == "postgresql":
         settings["db"] = request.getfixturevalue("postgres_server").make_database()
     with live_yard(**settings) as made:
