@@ -1,7 +1,8 @@
 """What is thrown away, and when: finished jobs past their retention, expired log lines.
 
-Owns the pace: once an hour, in small steps, so that no commit is held up. Refuses to know how
-anything is stored.
+Owns the pace: once an hour, in small steps, so that no commit is held up. What the store cannot do
+now is left for the next hour: deleting needs room on the disk too. Refuses to know how anything is
+stored.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from batchyard.store import Store
+from batchyard.store import Store, StoreTrouble
 from batchyard.store.jobs import delete_finished_before
 
 _log = structlog.get_logger()
@@ -31,18 +32,23 @@ async def keep_house(
 ) -> None:
     """Throw away what is past its time, for ever, once an hour."""
     while True:
-        before_ms = clock_ms() - days * _DAY_MS
-        job_count = 0
-        while True:
-            deleted = await store.write(
-                lambda conn, limit_ms=before_ms: delete_finished_before(  # type: ignore[misc]
-                    conn, limit_ms, _ROWS_PER_STEP
-                )
-            )
-            job_count += deleted
-            if deleted < _ROWS_PER_STEP:
-                break
-        line_count = await logs.sweep()
-        if job_count or line_count:
-            _log.info("expired_deleted", jobs=job_count, log_lines=line_count)
+        try:
+            job_count = await _delete_jobs(store, clock_ms() - days * _DAY_MS)
+            line_count = await logs.sweep()
+        except StoreTrouble as trouble:
+            _log.error("expired_not_deleted", reason=str(trouble))
+        else:
+            if job_count or line_count:
+                _log.info("expired_deleted", jobs=job_count, log_lines=line_count)
         await asyncio.sleep(_PAUSE_S)
+
+
+async def _delete_jobs(store: Store, before_ms: int) -> int:
+    count = 0
+    while True:
+        deleted = await store.write(
+            lambda conn: delete_finished_before(conn, before_ms, _ROWS_PER_STEP)
+        )
+        count += deleted
+        if deleted < _ROWS_PER_STEP:
+            return count
