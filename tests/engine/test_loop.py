@@ -150,6 +150,31 @@ async def test_a_commit_that_fails_is_tried_again_and_nothing_is_sent_before(
         await stage.until(1, SUCCEEDED)
 
 
+async def test_a_read_that_fails_is_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    """A database that is away for a moment delays wishes; it does not end the engine."""
+    stage.machine.scripts["quick"] = Script(duration_ms=0)
+    real = Store.read
+    refusals: list[object] = []
+
+    async def read(self, work):
+        if is_refusing and work.__module__ == "batchyard.engine.loop":
+            refusals.append(work)
+            raise StoreTrouble("disk I/O error")
+        return await real(self, work)
+
+    is_refusing = False
+    async with stage.engine():
+        await stage.create()
+        monkeypatch.setattr(Store, "read", read)
+        is_refusing = True
+        await stage.submit(1, image="quick")
+        while not refusals:
+            await asyncio.sleep(0)
+        is_refusing = False
+        await stage.until(1, SUCCEEDED)
+    assert len(refusals) == 1, "it asked again without a pause"
+
+
 async def test_crashes_anywhere_lose_nothing_and_run_nothing_twice(stage: Stage):
     """Goal: end the engine at random moments, many times, and all jobs still end, each run once.
 

@@ -34,6 +34,8 @@ _log = structlog.get_logger()
 #: Pause before a commit that the store refused is tried again, doubling up to the second figure.
 _COMMIT_PAUSE_S = 0.1
 _COMMIT_PAUSE_S_MAX = 5.0
+#: Pause before wishes that the store could not read are looked for again.
+_READ_PAUSE_S = 0.5
 
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 
@@ -128,9 +130,15 @@ class Engine:
             return _NOTHING
         self._has_new_wishes = False
         is_live = self._state.jobs.__contains__
-        harvest = await self._store.read(
-            lambda conn: self._pace.measure(lambda: read_wishes(conn, is_live))
-        )
+        try:
+            harvest = await self._store.read(
+                lambda conn: self._pace.measure(lambda: read_wishes(conn, is_live))
+            )
+        except StoreTrouble as trouble:
+            _log.error("wishes_delayed", reason=str(trouble))
+            self._has_backlog = True
+            self._pace.rest_for(_READ_PAUSE_S)
+            return _NOTHING
         self._has_backlog = harvest.has_more
         return harvest
 

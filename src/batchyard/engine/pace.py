@@ -40,6 +40,10 @@ class Pace:
             self._rest_until_s = perf_counter() + REST_RATIO * self._worked_s
         self._worked_s = 0.0
 
+    def rest_for(self, pause_s: float) -> None:
+        """Leave wishes alone for so long, whatever was measured."""
+        self._rest_until_s = perf_counter() + pause_s
+
     def rest_s(self) -> float:
         """Tell for how many seconds wishes are to be left alone; 0 if they may be taken."""
         return max(0.0, self._rest_until_s - perf_counter())
