@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import click
+import msgspec
 import pytest
 
 from batchyard.cli.server_file import (
@@ -66,3 +67,13 @@ def test_a_server_file_counts_while_its_process_lives(tmp_path):
     assert find_server(tmp_path) is None
     remove_server_file(tmp_path)
     remove_server_file(tmp_path)
+
+
+def test_a_server_file_does_not_count_for_another_process_of_the_same_number(tmp_path):
+    """A killed server in a container was process 1, and so is the next one."""
+    server = RunningServer(pid=os.getpid(), endpoint="http://127.0.0.1:1", region="us-east-1")
+    write_server_file(tmp_path, server)
+    file = tmp_path / "server.json"
+    written = msgspec.json.decode(file.read_bytes())
+    file.write_bytes(msgspec.json.encode(written | {"start_ticks": written["start_ticks"] - 1}))
+    assert find_server(tmp_path) is None
