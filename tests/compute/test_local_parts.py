@@ -26,6 +26,7 @@ from batchyard.compute.local.probe import _spec
 from batchyard.compute.local.records import End, Stored, TaskRecord, delete_tree
 from batchyard.compute.local.rootfs import Accounts, BadUser, identify, resolve_in_root
 from batchyard.compute.local.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
+from batchyard.compute.local.supervisor import Supervisor
 from batchyard.compute.port import Trouble
 
 pytestmark = [pytest.mark.ours_only]
@@ -362,3 +363,25 @@ def test_modules_in_the_current_folder_are_not_ours(
     (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
     monkeypatch.chdir(tmp_path)
     assert detect.probe(Path(path).name, path) == ""
+
+
+def test_without_processes_to_spare_trash_is_kept_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    groups = Groups(layout_of(""), "batchyard-test")
+    keeper = Supervisor(str(tmp_path), groups)
+    spawned: list[list[str]] = []
+
+    def refuse(*_: object) -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def spawn(_path: str, arguments: list[str], _environment: object) -> int:
+        spawned.append(arguments)
+        return 1
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    keeper._discard(["/trash/1", "/trash/2"])
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+    keeper._clear_up()
+    assert spawned == [["rm", "-rf", "--", "/trash/1", "/trash/2"]]

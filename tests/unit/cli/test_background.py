@@ -24,7 +24,7 @@ def test_modules_in_the_current_folder_are_not_ours(tmp_path, monkeypatch):
         raise Halt
 
     with monkeypatch.context() as patched:
-        patched.setattr(background.subprocess, "Popen", note)
+        patched.setattr(subprocess, "Popen", note)
         with pytest.raises(Halt):
             background.start_server(Settings(data_dir=str(tmp_path / "d")))
     ((python, *options),) = commands

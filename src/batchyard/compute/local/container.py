@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import traceback
 
 from batchyard.compute.local import ocispec, rootfs
 from batchyard.compute.local.cgroups import Groups, Limits
@@ -62,6 +63,14 @@ class Container:
         self.stderr = stderr
         self.root = root
         self.runtime_name = runtime
+
+
+def note(text: str) -> None:
+    """Write a line for the operator into `supervisor.log`, if the disk takes it."""
+    try:
+        os.write(2, text.encode("utf-8", "replace") + b"\n")
+    except OSError:
+        return
 
 
 def clip(name: str, text: str) -> str:
@@ -136,6 +145,10 @@ class Launcher:
             reason = str(error)
         except (OSError, ValueError, KeyError, ocispec.NoCommand) as error:
             reason = clip("CannotCreateContainerError", str(error))
+        except Exception as error:
+            # The edge of a task: what one image or spec provokes must not end all the others.
+            note(traceback.format_exc())
+            reason = clip("CannotCreateContainerError", f"{type(error).__name__}: {error}")
         self._clean(task_id, root, self.settings["runtime_name"])
         raise LaunchRefused(reason)
 
@@ -273,7 +286,7 @@ class Launcher:
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
                 setsigmask=[],
             )
-        except OSError:
+        except Exception:
             for fd in pipes:
                 os.close(fd)
             raise

@@ -9,6 +9,7 @@ import os
 import stat
 
 _LINKS_MAX = 40
+_ID_DIGITS_MAX = 10
 #: Fields of the lines of passwd and group, from 0.
 _PASSWD_HOME = 5
 _GROUP_MEMBERS = 3
@@ -19,7 +20,7 @@ class BadUser(Exception):
 
 
 class Accounts:
-    """The users and groups of an image, read once."""
+    """The users and groups of an image, read once. Lines with impossible numbers are left out."""
 
     __slots__ = ("groups", "users")
 
@@ -30,11 +31,11 @@ class Accounts:
         self.groups: dict[str, tuple[int, list[str]]] = {}
         for line in passwd.splitlines():
             parts = line.split(":")
-            if len(parts) > _PASSWD_HOME and parts[2].isdigit() and parts[3].isdigit():
+            if len(parts) > _PASSWD_HOME and _is_number(parts[2]) and _is_number(parts[3]):
                 self.users.setdefault(parts[0], (int(parts[2]), int(parts[3]), parts[_PASSWD_HOME]))
         for line in group.splitlines():
             parts = line.split(":")
-            if len(parts) > _GROUP_MEMBERS and parts[2].isdigit():
+            if len(parts) > _GROUP_MEMBERS and _is_number(parts[2]):
                 self.groups.setdefault(parts[0], (int(parts[2]), parts[_GROUP_MEMBERS].split(",")))
 
 
@@ -133,4 +134,6 @@ def identify(accounts: Accounts, user: str) -> Identity:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 2**31
+    """Tell whether a text is the number of a user or group; docker's range of them."""
+    is_short = len(text) <= _ID_DIGITS_MAX and text.isascii()
+    return is_short and text.isdigit() and int(text) < 2**31

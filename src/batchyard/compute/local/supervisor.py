@@ -31,6 +31,7 @@ from batchyard.compute.local.container import (
     Launcher,
     LaunchRefused,
     clip,
+    note,
 )
 from batchyard.compute.local.conversation import SOCKET_FILE, VERSION, Conversation, listen
 from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Failures in a row after which we give up: something is wrong with more than one task.
 _FAILURES_MAX = 100
+#: So that the names fit an argument list.
+_PATHS_PER_RM_MAX = 1000
 _KILL_WAIT_S = 5.0
 _LOST = (
     "DockerStateError: the supervisor of the containers was killed or the machine restarted while"
@@ -56,14 +59,6 @@ _LOST = (
 def say(text: str) -> None:
     """Tell whoever started us, in one line."""
     os.write(1, text.encode() + b"\n")
-
-
-def note(text: str) -> None:
-    """Write a line for the operator into `supervisor.log`, if the disk takes it."""
-    try:
-        os.write(2, text.encode() + b"\n")
-    except OSError:
-        return
 
 
 class Supervisor:
@@ -485,9 +480,16 @@ class Supervisor:
                 note(f"group_busy task_id={container.task_id}")
 
     def _discard(self, paths: list[str]) -> None:
-        """Have large trees deleted by a process of its own."""
-        if paths:
-            os.posix_spawn("/bin/rm", ["rm", "-rf", "--", *paths], os.environ)
+        """Have large trees deleted by a process of its own; by a later turn if there can be
+        none."""
+        for start in range(0, len(paths), _PATHS_PER_RM_MAX):
+            some = paths[start : start + _PATHS_PER_RM_MAX]
+            try:
+                os.posix_spawn("/bin/rm", ["rm", "-rf", "--", *some], os.environ)
+            except OSError as error:  # A job may have used up the machine's processes.
+                note(f"trash_not_emptied error={error}")
+                self._launcher.leftovers += paths[start:]
+                return
 
 
 def main(data_dir: str) -> str:
