@@ -12,6 +12,7 @@ from batchyard.compute.port import TaskSpec, Trouble
 from batchyard.compute.twin import Script, TwinBackend
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
+from batchyard.engine import wishes as engine_wishes
 from batchyard.engine import dispatch
 from batchyard.engine.facts import decode_event
 from batchyard.model import wording
@@ -111,6 +112,27 @@ async def test_deleting_a_queue_and_its_environment_leaves_nothing(stage: Stage)
         while await stage.store.read(environments.read_all_environments):
             await asyncio.sleep(0)
         assert await stage.store.read(queues.read_all_queues) == []
+
+
+async def test_a_queue_goes_after_all_that_was_submitted_to_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A queue made anew under its name must not get jobs of the old one."""
+    monkeypatch.setattr(engine_wishes, "WISHES_PER_TURN_MAX", 2)
+    await stage.create()
+    await stage.submit(1, 2, 3, 4, 5)
+
+    def ask(conn) -> None:
+        queues.update_queue(conn, queue_arn(), status=ResourceStatus.DELETING)
+        stage.store.note_wish()
+
+    await stage.store.write(ask)
+    async with stage.engine():
+        while await stage.store.read(queues.read_all_queues):
+            await asyncio.sleep(0)
+        for number in (1, 2, 3, 4, 5):
+            progress = (await stage.job(number)).progress
+            assert (progress.status, progress.status_reason) == (FAILED, wording.QUEUE_DELETED)
 
 
 async def test_a_start_failure_is_told_as_aws_tells_it(stage: Stage):

@@ -2,7 +2,8 @@
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
 and queues in transition. Refuses to decide about any of it. A wish about a job that is itself
-still SUBMITTED waits until the job has been taken in.
+still SUBMITTED waits until the job has been taken in. The end of a queue waits until all its jobs
+have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -36,8 +37,9 @@ class Harvest:
 
 def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
     """Read everything waiting, up to a limit. `is_live` tells which jobs the core holds."""
-    inputs: list[i.Input] = list(_resource_inputs(connection))
     submitted = jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
+    last_seq = submitted[-1].seq if submitted else 0
+    inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
     inputs += _accepts(connection, submitted, is_live)
     taken = {job.id for job in submitted}
     waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
@@ -73,18 +75,21 @@ def put_queue_of(record: QueueRecord) -> i.PutQueue:
     )
 
 
-def _resource_inputs(connection: Connection) -> Iterable[i.Input]:
-    """Read what was asked of environments and queues; environments first, queues refer to them."""
+def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:
+    """Read what was asked of environments and queues; environments first, queues refer to them.
+
+    `last_seq` is of the last job that is taken in this time.
+    """
     for environment in environments.read_environments_in_transition(connection):
         if environment.status is ResourceStatus.DELETING:
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
             yield put_environment_of(environment)
     for queue in queues.read_queues_in_transition(connection):
-        if queue.status is ResourceStatus.DELETING:
-            yield i.DeleteQueue(arn=queue.arn)
-        else:
+        if queue.status is not ResourceStatus.DELETING:
             yield put_queue_of(queue)
+        elif not jobs.has_submitted_after(connection, queue.arn, last_seq):
+            yield i.DeleteQueue(arn=queue.arn)
 
 
 def _accepts(

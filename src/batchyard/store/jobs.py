@@ -32,6 +32,9 @@ from batchyard.store import codec
 from batchyard.store.schema import events, jobs, wishes
 from batchyard.store.statements import changed_rows, in_lists, insert_sql, run_many
 
+#: Ours: far more containers than machines can hold.
+PLACED_JOBS_MAX = 10_000_000
+
 #: In the order of a job's life.
 _LIVE = (JobStatus.PENDING, JobStatus.RUNNABLE, JobStatus.STARTING, JobStatus.RUNNING)
 
@@ -84,6 +87,15 @@ _READ_LIVE = (
     .order_by(jobs.c.seq)
     .limit(bindparam("limit"))
 )
+_SUBMITTED_AFTER = (
+    select(jobs.c.seq)
+    .where(
+        jobs.c.queue_arn == bindparam("queue_arn"),
+        jobs.c.status == JobStatus.SUBMITTED.value,
+        jobs.c.seq > bindparam("seq"),
+    )
+    .limit(1)
+)
 _COUNT_LIVE = (
     select(jobs.c.status, func.count()).where(jobs.c.stopped_ms.is_(None)).group_by(jobs.c.status)
 )
@@ -126,10 +138,22 @@ def read_submitted(conn: Connection, limit: int) -> list[QueuedJob]:
     return _read_live(conn, JobStatus.SUBMITTED, 0, limit)
 
 
+def has_submitted_after(conn: Connection, queue_arn: QueueArn, seq: int) -> bool:
+    """Tell whether a queue has SUBMITTED jobs beyond a submission number."""
+    where = {"queue_arn": queue_arn, "seq": seq}
+    return conn.scalars(_SUBMITTED_AFTER, where).one_or_none() is not None
+
+
 def read_live(conn: Connection, after_seq: int, limit: int) -> list[QueuedJob]:
     """Read the next page of what the engine must hold: not terminal and not SUBMITTED, by seq."""
     pages = [_read_live(conn, status, after_seq, limit) for status in _LIVE]
     return list(islice(merge(*pages, key=lambda job: job.seq), limit))
+
+
+def read_placed(conn: Connection) -> list[QueuedJob]:
+    """Read the jobs that have a task on a host: no more than the hosts hold."""
+    placed = (JobStatus.STARTING, JobStatus.RUNNING)
+    return [job for status in placed for job in _read_live(conn, status, 0, PLACED_JOBS_MAX)]
 
 
 def count_live(conn: Connection) -> dict[JobStatus, int]:
