@@ -12,8 +12,8 @@ from batchyard.compute.port import TaskSpec, Trouble
 from batchyard.compute.twin import Script, TwinBackend
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
-from batchyard.engine import wishes as engine_wishes
 from batchyard.engine import dispatch
+from batchyard.engine import wishes as engine_wishes
 from batchyard.engine.facts import decode_event
 from batchyard.model import wording
 from batchyard.model.ids import task_id_of
@@ -81,6 +81,23 @@ async def test_a_wish_about_a_job_still_submitted_waits_for_it(stage: Stage):
     async with stage.engine():
         record = await stage.until(1, FAILED)
     assert (record.progress.status_reason, record.progress.attempts) == ("never mind", [])
+
+
+async def test_no_job_starts_after_its_cancel_however_many_wait(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A cancel that one turn is too short for must not lose against the scheduler."""
+    monkeypatch.setattr(engine_wishes, "WISHES_PER_TURN_MAX", 2)
+    await stage.create()
+    numbers = range(1, 12)
+    await stage.submit(*numbers)
+    for number in reversed(numbers):
+        await stage.wish(WishKind.CANCEL, number, "never mind")
+    async with stage.engine():
+        for number in numbers:
+            record = await stage.until(number, FAILED, RUNNING)
+            assert (record.progress.status_reason, record.progress.attempts) == ("never mind", [])
+    assert stage.machine.begin_count_by_task == {}
 
 
 async def test_terminate_stops_the_container(stage: Stage):

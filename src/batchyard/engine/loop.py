@@ -61,6 +61,8 @@ class Engine:
         self._has_new_wishes = False
         #: The last look left wishes behind.
         self._has_backlog = False
+        #: Cancels may be among what was left behind: until they are read, nothing is placed.
+        self._has_unread_wishes = False
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -140,11 +142,13 @@ class Engine:
             self._pace.rest_for(_READ_PAUSE_S)
             return _NOTHING
         self._has_backlog = harvest.has_more
+        self._has_unread_wishes = harvest.has_more_wishes
         return harvest
 
     def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
         outcome = step_all(self._state, inputs, now_ms)
-        outcome.add(step(self._state, plan_round(view_of(self._state)), now_ms))
+        if not self._has_unread_wishes:
+            outcome.add(step(self._state, plan_round(view_of(self._state)), now_ms))
         return outcome
 
     async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:

@@ -33,6 +33,8 @@ class Harvest:
     settled: list[int]
     #: True if more was waiting than one turn takes.
     has_more: bool
+    #: True if cancels and terminates were among it.
+    has_more_wishes: bool = False
 
 
 def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
@@ -49,6 +51,7 @@ def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Har
         inputs=inputs,
         settled=[wish.seq for wish in settled],
         has_more=WISHES_PER_TURN_MAX in (len(submitted), len(waiting)),
+        has_more_wishes=len(waiting) == WISHES_PER_TURN_MAX,
     )
 
 
