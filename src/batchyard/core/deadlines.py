@@ -1,8 +1,8 @@
 """When attempts run out of time: a heap that forgets lazily.
 
 Owns the order of deadlines. Refuses to know what happens when one is reached. An entry whose
-attempt is over stays in the heap until it comes to the top; `is_current` tells such entries
-apart.
+attempt is over stays in the heap until it comes to the top, or until most entries are such;
+`is_current` tells them apart.
 """
 
 import heapq
@@ -10,20 +10,33 @@ from collections.abc import Callable, Iterator
 
 from batchyard.model.ids import TaskId
 
+#: A smaller heap is not worth cleaning.
+_CLEAN_SIZE_MIN = 1024
+
 
 class Deadlines:
     """Deadlines of live attempts, earliest first. Adding and dropping cost O(log n)."""
 
-    __slots__ = ("_heap",)
+    __slots__ = ("_clean_size", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, TaskId]] = []
+        #: The size at which the heap is looked through for entries of the past.
+        self._clean_size = _CLEAN_SIZE_MIN
+
+    def __len__(self) -> int:
+        """Count the entries, those of the past included."""
+        return len(self._heap)
 
     def add(self, at_ms: int, task_id: TaskId) -> None:
         heapq.heappush(self._heap, (at_ms, task_id))
 
     def next_ms(self, is_current: Callable[[TaskId], bool]) -> int | None:
         """Tell when the next current deadline is reached; None if there is none."""
+        if len(self._heap) >= self._clean_size:
+            self._heap = [entry for entry in self._heap if is_current(entry[1])]
+            heapq.heapify(self._heap)
+            self._clean_size = max(_CLEAN_SIZE_MIN, 2 * len(self._heap))
         while self._heap and not is_current(self._heap[0][1]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None

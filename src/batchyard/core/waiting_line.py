@@ -3,7 +3,7 @@
 Decides the FIFO order: jobs that are tried again go first, then by submission number
 (reference/compute-and-scheduling.md section 3.1). Refuses to know priorities and capacity. Taking
 a job out costs nothing at once: its ticket is void, and the entry is dropped when it comes to the
-top.
+top, or when most entries are void.
 """
 
 import heapq
@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from batchyard.model.ids import JobId
 
 _Entry = tuple[int, int, int, JobId]
+
+#: A smaller heap is not worth cleaning.
+_CLEAN_SIZE_MIN = 1024
 
 
 class WaitingLine:
@@ -41,6 +44,9 @@ class WaitingLine:
 
     def leave(self, job_id: JobId) -> None:
         del self._ticket_by_job[job_id]
+        if len(self._heap) >= max(_CLEAN_SIZE_MIN, 2 * len(self._ticket_by_job)):
+            self._heap = [entry for entry in self._heap if self._is_valid(entry)]
+            heapq.heapify(self._heap)
         while self._heap and not self._is_valid(self._heap[0]):
             heapq.heappop(self._heap)
 
