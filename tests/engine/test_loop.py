@@ -326,3 +326,30 @@ async def test_a_task_that_was_offered_is_not_refused_when_it_is_offered_again(
         record = await stage.until(1, SUCCEEDED, FAILED)
     assert record.progress.status is SUCCEEDED
     assert len(record.progress.attempts) == 1
+
+
+async def test_a_task_that_was_refused_is_not_started_when_its_batch_is_offered_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """The group is made while the backend is in trouble."""
+    take = TwinBackend.start
+    failures = 3
+
+    async def start(backend: TwinBackend, tasks: Sequence[TaskSpec]) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            new = log_groups.NewGroup(created_ms=1, detail={}, tags={})
+            await stage.store.write(lambda conn: log_groups.insert_group(conn, SCOPE, "/mine", new))
+            raise Trouble("no answer")
+        await take(backend, tasks)
+
+    monkeypatch.setattr(TwinBackend, "start", start)
+    monkeypatch.setattr(dispatch, "_RETRY_PAUSE_S", 0)
+    await stage.create()
+    await stage.submit(1, log_options=NO_GROUP)
+    await stage.submit(2)
+    async with stage.engine():
+        await stage.until(1, FAILED)
+        await stage.until(2, RUNNING)
+    assert list(stage.machine.begin_count_by_task) == [task_id_of(job_id(2), 1)]

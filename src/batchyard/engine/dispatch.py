@@ -57,6 +57,8 @@ class Dispatch:
         self._waiting: asyncio.Queue[Effect] = asyncio.Queue()
         #: Tasks handed to the backend that it has not confirmed yet.
         self._offered: set[TaskId] = set()
+        #: Tasks of the same batch that were ended instead.
+        self._refused: set[TaskId] = set()
 
     def send(self, effects: Iterable[Effect]) -> None:
         """Take effects whose events are durable. Never blocks."""
@@ -99,7 +101,10 @@ class Dispatch:
         records, without_group = await self._store.read(lambda conn: _look_up(conn, ids))
         tasks = []
         for effect in effects:
-            # What was offered to the backend may be running: it is not judged a second time.
+            # Nothing is judged a second time: what was offered to the backend may be running, and
+            # what was refused has ended.
+            if effect.task_id in self._refused:
+                continue
             if effect.job_id in without_group and effect.task_id not in self._offered:
                 self._refuse(effect, self._no_log_group(effect))
             elif (task := self._describe(effect, records)) is not None:
@@ -107,6 +112,7 @@ class Dispatch:
         self._offered.update(task.task_id for task in tasks)
         await self._backend.start(tasks)
         self._offered.clear()
+        self._refused.clear()
 
     def _describe(self, effect: StartTask, records: dict[JobId, JobRecord]) -> TaskSpec | None:
         try:
@@ -126,6 +132,7 @@ class Dispatch:
 
     def _refuse(self, effect: StartTask, reason: str) -> None:
         """End a task that was never handed over."""
+        self._refused.add(effect.task_id)
         self._report(
             TaskEnded(task_id=effect.task_id, at_ms=self._clock_ms(), exit_code=None, reason=reason)
         )
