@@ -20,6 +20,7 @@ from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development
 from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.local import LocalBackend
+from batchyard.compute.port import Trouble
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.loop import Engine
 from batchyard.logs import LogStore
@@ -106,9 +107,13 @@ def machine_capacity() -> Amount:
 
 async def _let_go(backend: LocalBackend) -> None:
     """Leave containers running under their supervisor; end one that has none."""
-    if not await backend.leave_if_idle():
-        _log.info("tasks_left_running", hint="the next start finds them again")
-    await backend.close()
+    try:
+        if not await backend.leave_if_idle():
+            _log.info("tasks_left_running", hint="the next start finds them again")
+    except Trouble as trouble:
+        _log.warning("supervisor_not_ended", reason=str(trouble))
+    finally:
+        await backend.close()
 
 
 async def _run(engine: Engine, store: Store, log_store: LogStore, settings: Settings) -> None:
