@@ -208,9 +208,31 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
             "RetryAttempts must be provided with retry strategy",
         ),
         (
-            {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"action": "EXIT"}]}},
-            "retryStrategy.evaluateOnExit is not supported yet by batchyard. Leave it out: a job"
-            " that fails is then tried again, for whatever reason, until it has had its attempts.",
+            {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"action": "STOP"}]}},
+            "retryStrategy.evaluateOnExit[0].action STOP is not one of RETRY, EXIT.",
+        ),
+        (
+            {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"action": "EXIT"}] * 6}},
+            "retryStrategy.evaluateOnExit can have at most 5 items.",
+        ),
+        (
+            {
+                "retryStrategy": {
+                    "attempts": 2,
+                    "evaluateOnExit": [{"action": "EXIT", "onReason": "Host (x)*"}],
+                }
+            },
+            r"retryStrategy.evaluateOnExit[0].onReason does not match the pattern"
+            r" ^[0-9A-Za-z.:\s]*\*?$.",
+        ),
+        (
+            {
+                "retryStrategy": {
+                    "attempts": 2,
+                    "evaluateOnExit": [{"action": "EXIT", "onExitCode": "1" * 513}],
+                }
+            },
+            "retryStrategy.evaluateOnExit[0].onExitCode can have at most 512 characters.",
         ),
         (
             {"timeout": {"attemptDurationSeconds": 1}},

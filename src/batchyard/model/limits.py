@@ -15,6 +15,8 @@ NAME_LENGTH_MAX = 128
 IMAGE_LENGTH_MAX = 255
 DEPENDENCIES_PER_JOB_MAX = 20
 ATTEMPTS_MAX = 10
+EXIT_RULES_MAX = 5
+EXIT_PATTERN_LENGTH_MAX = 512
 TIMEOUT_SECONDS_MIN = 60
 REASON_LENGTH_MAX = 1024
 CONTAINER_REASON_LENGTH_MAX = 255
@@ -34,6 +36,13 @@ FINISHED_JOB_RETENTION_DAYS_DEFAULT = 7
 # Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as
 # JSON).
 REQUEST_BYTES_MAX = 8 * 1024 * 1024
+
+# Ours: what a request may have before its signature is looked at. A head holds a presigned URL and
+# a session token with room to spare. A form's parameters are taken apart to find the operation,
+# which costs microseconds for each; CloudWatch's PutMetricData takes 1 MB, as the longest of them.
+REQUEST_HEAD_BYTES_MAX = 64 * 1024
+FORM_BYTES_MAX = 1024 * 1024
+FORM_PARAMETERS_MAX = 10_000
 
 # Ours: rows in one group commit, and wishes taken in one turn of the engine; both keep a turn
 # short.

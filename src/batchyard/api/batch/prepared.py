@@ -16,12 +16,13 @@ from batchyard.api.batch.retry import (
     check_retry_strategy,
     check_timeout,
     effective_retry,
+    exit_rules_of,
     timeout_ms_of,
 )
 from batchyard.api.batch.substitution import has_reference, substitute
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, QueueArn
-from batchyard.model.records import DefinitionRecord, Json
+from batchyard.model.records import DefinitionRecord, ExitRule, Json
 
 _encode = msgspec.json.Encoder().encode
 
@@ -42,6 +43,7 @@ class Work:
 
     demand: Amount
     attempts_max: int
+    exit_rules: tuple[ExitRule, ...]
     timeout_ms: int | None
     spec: bytes
 
@@ -140,6 +142,7 @@ def _shaped_work(
     return Work(
         demand=demand,
         attempts_max=retry["attempts"],
+        exit_rules=exit_rules_of(retry),
         timeout_ms=timeout_ms,
         spec=_encode(spec),
     )

@@ -59,6 +59,7 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
             created_ms=call.now_ms,
             demand=work.demand,
             attempts_max=work.attempts_max,
+            exit_rules=work.exit_rules,
             timeout_ms=work.timeout_ms,
             depends_on=depends_on,
             spec=work.spec,
