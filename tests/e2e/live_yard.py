@@ -26,7 +26,7 @@ from typing import Any
 import boto3
 import botocore.config
 import pytest
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from batchyard.compute.local.busybox import make_busybox_image
 from batchyard.compute.local.images import ImageStore
@@ -79,13 +79,16 @@ def until(holds: Condition, what: str = "the condition", *, timeout_s: float = _
 class LiveYard:
     """A server process and what surrounds it. Not started yet."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, *, ledger_path: Path | None = None, **settings: object
+    ) -> None:
         self.folder = folder
         self.data_path = folder / "data"
-        self.ledger_path = folder / "ledger"
+        #: Two yards of one database share a ledger, because they share definitions.
+        self.ledger_path = ledger_path or folder / "ledger"
         self.log_path = folder / "server.log"
         self.data_path.mkdir(exist_ok=True)
-        self.ledger_path.mkdir()
+        self.ledger_path.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -451,7 +454,7 @@ class Submitters:
                     return
             try:
                 job_id = self._yard.submit(self._script)
-            except (HTTPClientError, ClientError, OSError):
+            except (BotoCoreError, ClientError):
                 return  # The server is gone: what was under way may have been taken, or not.
             finally:
                 self.first_answer.set()

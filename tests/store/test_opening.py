@@ -16,6 +16,7 @@ from batchyard.store.database import open_database
 from batchyard.store.leadership import LeadershipLost
 from batchyard.store.migrate import REVISIONS, migrate, read_revision, upgrade
 from batchyard.store.schema import metadata
+from tests.fixtures.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -143,6 +144,30 @@ async def test_a_standby_takes_over_and_the_old_engine_writes_nothing(
     with pytest.raises(LeadershipLost):
         await old.write(first.guard(lambda conn: conn.execute(text("DELETE FROM jobs"))))
     assert await new.write(second.guard(lambda _conn: 2)) == 2
+    await old.close()
+    await new.close()
+
+
+async def test_the_leader_leads_on_when_the_database_was_away(
+    postgres_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock goes with the connections; whose containers run shall have it back."""
+    monkeypatch.setattr("batchyard.store.store.LEADER_POLL_S", 0.01)
+    monkeypatch.setattr("batchyard.store.store.LEADER_RETURN_S", 2.0)
+    old, new = Store.open(postgres_url), Store.open(postgres_url)
+    first = await old.lead()
+    keeping = asyncio.ensure_future(old.keep_lead())
+    waiting = asyncio.ensure_future(new.lead())
+    await asyncio.to_thread(postgres_server.stop)
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(postgres_server.start)
+    await asyncio.sleep(3)
+    assert not keeping.done()
+    assert not waiting.done()
+    assert await old.write(first.guard(lambda _conn: 1)) == 1
+    for each in (keeping, waiting):
+        each.cancel()
+    await asyncio.wait([keeping, waiting])
     await old.close()
     await new.close()
 

@@ -2,7 +2,8 @@
 
 Owns the order: lock and store, keys, logs, backend, engine, HTTP last; and the reverse on the way
 out. Refuses to decide anything that a room decides. Requests are answered only once the engine is
-ready, so that a client never talks to half a server.
+ready, so that a client never talks to half a server; or once it stands by for another server's
+engine on the same database, which takes the wishes written here.
 """
 
 import asyncio

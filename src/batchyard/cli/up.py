@@ -24,7 +24,7 @@ from batchyard.cli.server_file import (
 )
 from batchyard.cli.settings import Settings, read_settings
 from batchyard.compute.port import Trouble
-from batchyard.store import StoreTrouble
+from batchyard.store import LeadershipLost, StoreTrouble
 from batchyard.wire.server import CannotListen
 
 _log = structlog.get_logger()
@@ -57,6 +57,13 @@ def up(*, detach: bool, ready_fd: int | None, config: str | None, **given: Any) 
         uvloop.run(_serve(settings, _announcer(settings, ready_fd)))
     except (Trouble, StoreTrouble, CannotListen, CredentialsFileError, PermissionError) as error:
         raise click.ClickException(str(error)) from error
+    except ExceptionGroup as group:
+        if group.subgroup(LeadershipLost) is None:
+            raise
+        raise click.ClickException(
+            "another server of this database has taken over; this one has ended, and will stand by"
+            " when it is started again"
+        ) from group
 
 
 @click.command()

@@ -3,7 +3,7 @@
 Decides which effects a committed state still owes, given the tasks that the backends know.
 Refuses to know the store. Rule: a task that a backend knows is adopted, never started again; a
 STARTING attempt whose task nobody knows was never handed over, and is handed over now; a RUNNING
-one was lost.
+one was lost. On a host that is gone, both were: its tasks may run on, but nobody hears of them.
 """
 
 from collections.abc import Iterable, Set
@@ -51,9 +51,14 @@ def restore_jobs(state: State, records: Iterable[QueuedJob]) -> None:
         )
 
 
-def resume(state: State, known_tasks: Set[TaskId], host_id: HostId, now_ms: int) -> Outcome:
-    """Say what is owed to the backend of `host_id`, which knows the tasks named."""
+def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_ms: int) -> Outcome:
+    """Say what is owed to the backend of `host_id`, which knows the tasks named.
+
+    None: no backend offers this host any more.
+    """
     turn = Turn(state, now_ms)
+    is_gone = known_tasks is None
+    known_tasks = known_tasks or frozenset[TaskId]()
     for job_id in list(state.job_by_task.values()):
         job = state.jobs[job_id]
         attempt = job.progress.attempt
@@ -63,7 +68,9 @@ def resume(state: State, known_tasks: Set[TaskId], host_id: HostId, now_ms: int)
         if attempt.task_id in known_tasks:
             if attempt.stop_cause is not None:
                 turn.ask(StopTask(task_id=attempt.task_id, host_id=host_id, grace_ms=STOP_GRACE_MS))
-        elif job.progress.status is JobStatus.STARTING and attempt.stop_cause is None:
+        elif (
+            not is_gone and job.progress.status is JobStatus.STARTING and attempt.stop_cause is None
+        ):
             turn.ask(
                 StartTask(
                     task_id=attempt.task_id,
@@ -74,18 +81,19 @@ def resume(state: State, known_tasks: Set[TaskId], host_id: HostId, now_ms: int)
                 )
             )
         else:
-            record_end(turn, _lost(attempt.task_id, now_ms, job))
+            is_lost = is_gone or job.progress.status is JobStatus.RUNNING
+            record_end(turn, _lost(attempt.task_id, now_ms, is_lost=is_lost))
     for task_id in sorted(known_tasks):
         if task_id not in state.job_by_task:
             turn.ask(StopTask(task_id=task_id, host_id=host_id, grace_ms=0))
     return turn.outcome
 
 
-def _lost(task_id: TaskId, now_ms: int, job: Job) -> TaskEnded:
+def _lost(task_id: TaskId, now_ms: int, *, is_lost: bool) -> TaskEnded:
     return TaskEnded(
         task_id=task_id,
         at_ms=now_ms,
         exit_code=None,
         reason=None,
-        is_lost=job.progress.status is JobStatus.RUNNING,
+        is_lost=is_lost,
     )

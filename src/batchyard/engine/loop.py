@@ -22,12 +22,12 @@ from batchyard.core.viewing import view_of
 from batchyard.engine.dispatch import Dispatch, ForgetOutput
 from batchyard.engine.facts import write_facts
 from batchyard.engine.pace import Pace
-from batchyard.engine.recovery import load_state
+from batchyard.engine.recovery import load_state, stop_given_up
 from batchyard.engine.wishes import Harvest, read_wishes
-from batchyard.model.ids import EnvironmentArn, HostId, TaskId
+from batchyard.model.ids import EnvironmentArn, HostId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
-from batchyard.store.store import Store, StoreTrouble
+from batchyard.store import Leadership, Store, StoreTrouble
 
 _log = structlog.get_logger()
 
@@ -55,6 +55,8 @@ class Engine:
         self._backend = backend
         self._clock_ms = clock_ms
         self._state = State()
+        #: Set as soon as this engine is in charge.
+        self._leadership: Leadership | None = None
         #: Reports that the loop has not taken yet.
         self._reports: list[i.Input] = []
         #: The API has written wishes since the last look.
@@ -77,18 +79,36 @@ class Engine:
         )
 
     async def run(self) -> None:
-        """Recover, then serve until cancelled."""
+        """Lead once no other engine does, recover, then serve until cancelled.
+
+        Raises `LeadershipLost`, in a group, once another engine has taken over.
+        """
         self._store.wake_on_wish(self._notice_wish)
+        self._leadership = await self._store.lead(self._stand_by)
         await self._recover()
         self._is_ready.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._listen())
             tasks.create_task(self._serve())
+            tasks.create_task(self._store.keep_lead())
 
     async def wait_until_ready(self) -> None:
-        """Return once everything live is loaded and the first effects are on their way."""
+        """Return once everything live is loaded and the first effects are on their way.
+
+        Or once another engine is found to be in charge: the API can be served beside it.
+        """
         await self._is_ready.wait()
+
+    async def _stand_by(self) -> None:
+        """Let others lead, and end what ran here until they took over: it has been given up."""
+        if not self._is_ready.is_set():
+            _log.info("standing_by", hint="another engine of this database is in charge")
+            self._is_ready.set()
+        try:
+            await stop_given_up(self._store, self._backend)
+        except (port.Trouble, StoreTrouble) as trouble:
+            _log.warning("standing_by_troubled", reason=str(trouble))
 
     async def _recover(self) -> None:
         hosts = await self._backend.list_hosts()
@@ -99,7 +119,7 @@ class Engine:
         known = await self._backend.list_tasks()
         offered = {host.host_id for host in hosts}
         for host_id in list(self._state.hosts):
-            tasks = known if host_id in offered else frozenset[TaskId]()
+            tasks = known if host_id in offered else None
             outcome.add(resume(self._state, tasks, HostId(host_id), now_ms))
         _log.info(
             "state_recovered", live_jobs=len(self._state.jobs), tasks=len(known), hosts=len(hosts)
@@ -155,14 +175,14 @@ class Engine:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
         if not outcome.events and not settled:
             return
+        assert self._leadership is not None, "only an engine in charge has facts to write"
+        work = self._leadership.guard(
+            lambda conn: self._pace.measure(lambda: write_facts(conn, outcome, settled, now_ms))
+        )
         pause_s = _COMMIT_PAUSE_S
         while True:
             try:
-                await self._store.write(
-                    lambda conn: self._pace.measure(
-                        lambda: write_facts(conn, outcome, settled, now_ms)
-                    )
-                )
+                await self._store.write(work)
             except StoreTrouble as trouble:
                 _log.error("commit_delayed", reason=str(trouble), events=len(outcome.events))
                 await asyncio.sleep(pause_s)

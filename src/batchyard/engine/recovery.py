@@ -7,7 +7,7 @@ as it was asked for, and is settled in the first turn like any wish.
 
 from collections.abc import Iterable
 
-from batchyard.compute.port import Host
+from batchyard.compute.port import Backend, Host
 from batchyard.core.inputs import PutHost
 from batchyard.core.restore import restore_jobs
 from batchyard.core.state import State
@@ -16,7 +16,7 @@ from batchyard.core.turn import Outcome
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.records import QueuedJob
-from batchyard.store import Connection, environments, jobs, queues
+from batchyard.store import Connection, Store, environments, jobs, queues
 
 _PAGE_ROWS = 5000
 
@@ -38,6 +38,21 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
     _keep_lost_hosts(state, live, now_ms)
     restore_jobs(state, live)
     return state, outcome
+
+
+async def stop_given_up(store: Store, backend: Backend) -> None:
+    """End the tasks of a backend that the store counts as nobody's.
+
+    For an engine that is not in charge: the one that is has given up the attempts of a host that
+    was gone when it took over, and may have begun others instead.
+    """
+    known = await backend.list_tasks()
+    if not known:
+        return
+    placed = await store.read_long(jobs.read_placed)
+    kept = {job.progress.attempt.task_id for job in placed if job.progress.attempt is not None}
+    for task_id in sorted(known - kept):
+        await backend.stop(task_id, grace_ms=0)
 
 
 def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:

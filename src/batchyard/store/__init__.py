@@ -8,7 +8,8 @@ inside them.
 
 from sqlalchemy import Connection
 
+from batchyard.store.leadership import Leadership, LeadershipLost
 from batchyard.store.store import Store
 from batchyard.store.trouble import StoreTrouble
 
-__all__ = ["Connection", "Store", "StoreTrouble"]
+__all__ = ["Connection", "Leadership", "LeadershipLost", "Store", "StoreTrouble"]

@@ -14,6 +14,7 @@ Rules:
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -23,8 +24,11 @@ from batchyard.store.schema import leadership
 from batchyard.store.statements import insert_into
 from batchyard.store.trouble import translated
 
-#: Pause between two attempts of a standby engine.
+#: Pause between two attempts of a standby engine, and between two looks of the leading one.
 LEADER_POLL_S = 1.0
+#: A standby engine's pause after the database was away: it let go of the lock, and the engine that
+#: leads, whose containers run, shall have it again.
+LEADER_RETURN_S = 5.0
 
 T = TypeVar("T")
 
@@ -47,6 +51,7 @@ class Leadership:
     def guard(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
         """Let `work` run only while this engine is in charge; else it raises `LeadershipLost`."""
 
+        @wraps(work)
         def guarded(conn: Connection) -> T:
             epoch = conn.scalars(_EPOCH).one()
             if epoch != self.epoch:
@@ -85,6 +90,20 @@ class LeaderLock:
         except SQLAlchemyError as error:
             self.release()
             raise translated(error) from error
+
+    def hold(self) -> bool:
+        """Look whether the lock is still ours; take it again if its connection broke.
+
+        False: another process has it. Raises `StoreTrouble`.
+        """
+        if self._conn is not None:
+            try:
+                self._conn.exec_driver_sql("SELECT 1")
+            except SQLAlchemyError:
+                self.release()
+            else:
+                return True
+        return self.take()
 
     def release(self) -> None:
         """Let another engine take over."""

@@ -11,7 +11,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
@@ -21,7 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from batchyard.model.records import NewJob
 from batchyard.store.database import READERS_MAX, Database, open_database
 from batchyard.store.group_commit import GroupCommit
-from batchyard.store.leadership import LEADER_POLL_S, LeaderLock, Leadership, begin_epoch
+from batchyard.store.leadership import (
+    LEADER_POLL_S,
+    LEADER_RETURN_S,
+    LeaderLock,
+    Leadership,
+    LeadershipLost,
+    begin_epoch,
+)
 from batchyard.store.migrate import migrate
 from batchyard.store.trouble import StoreTrouble, is_lost, translated
 from batchyard.store.wakeup import Listener
@@ -108,22 +115,45 @@ class Store:
         """Say, inside a `work`, that it writes a wish. A wake-up too many does no harm."""
         self._writer.note_wish()
 
-    async def lead(self) -> Leadership:
+    async def lead(self, on_wait: Callable[[], Awaitable[None]] | None = None) -> Leadership:
         """Take charge as the engine, once no other engine of this store is in charge.
 
-        On SQLite that is at once. Wrap every work of the engine in `Leadership.guard`.
+        On SQLite that is at once. Wrap every work of the engine in `Leadership.guard`. `on_wait` is
+        called each time the lock was found taken, or could not be asked for.
         """
         if self._database.is_local:
             return await self.write(begin_epoch)
         loop = asyncio.get_running_loop()
         if self._leader_lock is None:
             self._leader_lock = LeaderLock(self._database.reader)
-        while not await loop.run_in_executor(  # noqa: ASYNC110
-            self._threads, self._leader_lock.take
-        ):
+        while True:
+            pause_s = LEADER_POLL_S
+            try:
+                if await loop.run_in_executor(self._threads, self._leader_lock.take):
+                    return await self.write(begin_epoch)
+            except StoreTrouble:
+                pause_s = LEADER_RETURN_S
+            if on_wait is not None:
+                await on_wait()
             # Another process gives the lock free: nothing in this one could wake us.
+            await asyncio.sleep(pause_s)
+
+    async def keep_lead(self) -> None:
+        """Hold on to the lock until cancelled, also when the database was away for a while.
+
+        Raises `LeadershipLost` once another engine has it. On SQLite there is nothing to do.
+        """
+        if self._leader_lock is None:
+            return
+        loop = asyncio.get_running_loop()
+        while True:
             await asyncio.sleep(LEADER_POLL_S)
-        return await self.write(begin_epoch)
+            try:
+                is_held = await loop.run_in_executor(self._threads, self._leader_lock.hold)
+            except StoreTrouble:
+                continue
+            if not is_held:
+                raise LeadershipLost("another engine took the lock while the database was away")
 
     async def close(self) -> None:
         """Finish what waits, and let go of the database. The store cannot be used afterwards."""

@@ -377,6 +377,20 @@ class TestRestart:
         assert [each.job_id for each in failed] == [job_id(2), job_id(3)]
         check(again)
 
+    def test_on_a_host_that_is_gone_everything_is_lost_and_tried_again(self, yard):
+        """Also what was STARTING: the host's own server may have handed it over."""
+        yard.feed(a_job(1, attempts=2), a_job(2, attempts=2))
+        yard.round()
+        yard.feed(yard.started(2))
+        again = self.restored(yard)
+        outcome = resume(again, None, HOST, 9_000)
+        assert [each for each in outcome.effects if isinstance(each, StartTask)] == []
+        ended = [each for each in outcome.events if isinstance(each, e.AttemptEnded)]
+        assert len(ended) == 2
+        assert all(each.status_reason.startswith("Host EC2 (instance i-") for each in ended)
+        assert {job.progress.status for job in again.jobs.values()} == {JobStatus.RUNNABLE}
+        check(again)
+
     def test_what_is_known_is_adopted_and_strangers_are_stopped(self, yard):
         yard.feed(a_job(1), a_job(2))
         yard.round()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,7 @@ class LocalBackend:
         self._data_dir = data_dir.absolute()
         self._host_paths = [str(path) for path in host_paths]
         self._capacity = capacity
+        self._host_id = HostId("")
         self._runtime_wish = runtime
         self.images = ImageStore(self._data_dir)
         self._puller = Puller(self.images, insecure_registries=insecure_registries)
@@ -99,6 +101,7 @@ class LocalBackend:
             os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
         except OSError as error:
             raise Trouble(f"the data directory cannot be made: {error}") from error
+        self._host_id = _read_host_id(self._data_dir)
         found = await asyncio.to_thread(find_runtime, self._data_dir, self._runtime_wish)
         log.info("runtime_chosen", runtime=found.name, path=found.path, version=found.version)
         self._settings = {
@@ -202,7 +205,7 @@ class LocalBackend:
             cpu_milli=(os.cpu_count() or 1) * 1000,
             memory_mib=memory_total_mib() - _MEMORY_RESERVE_MIB,
         )
-        return [Host(host_id=HostId("local"), capacity=capacity)]
+        return [Host(host_id=self._host_id, capacity=capacity)]
 
     async def list_tasks(self) -> frozenset[TaskId]:
         return frozenset(self._tails)
@@ -323,6 +326,22 @@ class LocalBackend:
             order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
         for task_id in sorted(self._waiting_by_image.pop(image)):
             self._link.send(order | {"task_id": task_id})
+
+
+def _read_host_id(data_dir: Path) -> HostId:
+    """Tell the name of this host: one for each data folder, drawn once and kept in it.
+
+    Servers that share a database must not take each other's tasks for their own. Raises `Trouble`.
+    """
+    path = data_dir / "host-id"
+    try:
+        if not path.exists():
+            scratch = path.with_suffix(".new")
+            scratch.write_text(f"local-{secrets.token_hex(4)}")
+            scratch.replace(path)
+        return HostId(path.read_text())
+    except OSError as error:
+        raise Trouble(f"the name of this host cannot be kept: {error}") from error
 
 
 def _clamped(task: TaskSpec) -> TaskSpec:
