@@ -8,7 +8,10 @@ import pytest
 
 from batchyard.engine import housekeeping
 from batchyard.engine.housekeeping import keep_house
-from batchyard.store import Store, StoreTrouble
+from batchyard.model.records import JobProgress
+from batchyard.model.status import JobStatus
+from batchyard.store import Store, StoreTrouble, jobs
+from tests.builders import job_id
 from tests.engine.stage import Stage
 
 
@@ -47,3 +50,27 @@ async def test_a_store_in_trouble_is_swept_later(stage: Stage, monkeypatch: pyte
     keeping.cancel()
     await asyncio.wait([keeping])
     assert keeping.cancelled()
+
+
+async def test_callers_have_the_store_between_two_steps(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A million expired jobs must not hold up submissions for a minute."""
+    monkeypatch.setattr(housekeeping, "_ROWS_PER_STEP", 2)
+    await stage.create()
+    await stage.submit(1, 2, 3, 4, 5)
+    ended = JobProgress(status=JobStatus.SUCCEEDED, stopped_ms=1)
+    changed = [(job_id(number), ended) for number in range(1, 6)]
+    await stage.store.write(lambda conn: jobs.write_progress(conn, changed))
+    left: list[int] = []
+
+    async def rest(_pause_s: float) -> None:
+        ids = [job_id(number) for number in range(1, 6)]
+        left.append(len(await stage.store.read(lambda conn: jobs.read_statuses(conn, ids))))
+        if not left[-1]:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    keeping = asyncio.ensure_future(keep_house(stage.store, Logs(), lambda: 10**12, days=7))
+    await asyncio.wait([keeping])
+    assert left == [3, 1, 0]

@@ -1,8 +1,8 @@
 """What is thrown away, and when: finished jobs past their retention, expired log lines.
 
-Owns the pace: once an hour, in small steps, so that no commit is held up. What the store cannot do
-now is left for the next hour: deleting needs room on the disk too. Refuses to know how anything is
-stored.
+Owns the pace: once an hour, in small steps with a rest after each, so that callers do not wait.
+What the store cannot do now is left for the next hour: deleting needs room on the disk too. Refuses
+to know how anything is stored.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from batchyard.store.jobs import delete_finished_before
 _log = structlog.get_logger()
 
 _PAUSE_S = 3600.0
-_ROWS_PER_STEP = 500
+_ROWS_PER_STEP = 100
+#: After each step callers have the store for several times as long as the step takes.
+_REST_S = 0.05
 _DAY_MS = 86_400_000
 
 
@@ -52,3 +54,4 @@ async def _delete_jobs(store: Store, before_ms: int) -> int:
         count += deleted
         if deleted < _ROWS_PER_STEP:
             return count
+        await asyncio.sleep(_REST_S)

@@ -27,3 +27,5 @@ RETENTION_DAYS = (
 SCAN_EVENTS_MAX = 10_000
 #: Ours: rows that one commit of the sweep deletes, so that nobody waits long behind it.
 SWEEP_ROWS = 2_000
+#: Ours: the rest of the sweep after each commit, several times as long as that takes.
+SWEEP_REST_S = 0.05

@@ -13,10 +13,11 @@ Rules:
   losing output helps nobody.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from batchyard.logs.limits import MS_PER_DAY, SWEEP_ROWS
+from batchyard.logs.limits import MS_PER_DAY, SWEEP_REST_S, SWEEP_ROWS
 from batchyard.logs.putting import Line, split_line
 from batchyard.model.ids import Scope, TaskId
 from batchyard.store import Connection, Store
@@ -109,8 +110,8 @@ class LogStore:
     async def sweep(self, *, batches_max: int = 1000) -> int:
         """Delete expired events and what is left of deleted groups and streams.
 
-        Each batch is a commit of its own, so that others come between. Returns the number of rows
-        deleted; call it again, some time later.
+        Each batch is a commit of its own, with a rest after it, so that others do not wait. Returns
+        the number of rows deleted; call it again, some time later.
         """
         now_ms = self._clock_ms()
         count = 0
@@ -119,6 +120,7 @@ class LogStore:
             if deleted is None:
                 break
             count += deleted
+            await asyncio.sleep(SWEEP_REST_S)
         return count
 
     def _remember(self, task_id: TaskId, known: _Known) -> None:
