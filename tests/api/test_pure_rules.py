@@ -5,10 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.api.batch.arns import cluster_name_of
-from batchyard.api.batch.fargate import MEMORY_MIB_BY_CPU_MILLI, check_fargate_pair
 from batchyard.api.batch.job_ids import JobIds
-from batchyard.api.batch.names import definition_name_of, is_job_name, job_id_of
-from batchyard.api.batch.overrides import merge_container
 from batchyard.api.batch.paging import (
     page_size,
     read_named_token,
@@ -16,9 +13,12 @@ from batchyard.api.batch.paging import (
     write_named_token,
     write_token,
 )
-from batchyard.api.batch.requirements import demand_of
-from batchyard.api.batch.substitution import substitute
-from batchyard.api.batch.tag_rules import check_tags
+from batchyard.api.batch.rules.fargate import MEMORY_MIB_BY_CPU_MILLI, check_fargate_pair
+from batchyard.api.batch.rules.names import definition_name_of, is_job_name, job_id_of
+from batchyard.api.batch.rules.overrides import merge_container
+from batchyard.api.batch.rules.requirements import demand_of
+from batchyard.api.batch.rules.substitution import substitute
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, Scope, TaskId, is_job_id
 from batchyard.model.log_stream import log_group_of, log_region_of, log_stream_of

@@ -8,8 +8,8 @@ nothing is kept.
 
 from dataclasses import dataclass
 
-from batchyard.api.batch.names import definition_name_of, is_arn_in, queue_arn_of
 from batchyard.api.batch.prepared import PreparedDefinition, prepare
+from batchyard.api.batch.rules.names import definition_name_of, is_arn_in, queue_arn_of
 from batchyard.model.ids import QueueArn, Scope
 from batchyard.model.records import DefinitionRecord, QueueRecord
 from batchyard.model.refusal import Refusal, client_exception

@@ -1,13 +1,13 @@
 """Register, describe and deregister job definitions (reference/jobs.md section 3)."""
 
-from batchyard.api.batch.container import check_container, normalised
-from batchyard.api.batch.names import check_resource_name, definition_name_of
 from batchyard.api.batch.paging import page_size, read_token, write_token
 from batchyard.api.batch.prepared import is_fargate_definition
 from batchyard.api.batch.refusals import executing, refuse_given, unsupported
-from batchyard.api.batch.retry import check_retry_strategy, check_timeout
+from batchyard.api.batch.rules.container import check_container, normalised
+from batchyard.api.batch.rules.names import check_resource_name, definition_name_of
+from batchyard.api.batch.rules.retry import check_retry_strategy, check_timeout
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.api.batch.tag_rules import check_tags
 from batchyard.model.ids import Scope
 from batchyard.model.limits import (
     DEFINITION_BYTES_MAX,

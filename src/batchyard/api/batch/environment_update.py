@@ -4,15 +4,15 @@ Decides what may change: the switch, the bounds of capacity, and, where AWS can 
 how they are made. The new values are written as a wish (UPDATING) that the engine settles.
 """
 
-from batchyard.api.batch.compute_resources import BEST_FIT, check_resources, kind_of
 from batchyard.api.batch.environments import (
     BEING_MODIFIED,
     check_ecs_settings,
     does_not_exist,
     service_linked_role,
 )
-from batchyard.api.batch.names import environment_arn_of, is_arn_in
 from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.rules.compute_resources import BEST_FIT, check_resources, kind_of
+from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
 from batchyard.api.batch.service import Service
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception

@@ -7,12 +7,12 @@ it.
 from uuid import uuid4
 
 from batchyard.api.batch.arns import cluster_arn_of
-from batchyard.api.batch.compute_resources import check_resources, with_defaults
-from batchyard.api.batch.names import check_resource_name, environment_arn_of, is_arn_in
 from batchyard.api.batch.paging import page_size, read_token, write_token
 from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.rules.compute_resources import check_resources, with_defaults
+from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.api.batch.tag_rules import check_tags
 from batchyard.model.ids import EnvironmentArn
 from batchyard.model.limits import DESCRIBE_IDS_MAX, ENVIRONMENT_COUNT_MAX, PAGE_SIZE_MAX
 from batchyard.model.records import EnvironmentRecord, Json

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from batchyard.api.batch.detail import job_detail, job_summary
-from batchyard.api.batch.job_filters import Wanted, filter_of
-from batchyard.api.batch.names import is_arn_in, job_id_of, queue_arn_of
 from batchyard.api.batch.paging import (
     page_size,
     read_named_token,
@@ -13,6 +11,8 @@ from batchyard.api.batch.paging import (
     write_token,
 )
 from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.rules.job_filters import Wanted, filter_of
+from batchyard.api.batch.rules.names import is_arn_in, job_id_of, queue_arn_of
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import QueueArn
 from batchyard.model.limits import DESCRIBE_IDS_MAX, LIST_JOBS_PAGE_SIZE_MAX, PAGE_SIZE_MAX

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from batchyard.api.batch.fargate import check_fargate_pair
-from batchyard.api.batch.overrides import check_overrides, merge_container, merge_parameters
-from batchyard.api.batch.requirements import demand_of
-from batchyard.api.batch.retry import (
+from batchyard.api.batch.rules.fargate import check_fargate_pair
+from batchyard.api.batch.rules.overrides import check_overrides, merge_container, merge_parameters
+from batchyard.api.batch.rules.requirements import demand_of
+from batchyard.api.batch.rules.retry import (
     check_retry_strategy,
     check_timeout,
     effective_retry,
     exit_rules_of,
     timeout_ms_of,
 )
-from batchyard.api.batch.substitution import has_reference, substitute
+from batchyard.api.batch.rules.substitution import has_reference, substitute
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, QueueArn
 from batchyard.model.records import DefinitionRecord, ExitRule, Json

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from batchyard.api.batch.catalog import EC2_QUEUE_TYPE, FARGATE_QUEUE_TYPE
 from batchyard.api.batch.environments import BEING_MODIFIED
-from batchyard.api.batch.names import (
+from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.rules.names import (
     check_resource_name,
     environment_arn_of,
     is_arn_in,
     queue_arn_of,
 )
-from batchyard.api.batch.paging import page_size, read_token, write_token
-from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.api.batch.tag_rules import check_tags
 from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
 from batchyard.model.limits import (
     DESCRIBE_IDS_MAX,

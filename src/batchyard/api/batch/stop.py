@@ -4,7 +4,7 @@ Both answer 200 for ids that mean nothing and for jobs that are over: clients cl
 looking.
 """
 
-from batchyard.api.batch.names import job_id_of
+from batchyard.api.batch.rules.names import job_id_of
 from batchyard.api.batch.service import Service
 from batchyard.model.limits import REASON_LENGTH_MAX
 from batchyard.model.records import Json, WishKind

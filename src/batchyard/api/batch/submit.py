@@ -6,11 +6,11 @@ The answer is given only after the job is durable.
 
 from collections.abc import Sequence
 
-from batchyard.api.batch.names import is_job_name, job_id_of
 from batchyard.api.batch.prepared import check_shape, work_of
 from batchyard.api.batch.refusals import executing, refuse_given, unsupported
+from batchyard.api.batch.rules.names import is_job_name, job_id_of
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.api.batch.tag_rules import check_tags
 from batchyard.model.ids import JobId, Scope
 from batchyard.model.limits import DEPENDENCIES_PER_JOB_MAX, SUBMIT_JOB_BYTES_MAX
 from batchyard.model.records import Json, NewJob

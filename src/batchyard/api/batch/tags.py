@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from batchyard.api.batch.names import is_arn_in
+from batchyard.api.batch.rules.names import is_arn_in
+from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.api.batch.tag_rules import check_tags
 from batchyard.model.ids import Scope
 from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal, client_exception

@@ -6,9 +6,9 @@ and the deprecated members only fill what the definition gave through deprecated
 
 from collections.abc import Mapping, Sequence
 
-from batchyard.api.batch.container import check_environment
 from batchyard.api.batch.refusals import refuse_given
-from batchyard.api.batch.requirements import DEPRECATED_MEMBER_BY_TYPE, check_requirements
+from batchyard.api.batch.rules.container import check_environment
+from batchyard.api.batch.rules.requirements import DEPRECATED_MEMBER_BY_TYPE, check_requirements
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 

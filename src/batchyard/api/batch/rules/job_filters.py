@@ -6,8 +6,8 @@ Decides what a filter of a request means. Refuses to know how jobs are found.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchyard.api.batch.names import definition_name_of
 from batchyard.api.batch.refusals import unsupported
+from batchyard.api.batch.rules.names import definition_name_of
 from batchyard.model.ids import Scope
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception

@@ -7,9 +7,9 @@ Decides which members a container on EC2 or on Fargate may have (reference/jobs.
 import re
 from collections.abc import Sequence
 
-from batchyard.api.batch.fargate import check_fargate_pair
 from batchyard.api.batch.refusals import refuse_given, unsupported
-from batchyard.api.batch.requirements import check_requirements, demand_of
+from batchyard.api.batch.rules.fargate import check_fargate_pair
+from batchyard.api.batch.rules.requirements import check_requirements, demand_of
 from batchyard.model.limits import IMAGE_LENGTH_MAX
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
