@@ -10,6 +10,7 @@ import pytest
 
 from batchyard.compute.port import TaskSpec, Trouble
 from batchyard.compute.twin import Script, TwinBackend
+from batchyard.core import resources
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
 from batchyard.engine import dispatch
@@ -129,6 +130,34 @@ async def test_deleting_a_queue_and_its_environment_leaves_nothing(stage: Stage)
         while await stage.store.read(environments.read_all_environments):
             await asyncio.sleep(0)
         assert await stage.store.read(queues.read_all_queues) == []
+
+
+async def test_a_queue_with_many_jobs_is_deleted_in_many_turns(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A queue of 100,000 jobs must not hold the loop for seconds."""
+    monkeypatch.setattr(resources, "DRAINED_JOBS_PER_TURN_MAX", 2)
+    numbers = range(1, 12)
+    async with stage.engine():
+        await stage.create(vcpus=2)
+        await stage.submit(*numbers, after=())
+        await stage.submit(12, after=(3,))
+        await stage.until(2, RUNNING)
+
+        def ask(conn) -> None:
+            queues.update_queue(conn, queue_arn(), status=ResourceStatus.DELETING)
+            stage.store.note_wish()
+
+        await stage.store.write(ask)
+        ended: set[int] = set()
+        while await stage.store.read(queues.read_all_queues):
+            records = [await stage.job(number) for number in (*numbers, 12)]
+            ended.add(sum(record.progress.status is FAILED for record in records))
+            await asyncio.sleep(0)
+        for number in (*numbers, 12):
+            assert (await stage.job(number)).progress.status is FAILED
+    assert len(ended) > 3, "it went in few turns"
+    assert len(stage.machine.begin_count_by_task) == 2, "the queue went on starting jobs"
 
 
 async def test_a_queue_goes_after_all_that_was_submitted_to_it(

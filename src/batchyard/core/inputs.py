@@ -64,7 +64,10 @@ class PutQueue(Struct, frozen=True, kw_only=True):
 
 
 class DeleteQueue(Struct, frozen=True, kw_only=True):
-    """Let the queue end: its jobs fail or are stopped; it goes with the last of them."""
+    """Let the queue end: its jobs fail or are stopped; it goes with the last of them.
+
+    To be given again while the outcome is partial.
+    """
 
     arn: QueueArn
 

@@ -10,9 +10,11 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 from batchyard.core import events as e
 from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
 from batchyard.core.jobs import fail_job, stop_attempt
+from batchyard.core.state import Job, Queue
 from batchyard.core.turn import Turn
 from batchyard.model import wording
 from batchyard.model.ids import EnvironmentArn, QueueArn
+from batchyard.model.limits import DRAINED_JOBS_PER_TURN_MAX
 from batchyard.model.records import StopCause
 
 
@@ -52,21 +54,17 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
 
 
 def delete_queue(turn: Turn, command: DeleteQueue) -> None:
-    """Fail what waits, stop what runs; end with the last job. Repeating it changes nothing."""
+    """Fail what waits, stop what runs; end with the last job.
+
+    A part of it at a time; repeating it goes on.
+    """
     queue = turn.state.queues.get(command.arn)
     if queue is None:
         turn.note(e.QueueDeleted(arn=command.arn))
         return
     if not queue.is_draining:
         turn.emit(e.QueueDraining(arn=command.arn))
-    for job_id in list(queue.jobs):
-        job = turn.state.jobs.get(job_id)
-        if job is None:
-            continue
-        if job.progress.attempt is not None:
-            stop_attempt(turn, job, StopCause.QUEUE_DELETED)
-        else:
-            fail_job(turn, job_id, wording.QUEUE_DELETED)
+    _drain(turn, queue)
     _delete_queue_if_empty(turn, command.arn)
 
 
@@ -80,6 +78,25 @@ def settle_drained(turn: Turn, queue_arn: QueueArn, environment_arn: Environment
     """Let a queue and an environment go if the attempt that just ended was their last."""
     _delete_queue_if_empty(turn, queue_arn)
     _delete_if_empty(turn, environment_arn)
+
+
+def _drain(turn: Turn, queue: Queue) -> None:
+    ending: list[Job] = []
+    for job_id in queue.jobs:
+        job = turn.state.jobs[job_id]
+        if job.progress.attempt is None or job.progress.attempt.stop_cause is None:
+            ending.append(job)
+        if len(ending) > DRAINED_JOBS_PER_TURN_MAX:
+            turn.outcome.is_partial = True
+            ending.pop()
+            break
+    for job in ending:
+        if job.id not in turn.state.jobs:  # it failed with one before it
+            continue
+        if job.progress.attempt is not None:
+            stop_attempt(turn, job, StopCause.QUEUE_DELETED)
+        else:
+            fail_job(turn, job.id, wording.QUEUE_DELETED)
 
 
 def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:

@@ -13,7 +13,7 @@ from batchyard.model.ids import JobId
 from batchyard.model.records import JobProgress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What inputs led to.
 
@@ -24,12 +24,15 @@ class Outcome:
     effects: list[Effect] = field(default_factory=list)
     #: The progress of every job that an event is about, finished ones included.
     changed: dict[JobId, JobProgress] = field(default_factory=dict)
+    #: An input was too large for one turn: give it once more.
+    is_partial: bool = False
 
     def add(self, later: "Outcome") -> None:
         """Append what came of later inputs."""
         self.events.extend(later.events)
         self.effects.extend(later.effects)
         self.changed.update(later.changed)
+        self.is_partial |= later.is_partial
 
 
 @dataclass(slots=True)

@@ -141,6 +141,7 @@ class Engine:
         now_ms = self._clock_ms()
         inputs = [*harvest.inputs, *reports, i.Tick()]
         outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
+        self._has_backlog |= outcome.is_partial
         await self._commit(outcome, harvest.settled, now_ms)
         self._dispatch.send(outcome.effects)
         self._pace.end_turn(wishes_taken=len(harvest.inputs), are_more_coming=self._has_new_wishes)

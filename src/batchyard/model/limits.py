@@ -48,3 +48,6 @@ FORM_PARAMETERS_MAX = 10_000
 # short.
 GROUP_COMMIT_ROWS_MAX = 256
 WISHES_PER_TURN_MAX = 500
+
+# Ours: jobs of a queue that is being deleted, ended in one turn (AWS ends about 16 a second).
+DRAINED_JOBS_PER_TURN_MAX = 500
