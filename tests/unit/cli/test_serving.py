@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from batchyard.cli import serving
+from batchyard.compute.local import LocalBackend
 from batchyard.compute.port import Trouble
 
 
@@ -18,5 +21,5 @@ async def test_a_supervisor_that_does_not_answer_keeps_no_server_up():
         async def close(self) -> None:
             calls.append("close")
 
-    await serving._let_go(Backend())
+    await serving._let_go(cast("LocalBackend", Backend()))
     assert calls == ["leave", "close"]
