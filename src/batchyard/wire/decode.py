@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from batchyard.model.limits import FORM_BYTES_MAX, FORM_PARAMETERS_MAX
+from batchyard.model.refusal import Refusal
 from batchyard.wire.explain import explain_misfit, refuse_nul, refuse_unreadable
 from batchyard.wire.models import Match, Operation, Protocol, Ref, Shape
 from batchyard.wire.request import HttpRequest
@@ -191,8 +193,18 @@ class Decoder:
 
 
 def form_pairs(request: HttpRequest) -> list[tuple[str, str]]:
-    """Give the parameters of a query-protocol request: its form body, or its query string."""
+    """Give the parameters of a query-protocol request: its form body, or its query string.
+
+    Raises Refusal for too many: this runs before the signature is verified.
+    """
     form = request.body or request.query
+    if len(form) > FORM_BYTES_MAX or form.count(b"&") >= FORM_PARAMETERS_MAX:
+        raise Refusal(
+            "RequestEntityTooLargeException",
+            f"The request is too large: at most {FORM_PARAMETERS_MAX} parameters and"
+            f" {FORM_BYTES_MAX} bytes are allowed.",
+            http_status=413,
+        )
     return parse_qsl(form.decode("utf-8", "replace"), keep_blank_values=True)
 
 
