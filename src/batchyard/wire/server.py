@@ -17,6 +17,7 @@ import uvicorn
 from batchyard.access.keys import KeyRing
 from batchyard.wire.app import Application, AsgiApp, read_wall_clock_ms
 from batchyard.wire.call import Handlers
+from batchyard.wire.connection import Connection
 
 #: Connections that may wait for us to accept them.
 BACKLOG = 2048
@@ -24,6 +25,8 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 #: On stop, requests under way get this long to finish.
 STOP_S_MAX = 10
+#: uvicorn ticks ten times a second; every five seconds we look for peers that keep us waiting.
+_TICKS_PER_LOOK = 50
 
 
 class CannotListen(Exception):
@@ -80,7 +83,7 @@ class Server:
         self._socket = _listen(self._host, self._asked_port)
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=Connection,
             loop="uvloop",
             ws="none",
             lifespan="off",
@@ -133,6 +136,14 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_LOOK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection)
+                connection.end_if_late(now)
+        return await super().on_tick(counter)
 
 
 def _listen(host: str, port: int) -> socket.socket:
