@@ -28,7 +28,10 @@ def start_server(settings: Settings, *, config: str | None = None) -> RunningSer
     running = find_server(data_path)
     if running is not None:
         raise click.ClickException(f"a server is up already at {running.endpoint}")
-    data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise click.ClickException(f"the data folder cannot be made: {error}") from error
     log_path = data_path / "server.log"
     ready, told = os.pipe()
     with log_path.open("ab") as log:
@@ -62,7 +65,10 @@ def stop_server(data_path: Path, *, timeout_s: float = 30) -> None:
     """
     server = find_server(data_path)
     if server is not None:
-        process = os.pidfd_open(server.pid)
+        try:
+            process = os.pidfd_open(server.pid)
+        except ProcessLookupError:
+            return
         try:
             signal.pidfd_send_signal(process, signal.SIGTERM)
             if not select.select([process], [], [], timeout_s)[0]:

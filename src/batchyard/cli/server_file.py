@@ -55,7 +55,7 @@ def find_server(data_path: Path) -> RunningServer | None:
         server = msgspec.json.decode(written, type=RunningServer)
         process = msgspec.json.decode(written, type=_Process)
         os.kill(server.pid, 0)
-    except (FileNotFoundError, ProcessLookupError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, msgspec.DecodeError):
         return None
     except PermissionError:
         return None if not _path(data_path).exists() else server

@@ -55,7 +55,7 @@ def up(*, detach: bool, ready_fd: int | None, config: str | None, **given: Any) 
         )
     try:
         uvloop.run(_serve(settings, _announcer(settings, ready_fd)))
-    except (Trouble, StoreTrouble, CannotListen, CredentialsFileError, PermissionError) as error:
+    except (Trouble, StoreTrouble, CannotListen, CredentialsFileError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except ExceptionGroup as group:
         if group.subgroup(LeadershipLost) is None:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from batchyard.cli import background
 from batchyard.cli.settings import Settings
+from batchyard.cli.up import up
 
 
 class Halt(Exception):
@@ -33,3 +35,12 @@ def test_modules_in_the_current_folder_are_not_ours(tmp_path, monkeypatch):
     (tmp_path / "click.py").write_text("raise SystemExit(3)\n")
     asked = [python, *start, "-m", "click.testing"]
     assert subprocess.run(asked, cwd=tmp_path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_data_folder_that_cannot_be_one_is_told_in_a_line(tmp_path, options):
+    (tmp_path / "file").touch()
+    for data_dir in (tmp_path / "file", tmp_path / "file" / "below"):
+        asked = CliRunner().invoke(up, ["--data-dir", str(data_dir), *options])
+        assert (asked.exit_code, isinstance(asked.exception, SystemExit)) == (1, True)
+        assert str(tmp_path / "file") in asked.output
