@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from batchyard.compute.local import kernel, rootfs
-from batchyard.compute.local.cgroups import Limits, runtime_resources
-from batchyard.compute.local.images import ImageStore
-from batchyard.compute.local.namespace import unwanted_mounts
-from batchyard.compute.local.ocispec import ImageConfig, Place, SpecTemplate
+from batchyard.compute.local.images.image_store import ImageStore
+from batchyard.compute.local.supervisor import kernel, rootfs
+from batchyard.compute.local.supervisor.cgroups import Limits, runtime_resources
+from batchyard.compute.local.supervisor.namespace import unwanted_mounts
+from batchyard.compute.local.supervisor.ocispec import ImageConfig, Place, SpecTemplate
 
 CAPABILITIES = 0x00000000A80425FB  # docker's default set
 

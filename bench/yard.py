@@ -15,8 +15,8 @@ import botocore.config
 from batchyard.cli.background import start_server, stop_server
 from batchyard.cli.server_file import RunningServer
 from batchyard.cli.settings import Settings
-from batchyard.compute.local.busybox import make_busybox_image
-from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.image_store import ImageStore
 
 REGION = "us-east-1"
 QUEUE = "bench"

@@ -8,8 +8,8 @@ from typing import IO
 
 import pytest
 
-from batchyard.compute.local.archives import FoundImage, FoundLayer
-from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.images.archives import FoundImage, FoundLayer
+from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.shapes import ConfigShape
 from batchyard.compute.port import TaskEnded
 from tests.compute.made_images import busybox_entries, make_layer

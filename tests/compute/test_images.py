@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from batchyard.compute.local.archives import NotAnImage
-from batchyard.compute.local.busybox import make_busybox_image
-from batchyard.compute.local.images import ImageInUse, ImageStore
-from batchyard.compute.local.pull import Puller, PullFailed, explain_failure
-from batchyard.compute.local.references import BadReference, parse_reference
+from batchyard.compute.local.images.archives import NotAnImage
+from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.image_store import ImageInUse, ImageStore
+from batchyard.compute.local.images.pull import Puller, PullFailed, explain_failure
+from batchyard.compute.local.images.references import BadReference, parse_reference
 from tests.compute.made_images import (
     MadeImage,
     Registry,

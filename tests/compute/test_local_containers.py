@@ -84,7 +84,7 @@ async def test_bind_mounts_are_made_and_shared(rig: LocalRig) -> None:
         ),
     )
     _, lines = await run(rig, spec)
-    assert lines[-1] == "refused"
+    assert "refused" in lines  # stderr is a pipe of its own: its line may come before or after
     assert (source / "file").read_text() == "kept\n"
 
 

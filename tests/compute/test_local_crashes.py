@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from batchyard.compute.local.kernel import mount, unmount
 from batchyard.compute.local.link import leave_if_idle
+from batchyard.compute.local.supervisor.kernel import mount, unmount
 from batchyard.compute.port import TaskEnded
 from tests.ports.rigs import Behaviour, LocalRig
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.compute.local import detect
-from batchyard.compute.local.cgroups import (
+from batchyard.compute.local.supervisor.cgroups import (
     Groups,
     Limits,
     count_oom_kills,
@@ -19,14 +19,14 @@ from batchyard.compute.local.cgroups import (
     v1_files,
     v2_files,
 )
-from batchyard.compute.local.container import clip, exec_failure_of
-from batchyard.compute.local.namespace import base_name_of, unwanted_mounts
-from batchyard.compute.local.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
-from batchyard.compute.local.probe import _spec
-from batchyard.compute.local.records import End, Stored, TaskRecord, delete_tree
-from batchyard.compute.local.rootfs import Accounts, BadUser, identify, resolve_in_root
-from batchyard.compute.local.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
-from batchyard.compute.local.supervisor import Supervisor
+from batchyard.compute.local.supervisor.container import clip, exec_failure_of
+from batchyard.compute.local.supervisor.loop import Supervisor
+from batchyard.compute.local.supervisor.namespace import base_name_of, unwanted_mounts
+from batchyard.compute.local.supervisor.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
+from batchyard.compute.local.supervisor.probe import _spec
+from batchyard.compute.local.supervisor.records import End, Stored, TaskRecord, delete_tree
+from batchyard.compute.local.supervisor.rootfs import Accounts, BadUser, identify, resolve_in_root
+from batchyard.compute.local.supervisor.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
 from batchyard.compute.port import Trouble
 
 pytestmark = [pytest.mark.ours_only]

@@ -28,10 +28,10 @@ import botocore.config
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from batchyard.compute.local.busybox import make_busybox_image
-from batchyard.compute.local.images import ImageStore
-from batchyard.compute.local.kernel import mount, unmount
-from batchyard.compute.local.namespace import base_name_of
+from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.image_store import ImageStore
+from batchyard.compute.local.supervisor.kernel import mount, unmount
+from batchyard.compute.local.supervisor.namespace import base_name_of
 
 BATCHYARD = (sys.executable, "-m", "batchyard.cli.main")
 REGION = "us-east-1"

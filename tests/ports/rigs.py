@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from batchyard.compute.local import LocalBackend
-from batchyard.compute.local.busybox import make_busybox_image
+from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.port import (
     Backend,
     LogTarget,
@@ -260,7 +260,7 @@ class LocalRig(_Numbered):
 
 def make_image_store(data_dir: Path) -> Path:
     """Build the busybox image once; rigs copy it."""
-    from batchyard.compute.local.images import ImageStore
+    from batchyard.compute.local.images.image_store import ImageStore
 
     make_busybox_image(ImageStore(data_dir))
     return data_dir / "images"

@@ -12,11 +12,11 @@ from rich.console import Console
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 from batchyard.cli.tables import print_table
-from batchyard.compute.local.archives import NotAnImage
-from batchyard.compute.local.busybox import make_busybox_image
-from batchyard.compute.local.images import ImageInfo, ImageInUse, ImageStore
-from batchyard.compute.local.pull import Puller, PullFailed
-from batchyard.compute.local.references import BadReference
+from batchyard.compute.local.images.archives import NotAnImage
+from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.image_store import ImageInfo, ImageInUse, ImageStore
+from batchyard.compute.local.images.pull import Puller, PullFailed
+from batchyard.compute.local.images.references import BadReference
 from batchyard.compute.port import Trouble
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from batchyard.compute.local.busybox import make_busybox_image
-from batchyard.compute.local.images import ImageStore
-from batchyard.compute.local.pull import Puller, PullFailed
+from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.image_store import ImageStore
+from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.port import Trouble
 
 IMAGE = "busybox"

@@ -25,10 +25,10 @@ from batchyard.compute.local.detect import (
     memory_total_mib,
     now_ms,
 )
-from batchyard.compute.local.images import ImageStore
+from batchyard.compute.local.images.image_store import ImageStore
+from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.local.link import Link
 from batchyard.compute.local.output import Pump, Tail
-from batchyard.compute.local.pull import Puller, PullFailed
 from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
 from batchyard.compute.port import (
     Host,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from batchyard.compute.local import cgroups
+from batchyard.compute.local.supervisor import cgroups
 from batchyard.compute.port import Trouble
 
 RUNTIMES: Final = ("crun", "runc")
@@ -131,7 +131,7 @@ def _probe_command() -> list[str]:
     import sys
 
     # -P: what lies in the operator's current folder, /tmp for one, must not be imported as root.
-    return [sys.executable, "-P", "-m", "batchyard.compute.local.probe"]
+    return [sys.executable, "-P", "-m", "batchyard.compute.local.supervisor.probe"]
 
 
 def _version(path: str) -> str:

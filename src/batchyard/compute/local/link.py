@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from batchyard.compute.local.conversation import SOCKET_FILE, VERSION
 from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
+from batchyard.compute.local.supervisor.conversation import SOCKET_FILE, VERSION
 from batchyard.compute.port import Trouble
 
 #: Starting a supervisor takes 60 to 200 ms; a machine under load gets a hundred times that.

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from batchyard.compute.local.records import SPOOL_SUFFIX
 from batchyard.compute.local.shapes import EndShape
-from batchyard.compute.local.spool import READ_BYTES, READ_BYTES_MAX, decode
+from batchyard.compute.local.supervisor.records import SPOOL_SUFFIX
+from batchyard.compute.local.supervisor.spool import READ_BYTES, READ_BYTES_MAX, decode
 from batchyard.compute.port import (
     LogTarget,
     OutputLine,

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchyard.compute.local.archives import FoundImage, FoundLayer, NotAnImage, open_archive
-from batchyard.compute.local.container import MOUNT_POINTS_LAYER
+from batchyard.compute.local.images.archives import FoundImage, FoundLayer, NotAnImage, open_archive
+from batchyard.compute.local.images.references import BadReference, parse_reference
 from batchyard.compute.local.link import ask_supervisor
-from batchyard.compute.local.references import BadReference, parse_reference
 from batchyard.compute.local.shapes import ConfigShape, ImageShape
+from batchyard.compute.local.supervisor.container import MOUNT_POINTS_LAYER
 from batchyard.compute.port import Trouble
 
 Progress = Callable[[str], None]
@@ -258,7 +258,7 @@ class ImageStore:
 def _unpack(layer: FoundLayer, directory: Path) -> str:
     """Unpack a layer in a process that is shut into `directory`; return the diff id's digits."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "batchyard.compute.local.unpack", str(directory)],
+        [sys.executable, "-P", "-m", "batchyard.compute.local.images.unpack", str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

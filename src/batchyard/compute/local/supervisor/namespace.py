@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from batchyard.compute.local import kernel
+from batchyard.compute.local.supervisor import kernel
 
 #: Kinds of mounts that others make in numbers and no job can need.
 _UNWANTED_KINDS = frozenset(

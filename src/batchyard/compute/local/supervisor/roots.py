@@ -16,8 +16,8 @@ import contextlib
 import errno
 import os
 
-from batchyard.compute.local import kernel
-from batchyard.compute.local.records import delete_tree
+from batchyard.compute.local.supervisor import kernel
+from batchyard.compute.local.supervisor.records import delete_tree
 
 #: Idle overlays kept; each costs an entry in the mount table that every container start copies.
 _IDLE_MAX = 12

@@ -1,9 +1,9 @@
 """Tries a runtime for real: a process that sets up one trivial container the way the supervisor
 does.
 
-Run as `python -m batchyard.compute.local.probe <crun|runc> <path> <empty directory>`; status 0 if a
-container with a memory limit on an overlay root ran and its exit status arrived. The last line of
-stderr says what is wrong otherwise. Everything it makes is gone when it exits.
+Run as `python -m batchyard.compute.local.supervisor.probe <crun|runc> <path> <empty directory>`;
+status 0 if a container with a memory limit on an overlay root ran and its exit status arrived.
+The last line of stderr says what is wrong otherwise. Everything it makes is gone when it exits.
 """
 
 import json
@@ -11,11 +11,11 @@ import os
 import shutil
 import sys
 
-from batchyard.compute.local.cgroups import Groups, layout_of
-from batchyard.compute.local.container import MOUNT_POINTS_LAYER, Launcher, LaunchRefused
-from batchyard.compute.local.namespace import enter_private_namespace
 from batchyard.compute.local.shapes import SpecShape
-from batchyard.compute.local.supervisor import prepare_mount_points
+from batchyard.compute.local.supervisor.cgroups import Groups, layout_of
+from batchyard.compute.local.supervisor.container import MOUNT_POINTS_LAYER, Launcher, LaunchRefused
+from batchyard.compute.local.supervisor.loop import prepare_mount_points
+from batchyard.compute.local.supervisor.namespace import enter_private_namespace
 
 _STATUS = 7
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 
-from batchyard.compute.local.rootfs import Identity
+from batchyard.compute.local.supervisor.rootfs import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

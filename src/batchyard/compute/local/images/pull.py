@@ -15,9 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from batchyard.compute.local.archives import NotAnImage, open_archive
-from batchyard.compute.local.images import ImageStore, Progress
-from batchyard.compute.local.references import BadReference, Reference, is_loopback, parse_reference
+from batchyard.compute.local.images.archives import NotAnImage, open_archive
+from batchyard.compute.local.images.image_store import ImageStore, Progress
+from batchyard.compute.local.images.references import (
+    BadReference,
+    Reference,
+    is_loopback,
+    parse_reference,
+)
 from batchyard.compute.port import Trouble
 
 _PULL_TIMEOUT_S: Final = 7200.0

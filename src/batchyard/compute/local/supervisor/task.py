@@ -11,9 +11,13 @@ import os
 import select
 import time
 
-from batchyard.compute.local.container import EXEC_FAILED_PREFIXES, Container, exec_failure_of
-from batchyard.compute.local.records import End, TaskRecord
-from batchyard.compute.local.spool import LineCutter, SpoolWriter
+from batchyard.compute.local.supervisor.container import (
+    EXEC_FAILED_PREFIXES,
+    Container,
+    exec_failure_of,
+)
+from batchyard.compute.local.supervisor.records import End, TaskRecord
+from batchyard.compute.local.supervisor.spool import LineCutter, SpoolWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from batchyard.compute.local.archives import FoundImage, FoundLayer
-from batchyard.compute.local.images import ImageInfo, ImageStore
-from batchyard.compute.local.ocispec import DEFAULT_PATH
-from batchyard.compute.local.references import parse_reference
+from batchyard.compute.local.images.archives import FoundImage, FoundLayer
+from batchyard.compute.local.images.image_store import ImageInfo, ImageStore
+from batchyard.compute.local.images.references import parse_reference
+from batchyard.compute.local.supervisor.ocispec import DEFAULT_PATH
 from batchyard.compute.port import Trouble
 
 _FILES = {

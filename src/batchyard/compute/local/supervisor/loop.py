@@ -18,14 +18,13 @@ import heapq
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 from collections import deque
 
-from batchyard.compute.local import kernel
-from batchyard.compute.local.cgroups import Groups, layout_of
-from batchyard.compute.local.container import (
+from batchyard.compute.local.supervisor import kernel
+from batchyard.compute.local.supervisor.cgroups import Groups, layout_of
+from batchyard.compute.local.supervisor.container import (
     MOUNT_POINTS_LAYER,
     Container,
     Launcher,
@@ -33,10 +32,15 @@ from batchyard.compute.local.container import (
     clip,
     note,
 )
-from batchyard.compute.local.conversation import SOCKET_FILE, VERSION, Conversation, listen
-from batchyard.compute.local.namespace import base_name_of, enter_private_namespace
-from batchyard.compute.local.records import TASK_SUFFIX, End, Stored, TaskRecord
-from batchyard.compute.local.task import Task, now_ms
+from batchyard.compute.local.supervisor.conversation import (
+    SOCKET_FILE,
+    VERSION,
+    Conversation,
+    listen,
+)
+from batchyard.compute.local.supervisor.namespace import base_name_of, enter_private_namespace
+from batchyard.compute.local.supervisor.records import TASK_SUFFIX, End, Stored, TaskRecord
+from batchyard.compute.local.supervisor.task import Task, now_ms
 from batchyard.model.wording import OUT_OF_MEMORY
 
 TYPE_CHECKING = False
@@ -527,12 +531,3 @@ def prepare_mount_points(layer: str) -> None:
         os.makedirs(f"{layer}/{name}", mode=0o755, exist_ok=True)
     for name in ("hosts", "resolv.conf"):
         os.close(os.open(f"{layer}/etc/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-
-
-if __name__ == "__main__":
-    if os.fork():  # Nobody's child: whoever started us need not wait for us, and cannot.
-        os._exit(0)
-    trouble = main(os.path.realpath(sys.argv[1]))
-    if trouble:
-        say(trouble)
-        sys.exit(1)

@@ -1,9 +1,9 @@
 """Unpacks one image layer: a process of its own, shut into the layer's directory.
 
-Run as `python -m batchyard.compute.local.unpack <directory>` with the layer's blob on stdin; writes
-the sha256 of the uncompressed tar to stdout, or what is wrong to stderr with status 1. It changes
-its root to the directory before it reads a byte, so that no name, symbolic or hard link in a
-hostile layer leads out.
+Run as `python -m batchyard.compute.local.images.unpack <directory>` with the layer's blob on
+stdin; writes the sha256 of the uncompressed tar to stdout, or what is wrong to stderr with status
+1. It changes its root to the directory before it reads a byte, so that no name, symbolic or hard
+link in a hostile layer leads out.
 
 Decides how a layer looks on disk: whiteouts become overlay's (a character device 0/0, an opaque
 attribute), ownership and modes are kept, devices are left out (jobs may not make any either).

@@ -14,10 +14,10 @@ import os
 import signal
 import traceback
 
-from batchyard.compute.local import ocispec, rootfs
-from batchyard.compute.local.cgroups import Groups, Limits
-from batchyard.compute.local.records import delete_tree
-from batchyard.compute.local.roots import Root, Roots
+from batchyard.compute.local.supervisor import ocispec, rootfs
+from batchyard.compute.local.supervisor.cgroups import Groups, Limits
+from batchyard.compute.local.supervisor.records import delete_tree
+from batchyard.compute.local.supervisor.roots import Root, Roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Launcher:
         return self._spawn_process(task_id, arguments, place.identity, root)
 
     def _set_runtime_limits(self, bundle: str, task_id: str, limits: Limits) -> None:
-        from batchyard.compute.local.cgroups import runtime_resources
+        from batchyard.compute.local.supervisor.cgroups import runtime_resources
 
         with open(f"{bundle}/config.json", "rb") as file:
             config = json.loads(file.read())

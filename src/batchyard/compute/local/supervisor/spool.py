@@ -13,7 +13,7 @@ import contextlib
 import os
 import struct
 
-from batchyard.compute.local import kernel
+from batchyard.compute.local.supervisor import kernel
 
 #: Ours; CloudWatch Logs' own limit of an event was 256 KiB for most of its life.
 LINE_BYTES_MAX = 256 * 1024
