@@ -383,3 +383,75 @@ def test_the_kept_credentials_are_bounded_and_the_secret_is_not_shown():
     assert len(kept) == SIGNING_KEYS_MAX
     assert KEY.secret not in repr(kept)
     assert KEY.secret not in repr(KEY)
+
+
+#: What a claim may be made of, by somebody who means no good.
+PIECES = st.lists(
+    st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from(
+            [b"%E2%82%AC", b"%", b"%00", b"host", KEY.id.encode(), b"/", b"20260101", b"T", b"Z"]
+            + [b"9" * 5000, b"aws4_request", b"sts", b"AWS4-HMAC-SHA256", b",", b"=", b"+99999"]
+        ),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@pytest.mark.ours_only
+@given(st.lists(PIECES, min_size=6, max_size=6))
+def test_whatever_a_presigned_url_claims_is_refused_and_breaks_nothing(values):
+    names = ["Signature", "Algorithm", "Credential", "Date", "SignedHeaders", "Expires"]
+    query = b"&".join(
+        b"X-Amz-" + name.encode() + b"=" + value for name, value in zip(names, values, strict=True)
+    )
+    request = HttpRequest("GET", b"/", query, {b"host": b"a"})
+    with pytest.raises(Refusal):
+        verify(request, "sts", 0)
+
+
+@pytest.mark.ours_only
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"X-Amz-Expires", b"1" * 5000),
+        (b"X-Amz-SignedHeaders", b"%E2%82%AC"),
+        (b"X-Amz-Signature", b"%E2%82%AC"),
+        (b"X-Amz-Algorithm", b"%E2%82%AC"),
+        (b"X-Amz-Date", b"%E2%82%AC"),
+    ],
+)
+def test_a_presigned_url_of_odd_characters_is_refused(name, value):
+    """Each of these once ended in a 500, for anybody."""
+    request, date = presigned()
+    old = re.search(name + b"=[^&]*", request.query)
+    assert old is not None
+    request.query = request.query.replace(old.group(), name + b"=" + value)
+    with pytest.raises(Refusal):
+        verify(request, "sts", now_ms_of(request, date))
+
+
+@pytest.mark.ours_only
+@given(PIECES, PIECES, PIECES, PIECES)
+def test_whatever_a_header_claims_is_refused_and_breaks_nothing(credential, names, signature, date):
+    claim = b"AWS4-HMAC-SHA256 Credential=%b, SignedHeaders=%b, Signature=%b"
+    headers = {
+        b"host": b"a",
+        b"authorization": claim % (credential, names, signature),
+        b"date": date,
+    }
+    with pytest.raises(Refusal):
+        verify(HttpRequest("GET", b"/", b"", headers), "sts", 0)
+
+
+@pytest.mark.ours_only
+def test_a_credential_that_is_too_long_is_not_kept():
+    verifier = Verifier(KeyRing([KEY]))
+    request = signed()
+    auth = request.headers[b"authorization"].replace(
+        REGION.encode(), REGION.encode() + b"/" + b"a" * 9999
+    )
+    request.headers[b"authorization"] = auth.replace(b"/batch/", b"/")
+    with pytest.raises(Refusal, match="Credential"):
+        verifier.verify(request, "batch", now_ms_of(request))
+    assert not verifier._credentials

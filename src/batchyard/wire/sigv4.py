@@ -32,6 +32,9 @@ SIGNING_KEYS_MAX = 1024
 _ALGORITHM = b"AWS4-HMAC-SHA256"
 _TERMINATOR = "aws4_request"
 _CREDENTIAL_PARTS = 5
+#: An access key id has at most 128 characters; the rest of a credential some 50. We keep these.
+_CREDENTIAL_LENGTH_MAX = 256
+_EXPIRES_DIGITS_MAX = 6
 _REGION = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BASIC_ISO = "%Y%m%dT%H%M%SZ"
 _BASIC_ISO_FORM = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
@@ -217,17 +220,20 @@ def _read_query_claim(query: bytes) -> _Claim:
         name in _PRESIGNED for name, _ in pairs
     ):
         raise _incomplete("An AWS query-string parameter is given more than once.")
-    if values["X-Amz-Algorithm"].encode("latin-1") != _ALGORITHM:
+    if not all(values[name].isascii() for name in _PRESIGNED):
+        raise _incomplete("An AWS query-string parameter has characters beyond ASCII.")
+    if values["X-Amz-Algorithm"].encode() != _ALGORITHM:
         raise _incomplete("'X-Amz-Algorithm' must be 'AWS4-HMAC-SHA256'.")
     if values.get("X-Amz-Security-Token"):
         raise _unknown_token()
     expires = values["X-Amz-Expires"]
-    if not (expires.isascii() and expires.isdigit() and 1 <= int(expires) <= PRESIGNED_S_MAX):
+    is_number = len(expires) <= _EXPIRES_DIGITS_MAX and expires.isdigit()
+    if not (is_number and 1 <= int(expires) <= PRESIGNED_S_MAX):
         raise _incomplete(f"'X-Amz-Expires' must be between 1 and {PRESIGNED_S_MAX} seconds.")
     return _Claim(
         credential=values["X-Amz-Credential"],
-        signed_headers=values["X-Amz-SignedHeaders"].encode("latin-1"),
-        signature=values["X-Amz-Signature"].encode("latin-1"),
+        signed_headers=values["X-Amz-SignedHeaders"].encode(),
+        signature=values["X-Amz-Signature"].encode(),
         date=values["X-Amz-Date"],
         expires_s=int(expires),
     )
@@ -235,7 +241,7 @@ def _read_query_claim(query: bytes) -> _Claim:
 
 def _split_credential(credential: str) -> list[str]:
     parts = credential.split("/")
-    if len(parts) != _CREDENTIAL_PARTS:
+    if len(parts) != _CREDENTIAL_PARTS or len(credential) > _CREDENTIAL_LENGTH_MAX:
         raise _incomplete(
             "Credential must have exactly 5 slash-delimited elements, e.g."
             f" keyid/date/region/service/term, got '{credential}'"
