@@ -16,6 +16,7 @@ import traceback
 
 from batchyard.compute.local.supervisor import ocispec, rootfs
 from batchyard.compute.local.supervisor.cgroups import Groups, Limits
+from batchyard.compute.local.supervisor.hostpaths import HostPaths, NotAllowed
 from batchyard.compute.local.supervisor.records import delete_tree
 from batchyard.compute.local.supervisor.roots import Root, Roots
 
@@ -84,6 +85,7 @@ class Launcher:
 
     __slots__ = (
         "_groups",
+        "_host_paths",
         "_images",
         "_images_path",
         "_null",
@@ -99,6 +101,7 @@ class Launcher:
         self._groups = groups
         self._run = run_path
         self._roots = Roots(data_dir=data_dir, run_path=run_path)
+        self._host_paths = HostPaths(run_path)
         self._images_path = f"{data_dir}/images"
         #: Trees too large to delete here; whoever has a process to spare deletes them.
         self.leftovers: list[str] = []
@@ -192,7 +195,7 @@ class Launcher:
                 # task.
                 source = rootfs.ensure_directory(root, destination)
             else:
-                source = self._host_source(mount["source"])
+                source = self._host_source(task_id, mount["source"])
             place.binds.append((source, destination, mount["is_read_only"]))
         if spec["has_init"] and self.settings["init_path"]:
             place.binds.append((self.settings["init_path"], ocispec.INIT_DESTINATION, True))
@@ -201,19 +204,12 @@ class Launcher:
                 place.writable.append((rootfs.ensure_directory(root, volume), volume))
         return place
 
-    def _host_source(self, source: str) -> str:
-        """Resolve a host path against the allow-list; make the directory if it is missing."""
-        allowed = [os.path.realpath(path) for path in self.settings["host_paths"]]
-        real = os.path.realpath(source)
-        if not any(real == path or real.startswith(path.rstrip("/") + "/") for path in allowed):
-            text = f"host path {source} is not allowed; allowed are: {', '.join(allowed) or 'none'}"
-            raise LaunchRefused(clip("CannotCreateVolumeError", text))
+    def _host_source(self, task_id: str, source: str) -> str:
+        """Give a place that shows a host path, if it is allowed, until the task is cleaned up."""
         try:
-            if not os.path.exists(real):
-                os.makedirs(real, exist_ok=True)
-        except OSError as error:
+            return self._host_paths.pin(task_id, source, self.settings["host_paths"])
+        except (NotAllowed, OSError) as error:
             raise LaunchRefused(clip("CannotCreateVolumeError", str(error))) from error
-        return real
 
     def _write_hosts(self, task_id: str) -> str:
         path = f"{self._run}/{task_id}/hosts"
@@ -354,6 +350,7 @@ class Launcher:
         self, task_id: str, root: Root | None, runtime_name: str, *, is_reusable: bool = False
     ) -> bool:
         is_gone = self._groups.remove(task_id, everywhere=runtime_name != "crun")
+        self._host_paths.release(task_id)
         if root is not None:
             self.leftovers += self._roots.give_back(root, is_reusable=is_reusable and is_gone)
         delete_tree(f"{self._run}/{task_id}")
