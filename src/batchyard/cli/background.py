@@ -34,7 +34,7 @@ def start_server(settings: Settings, *, config: str | None = None) -> RunningSer
         raise click.ClickException(f"the data folder cannot be made: {error}") from error
     log_path = data_path / "server.log"
     ready, told = os.pipe()
-    with log_path.open("ab") as log:
+    with open(log_path, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
         start_of_log = log.tell()
         process = subprocess.Popen(  # noqa: S603 -- ourselves, with arguments of ours
             # -P: what lies in the operator's current folder must not be imported as root.

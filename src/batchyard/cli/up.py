@@ -81,6 +81,9 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     # Imported here, so that every other command starts fast.
     from batchyard.cli.serving import open_yard
 
+    # The data folder may have been there before, open to all: what we make in it is not. A lock
+    # that others can open they can also hold.
+    os.umask(0o077)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

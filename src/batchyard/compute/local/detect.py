@@ -152,10 +152,12 @@ def _read_kept(data_dir: Path, name: str) -> dict[str, str] | None:
 
 
 def _keep(data_dir: Path, name: str, content: dict[str, str]) -> None:
-    draft = data_dir / f"runtime-{name}.json.{os.getpid()}"
     try:
-        draft.write_text(json.dumps(content))
-        draft.rename(data_dir / f"runtime-{name}.json")
+        # A draft of our own, readable by us alone: two servers may open at once.
+        number, draft = tempfile.mkstemp(prefix=f"runtime-{name}.json.", dir=data_dir)
+        with os.fdopen(number, "w") as file:
+            json.dump(content, file)
+        os.rename(draft, data_dir / f"runtime-{name}.json")
     except OSError as error:
         raise Trouble(f"the data directory cannot be written: {error}") from error
 

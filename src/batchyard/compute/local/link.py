@@ -26,6 +26,8 @@ _READY_TIMEOUT_S: Final = 20.0
 _ANSWER_TIMEOUT_S: Final = 20.0
 _BUSY_RETRY_S: Final = 0.1
 _GREETINGS_MAX: Final = 10
+#: Docker's: containers inherit the supervisor's, which must not be the server's.
+_CONTAINERS_UMASK: Final = 0o022
 
 _decode_news = msgspec.json.Decoder(NewsShape).decode
 
@@ -158,7 +160,7 @@ def start_supervisor(data_dir: Path) -> str:
     """
     command = [sys.executable, "-P", "-m", "batchyard.compute.local.supervisor", str(data_dir)]
     try:
-        with (data_dir / "supervisor.log").open("ab") as log:
+        with open(data_dir / "supervisor.log", "ab", opener=_open_privately) as log:
             process = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -166,6 +168,7 @@ def start_supervisor(data_dir: Path) -> str:
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
+                umask=_CONTAINERS_UMASK,
                 timeout=_READY_TIMEOUT_S,
                 check=False,
             )
@@ -174,6 +177,10 @@ def start_supervisor(data_dir: Path) -> str:
     except OSError as error:
         return str(error)
     return process.stdout.decode().strip() or f"see {data_dir / 'supervisor.log'}"
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def connect_socket(data_dir: Path) -> socket.socket | None:

@@ -173,7 +173,7 @@ class ImageStore:
         return self._path / "draft"
 
     def _make_directories(self) -> None:
-        for directory in ("layers", "records", "draft"):
+        for directory in (".", "layers", "records", "draft"):
             (self._path / directory).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager

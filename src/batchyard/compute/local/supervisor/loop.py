@@ -498,7 +498,7 @@ class Supervisor:
 
 def main(data_dir: str) -> str:
     """Run until told to leave. Returns what is wrong if it cannot begin; empty at the end."""
-    for name in ("tasks", "trash", "run", "images/records", "images/layers"):
+    for name in ("tasks", "trash", "run", "images", "images/records", "images/layers"):
         os.makedirs(f"{data_dir}/{name}", mode=0o700, exist_ok=True)
     lock = os.open(f"{data_dir}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
