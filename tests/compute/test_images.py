@@ -387,3 +387,48 @@ async def test_image_in_use_is_not_removed(rig: LocalRig) -> None:
     await listener.ended(task.task_id)
     await asyncio.to_thread(store.remove, "busybox")
     assert store.list_images() == []
+
+
+@pytest.mark.parametrize("diff_id", ["sha256:../../../../../etc/x", "../index", "sha256:ab", "", 7])
+def test_a_layer_is_named_by_a_digest_and_nothing_else(tmp_path: Path, diff_id: object) -> None:
+    made = MadeImage([make_layer(busybox_entries())])
+    config = json.loads(made.config_blob)
+    config["rootfs"]["diff_ids"] = [diff_id]
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "layer.tar").write_bytes(made.layers[0])
+    manifest = [{"Config": "config.json", "Layers": ["layer.tar"], "RepoTags": ["one:1"]}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(NotAnImage, match="no digest of a layer"):
+        ImageStore(tmp_path / "data").import_archive(folder)
+
+
+def test_a_layer_that_begins_like_another_is_refused(tmp_path: Path) -> None:
+    """A short name has 64 bits: whoever makes both layers can make two of one short name."""
+    store = ImageStore(tmp_path / "data")
+    made = MadeImage([make_layer({"a": b"1"})])
+    archive = tmp_path / "image.tar"
+    made.write_docker_archive(archive, name="one:1")
+    digits = digest_of(made.layers[0]).removeprefix("sha256:")
+    marker = tmp_path / "data" / "images" / "layers" / f"{digits[:16]}.json"
+    store.make_draft_directory()
+    other = digits[:16] + "0" * 48
+    marker.write_text(json.dumps({"diff_id": other, "size_bytes": 1}))
+    with pytest.raises(NotAnImage, match="short name of another"):
+        store.import_archive(archive)
+
+
+@pytest.mark.parametrize("way", ["absolute", "link"])
+def test_an_image_in_a_folder_reads_nothing_outside(tmp_path: Path, way: str) -> None:
+    made = MadeImage([make_layer(busybox_entries())])
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (tmp_path / "secret.tar").write_bytes(made.layers[0])
+    (folder / "config.json").write_bytes(made.config_blob)
+    (folder / "layer.tar").symlink_to(tmp_path / "secret.tar")
+    name = "layer.tar" if way == "link" else str(tmp_path / "secret.tar")
+    manifest = [{"Config": "config.json", "Layers": [name], "RepoTags": ["one:1"]}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(NotAnImage, match="is missing"):
+        ImageStore(tmp_path / "data").import_archive(folder)

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import platform
+import re
 import shutil
 import tarfile
 import tempfile
@@ -25,6 +26,9 @@ from batchyard.compute.local.shapes import ConfigShape
 
 _JSON_BYTES_MAX = 4 * 1024 * 1024
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le"}
+
+#: Becomes part of a file's name: nothing else may.
+_DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 #: JSON from outside. What is not as expected raises, and `open_archive` says so.
 Foreign = Any
@@ -66,7 +70,10 @@ class _Directory:
         self._root = root
 
     def has(self, name: str) -> bool:
-        return ".." not in name.split("/") and (self._root / name).is_file()
+        """Tell whether the directory has a file: links and names that lead out of it count for
+        nothing."""
+        path = (self._root / name).resolve()
+        return path.is_relative_to(self._root.resolve()) and path.is_file()
 
     def open(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         if not self.has(name):
@@ -239,6 +246,9 @@ def _docker_image(files: Files, entry: Foreign) -> FoundImage:
 
 def _layers(files: Files, names: list[str], config: Foreign) -> list[FoundLayer]:
     diff_ids = config["rootfs"]["diff_ids"]
+    for diff_id in diff_ids:
+        if not isinstance(diff_id, str) or _DIFF_ID.fullmatch(diff_id) is None:
+            raise NotAnImage(f"the image is damaged: {str(diff_id)[:80]} is no digest of a layer")
     if len(diff_ids) != len(names):
         raise NotAnImage("the image is damaged: its configuration names other layers than it has")
     for name in names:

@@ -188,7 +188,9 @@ class ImageStore:
             short_id = layer.diff_id.removeprefix("sha256:")[:_SHORT_ID_LENGTH]
             marker = self._path / "layers" / f"{short_id}.json"
             with contextlib.suppress(FileNotFoundError):
-                return short_id, json.loads(marker.read_bytes())["size_bytes"]
+                kept = json.loads(marker.read_bytes())
+                _check_same(layer.diff_id, kept["diff_id"])
+                return short_id, kept["size_bytes"]
         draft = Path(tempfile.mkdtemp(dir=self._path / "draft"))
         try:
             draft.chmod(0o755)
@@ -202,6 +204,8 @@ class ImageStore:
                 if not target.exists():
                     draft.rename(target)
                 marker = self._path / "layers" / f"{short_id}.json"
+                with contextlib.suppress(FileNotFoundError):
+                    _check_same(diff_id, json.loads(marker.read_bytes())["diff_id"])
                 self._write_json(marker, {"diff_id": diff_id, "size_bytes": size})
             return short_id, size
         finally:
@@ -253,6 +257,12 @@ class ImageStore:
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
+
+
+def _check_same(diff_id: str, kept: str) -> None:
+    """Refuse a layer that only begins like one we have: two such can be made in an hour."""
+    if diff_id.removeprefix("sha256:") != kept:
+        raise NotAnImage(f"the layer {diff_id} has the short name of another layer, {kept}")
 
 
 def _unpack(layer: FoundLayer, directory: Path) -> str:
