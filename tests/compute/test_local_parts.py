@@ -19,14 +19,16 @@ from batchyard.compute.local.supervisor.cgroups import (
     v1_files,
     v2_files,
 )
-from batchyard.compute.local.supervisor.container import clip, exec_failure_of
+from batchyard.compute.local.supervisor.container import Container, Launcher, clip, exec_failure_of
 from batchyard.compute.local.supervisor.loop import Supervisor
 from batchyard.compute.local.supervisor.namespace import base_name_of, unwanted_mounts
 from batchyard.compute.local.supervisor.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
 from batchyard.compute.local.supervisor.probe import _spec
 from batchyard.compute.local.supervisor.records import End, Stored, TaskRecord, delete_tree
 from batchyard.compute.local.supervisor.rootfs import Accounts, BadUser, identify, resolve_in_root
+from batchyard.compute.local.supervisor.roots import Root
 from batchyard.compute.local.supervisor.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
+from batchyard.compute.local.supervisor.task import Task
 from batchyard.compute.port import Trouble
 
 pytestmark = [pytest.mark.ours_only]
@@ -385,3 +387,58 @@ def test_without_processes_to_spare_trash_is_kept_for_later(
     monkeypatch.setattr(os, "posix_spawn", spawn)
     keeper._clear_up()
     assert spawned == [["rm", "-rf", "--", "/trash/1", "/trash/2"]]
+
+
+def test_a_group_that_is_busy_is_tried_again_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    keeper = Supervisor(str(tmp_path), Groups(layout_of(""), "batchyard-test"))
+    answers = [False, False, True]
+    monkeypatch.setattr(Launcher, "remove_group", lambda *_: answers.pop(0))
+    container = Container(
+        task_id="a",
+        pid=1,
+        stdout=0,
+        stderr=0,
+        root=Root(directory="", merged="", image=""),
+        runtime="crun",
+    )
+    keeper._busy_groups.append(container)
+    for _ in range(3):
+        timeout_s = keeper._next_timeout_s()
+        assert timeout_s is not None
+        assert 0 < timeout_s <= 1
+        keeper._clear_up()
+    assert answers == []
+    assert keeper._next_timeout_s() is None
+
+
+def test_a_pipe_that_somebody_goes_on_writing_to_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task can hand its end of a pipe to another task, through a socket that both reach."""
+    task = Task(_spec(["true"]), TaskRecord(str(tmp_path), "probe"))
+    ends = [os.pipe(), os.pipe()]
+    task.container = Container(
+        task_id="probe",
+        pid=1,
+        stdout=ends[0][0],
+        stderr=ends[1][0],
+        root=Root(directory="", merged="", image=""),
+        runtime="crun",
+    )
+    task.open_pipes()
+    reads: list[int] = []
+
+    def read_and_find_more(_task: Task, fd: int) -> bool:
+        reads.append(fd)
+        assert len(reads) < 100
+        return True  # the pipe is as full as before
+
+    monkeypatch.setattr(Task, "read_pipe", read_and_find_more)
+    os.write(ends[0][1], b"a\n")
+    task.drain_pipes()
+    assert reads == [ends[0][0]]  # a pipe of this size holds no more than one read takes
+    for fd in (fd for pair in ends for fd in pair):
+        os.close(fd)

@@ -4,7 +4,7 @@ Owns the life of every task from the moment it is accepted to the moment it is f
 it to whichever server is connected. Refuses to know images' origins, sinks, jobs and accounts. It
 outlives the server (own session, own control group, own mount namespace) and writes down before it
 tells. When nothing happens it sleeps in one system call: no polling, no timer but the grace times
-of stopping tasks.
+of stopping tasks and of control groups that are still busy.
 
 Started by the server as `python -m batchyard.compute.local.supervisor <data dir>`; writes one line
 to stdout: `ready`, `busy` (another one holds the data directory), or what is wrong.
@@ -54,6 +54,8 @@ _FAILURES_MAX = 100
 #: So that the names fit an argument list.
 _PATHS_PER_RM_MAX = 1000
 _KILL_WAIT_S = 5.0
+#: Control groups whose last process is still on its way out are tried again after this time.
+_BUSY_RETRY_S = 0.5
 _LOST = (
     "DockerStateError: the supervisor of the containers was killed or the machine restarted while"
     " the task was running; its containers were stopped"
@@ -146,9 +148,11 @@ class Supervisor:
             self._epoll.unregister(fd)
 
     def _next_timeout_s(self) -> float | None:
+        longest_s = _BUSY_RETRY_S if self._busy_groups else None
         if not self._deadlines:
-            return None
-        return max(0, self._deadlines[0][0] - time.monotonic_ns() // 1_000_000) / 1000 + 0.001
+            return longest_s
+        next_s = max(0, self._deadlines[0][0] - time.monotonic_ns() // 1_000_000) / 1000 + 0.001
+        return next_s if longest_s is None else min(next_s, longest_s)
 
     def _leave(self) -> None:
         self._is_leaving = True
@@ -481,7 +485,7 @@ class Supervisor:
         containers, self._busy_groups = self._busy_groups, []
         for container in containers:
             if not self._launcher.remove_group(container):
-                note(f"group_busy task_id={container.task_id}")
+                self._busy_groups.append(container)
 
     def _discard(self, paths: list[str]) -> None:
         """Have large trees deleted by a process of its own; by a later turn if there can be
