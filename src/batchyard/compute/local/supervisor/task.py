@@ -7,6 +7,7 @@ reason, not output. Refuses to know sockets, timers and how containers are made.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import time
@@ -117,13 +118,19 @@ class Task:
         return True
 
     def drain_pipes(self) -> None:
-        """Move everything that is left in the pipes once nobody writes to them any more."""
+        """Move everything that is left in the pipes once the container's processes are gone.
+
+        No more than a pipe holds: a task may have handed its end of one to another task, which goes
+        on writing, and we have others to look after.
+        """
         for fd in self.open_streams:
             poller = select.poll()
             poller.register(fd, select.POLLIN)
-            while any(event & select.POLLIN for _, event in poller.poll(0)):
+            left = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+            while left > 0 and any(event & select.POLLIN for _, event in poller.poll(0)):
                 if not self.read_pipe(fd):
                     break
+                left -= _PIPE_READ_BYTES
 
     def close_pipe(self, fd: int) -> None:
         """Close a pipe and keep its last line, also without a line break."""
