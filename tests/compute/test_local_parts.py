@@ -343,6 +343,18 @@ def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         detect.find_runtime(tmp_path, "crun")
 
 
+def test_broken_runtime_is_told_also_where_there_is_no_busybox_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("trying a runtime needs root")
+    broken = tmp_path / "crun"
+    broken.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert detect.probe("crun", str(broken)) == "broken"
+
+
 def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [check.name for check in detect.run_checks(tmp_path)]
     assert names == [

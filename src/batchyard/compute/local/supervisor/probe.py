@@ -63,7 +63,7 @@ def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None
     launcher.clean(container, is_reusable=False)
     if has_started and code == wanted:
         return ""
-    if shell is None and "not found" in error + " not found":
+    if shell is None and ("not found" in error or "no such file" in error.lower()):
         return ""  # Nothing to run, but everything up to running it worked.
     return error.strip() or f"exit status {code} instead of {wanted}"
 
