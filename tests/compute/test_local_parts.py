@@ -454,3 +454,17 @@ def test_a_pipe_that_somebody_goes_on_writing_to_holds_up_nobody(
     assert reads == [ends[0][0]]  # a pipe of this size holds no more than one read takes
     for fd in (fd for pair in ends for fd in pair):
         os.close(fd)
+
+
+def test_read_only_control_groups_are_told_with_their_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an ordinary container, without privileges, shows of them."""
+    closed = os.statvfs_result([4096, 4096, 0, 0, 0, 0, 0, 0, os.ST_RDONLY, 255])
+    monkeypatch.setattr(os, "statvfs", lambda _path: closed)
+    with pytest.raises(Trouble, match=r"are read-only: .* --privileged"):
+        detect.find_runtime(tmp_path)
+    checks = {check.name: check for check in detect.run_checks(tmp_path)}
+    assert not checks["cgroups"].is_ok
+    assert "--privileged" in checks["cgroups"].remedy
+    assert "apt-get" not in checks["runtime"].remedy

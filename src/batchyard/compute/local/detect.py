@@ -27,6 +27,10 @@ _INITS: Final = (
     "/usr/bin/catatonit",
     "/usr/libexec/podman/catatonit",
 )
+_READ_ONLY_REMEDY: Final = (
+    "batchyard itself is in a container; start that one with --privileged, or run batchyard on the"
+    " host"
+)
 _FREE_BYTES_MIN: Final = 2 * 1024**3
 _PROBE_TIMEOUT_S: Final = 20.0
 
@@ -81,11 +85,23 @@ def read_layout() -> cgroups.Layout:
     return cgroups.layout_of(text)
 
 
+def read_only_groups(layout: cgroups.Layout) -> list[str]:
+    """List the hierarchies that are there but cannot be written, as in an ordinary container."""
+    return [
+        point
+        for point in layout.entered_mount_points
+        if os.path.isdir(point) and os.statvfs(point).f_flag & os.ST_RDONLY
+    ]
+
+
 def find_runtime(data_dir: Path, wish: str = "auto") -> FoundRuntime:
     """Find the runtime to use: the wished one, or the first that works. Raises `Trouble`.
 
     Starts a trivial container once for each boot and version; about 50 ms.
     """
+    closed = read_only_groups(read_layout())
+    if closed:
+        raise Trouble(f"the control groups at {closed[0]} are read-only: {_READ_ONLY_REMEDY}")
     names = RUNTIMES if wish == "auto" else (wish,)
     problems = []
     for name in names:
@@ -196,7 +212,9 @@ def _check_cgroups(_: Path) -> Check:
         f"the kernel or the surrounding container hides: {', '.join(missing)}" if missing else ""
     )
     detail = f"{version}: {' '.join(controllers)}"
-    return Check(name="cgroups", is_ok=not missing, detail=detail, remedy=remedy)
+    if read_only_groups(layout):
+        detail, remedy = f"{detail}, read-only", _READ_ONLY_REMEDY
+    return Check(name="cgroups", is_ok=not remedy, detail=detail, remedy=remedy)
 
 
 def _check_overlay(_: Path) -> Check:
@@ -213,7 +231,10 @@ def _check_runtime(data_dir: Path) -> Check:
     try:
         found = find_runtime(data_dir)
     except (Trouble, OSError) as error:
-        return Check(name="runtime", is_ok=False, detail=str(error), remedy="apt-get install crun")
+        # Where one is installed, installing it again mends nothing: the text says what is wrong.
+        is_there = any(shutil.which(name) for name in RUNTIMES)
+        remedy = "see FOUND" if is_there else "apt-get install crun"
+        return Check(name="runtime", is_ok=False, detail=str(error), remedy=remedy)
     return Check(name="runtime", is_ok=True, detail=f"{found.path} {found.version}")
 
 
