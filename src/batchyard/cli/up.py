@@ -55,6 +55,8 @@ def up(*, detach: bool, ready_fd: int | None, config: str | None, **given: Any) 
         )
     try:
         uvloop.run(_serve(settings, _announcer(settings, ready_fd)))
+    except PermissionError as error:
+        raise click.ClickException(f"{error}; run this with sudo?") from error
     except (Trouble, StoreTrouble, CannotListen, CredentialsFileError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except ExceptionGroup as group:
