@@ -7,8 +7,8 @@ memory with a head that never ends, and all file descriptors with connections th
 """
 
 import resource
-from asyncio import Transport
-from typing import Any
+from asyncio import AbstractEventLoop, Transport
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -45,6 +45,37 @@ class _TooMuch(Exception):
     """Leaves the parser, which then ends the connection."""
 
 
+class _JoinedWrites:
+    """A transport that sends what is written in one go of the loop with one system call.
+
+    uvicorn writes an answer's head and its body apart. A server that is killed between the two
+    would leave a client with a 200 and nothing in it; and each call more costs.
+    """
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol, with limits. `end_if_late` is to be called every few seconds."""
 
@@ -70,7 +101,8 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        joined = cast("Transport", _JoinedWrites(transport, self.loop))
+        super().connection_made(joined)
         self._waiting_since = self.loop.time()
         if len(self.connections) > self._connections_max:
             self.transport.abort()
