@@ -15,6 +15,7 @@ from batchyard.compute.local.supervisor.cgroups import (
     Limits,
     count_oom_kills,
     layout_of,
+    pids_max,
     runtime_resources,
     v1_files,
     v2_files,
@@ -78,7 +79,7 @@ def test_v1_limits() -> None:
         ("cpu.cfs_period_us", "100000"),
         ("cpu.cfs_quota_us", "150000"),
     ]
-    assert v1_files(limits(), "pids") == [("pids.max", "32768")]
+    assert v1_files(limits(), "pids") == [("pids.max", str(pids_max()))]
 
 
 def test_v2_limits() -> None:
@@ -86,7 +87,7 @@ def test_v2_limits() -> None:
         ("memory.max", "67108864"),
         ("memory.swap.max", "0"),
         ("cpu.weight", "59"),
-        ("pids.max", "32768"),
+        ("pids.max", str(pids_max())),
         ("cpu.max", "150000 100000"),
     ]
 
@@ -104,7 +105,7 @@ def test_runtime_gets_the_same_limits() -> None:
     assert runtime_resources(limits(is_cpu_capped=True)) == {
         "memory": {"limit": 67108864, "swap": 67108864},
         "cpu": {"shares": 1536, "quota": 150000, "period": 100000},
-        "pids": {"limit": 32768},
+        "pids": {"limit": pids_max()},
     }
 
 

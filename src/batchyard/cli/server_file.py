@@ -20,7 +20,6 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     endpoint: str
     region: str
-    log_file: str | None = None
 
 
 class _Process(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,12 +60,15 @@ def up(*, detach: bool, ready_fd: int | None, config: str | None, **given: Any) 
     except (Trouble, StoreTrouble, CannotListen, CredentialsFileError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except ExceptionGroup as group:
-        if group.subgroup(LeadershipLost) is None:
+        if group.subgroup(LeadershipLost) is not None:
+            raise click.ClickException(
+                "another server of this database has taken over; this one has ended, and will"
+                " stand by when it is started again"
+            ) from group
+        trouble = group.subgroup((Trouble, StoreTrouble))
+        if trouble is None:
             raise
-        raise click.ClickException(
-            "another server of this database has taken over; this one has ended, and will stand by"
-            " when it is started again"
-        ) from group
+        raise click.ClickException(_first_text(trouble)) from group
 
 
 @click.command()
@@ -77,6 +80,14 @@ def down(*, data_dir: str | None, timeout: float) -> None:
     if find_server(settings.data_path) is None:
         click.echo(f"no server is up for {settings.data_path}")
     stop_server(settings.data_path, timeout_s=timeout)
+
+
+def _first_text(group: BaseExceptionGroup[Exception]) -> str:
+    """Give the text of the first error in a group of groups."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
 
 
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -30,9 +30,6 @@ TAG_VALUE_LENGTH_MAX = 256
 # From SIGTERM to SIGKILL (reference/jobs.md section 7).
 STOP_GRACE_MS = 30_000
 
-# Finished jobs stay describable for at least this long (reference/jobs.md section 1.7).
-FINISHED_JOB_RETENTION_DAYS_DEFAULT = 7
-
 # Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as
 # JSON).
 REQUEST_BYTES_MAX = 8 * 1024 * 1024

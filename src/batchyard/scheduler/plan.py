@@ -24,11 +24,6 @@ class Obstacle(StrEnum):
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
 
-    @property
-    def is_lasting(self) -> bool:
-        """True if waiting alone never helps: somebody has to change something."""
-        return self is not Obstacle.CAPACITY_IN_USE
-
 
 class Placement(Struct, frozen=True, kw_only=True):
     """Start an attempt of this job, in this environment, on this host."""

@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -84,7 +85,7 @@ def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
         raise StoreTrouble(f"the store at {path} cannot be used: {error}") from error
     level = "FULL" if is_synchronous_full else "NORMAL"
     common = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "temp_store = MEMORY")
-    writer = create_engine(url, pool_size=1, max_overflow=0)
+    writer = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
     _on_connect(
         writer,
         "journal_mode = WAL",
@@ -94,7 +95,7 @@ def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
         *common,
         begin="BEGIN IMMEDIATE",
     )
-    reader = create_engine(url, pool_size=READERS_MAX + 1, max_overflow=0)
+    reader = create_engine(url, pool_size=READERS_MAX + 1, max_overflow=0, hide_parameters=True)
     cache = f"cache_size = {-_READER_CACHE_KIB}"
     _on_connect(reader, "query_only = ON", cache, *common, begin="BEGIN")
     return Database(writer=writer, reader=reader, is_local=True, lock=lock)
@@ -116,7 +117,10 @@ def _on_connect(engine: Engine, *pragmas: str, begin: str) -> None:
 
 def _lock(path: Path) -> IO[str]:
     """Keep other servers from the file. The kernel frees the lock when a process dies."""
-    lock = path.with_name(f"{path.name}.lock").open("a+", encoding="utf-8")
+    lock_path = path.with_name(f"{path.name}.lock")
+    # Whoever can open it can hold it, and keep us out.
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -141,7 +145,8 @@ def _open_postgresql(url: URL, *, is_synchronous_full: bool) -> Database:
         "application_name": "batchyard",
         "options": f"-c synchronous_commit={'on' if is_synchronous_full else 'off'}",
     }
-    make: Callable[..., Engine] = create_engine
+    # Errors go to the log, and parameters hold jobs' environments.
+    make: Callable[..., Engine] = partial(create_engine, hide_parameters=True)
     try:
         writer = make(url, pool_size=1, max_overflow=1, connect_args=arguments)
         # One snapshot for all statements of a read.

@@ -34,7 +34,6 @@ EVENT_OVERHEAD_BYTES = 26
 #: Where an event stands: its time, then its id.
 EventKey = tuple[int, int]
 
-FIRST_KEY: EventKey = (0, 0)
 #: Beyond every event.
 END_KEY: EventKey = (2**42, 0)
 

@@ -14,9 +14,10 @@ import os
 import select
 import signal
 
-#: A generous default: fork bombs end, honest programs do not notice (systemd's TasksMax is near
-#: it).
+#: Processes of one container: a quarter of what the machine can have, so that a fork bomb ends
+#: while the machine goes on; and no more than this, which honest programs do not notice.
 PIDS_MAX = 32768
+_PID_MAX_FILE = "/proc/sys/kernel/pid_max"
 #: Where the supervisor itself lives, beside the groups of its tasks.
 OWN_GROUP = "supervisor"
 _MEBIBYTE = 1024 * 1024
@@ -79,6 +80,12 @@ class Limits:
         return max(1000, self.cpu_milli * _CPU_PERIOD_US // 1000)
 
 
+def pids_max() -> int:
+    """Tell how many processes one container may have."""
+    text = _read(_PID_MAX_FILE)
+    return min(PIDS_MAX, int(text) // 4) if text.strip().isdigit() else PIDS_MAX
+
+
 def layout_of(mountinfo: str) -> Layout:
     """Find the hierarchies in the text of `/proc/self/mountinfo`."""
     v1_by_controller: dict[str, str] = {}
@@ -129,7 +136,7 @@ def v1_files(limits: Limits, controller: str) -> list[tuple[str, str]]:
             files.append(("cpu.cfs_period_us", str(_CPU_PERIOD_US)))
             files.append(("cpu.cfs_quota_us", str(limits.cpu_quota_us)))
         return files
-    return [("pids.max", str(PIDS_MAX))]
+    return [("pids.max", str(pids_max()))]
 
 
 def v2_files(limits: Limits) -> list[tuple[str, str]]:
@@ -139,7 +146,7 @@ def v2_files(limits: Limits) -> list[tuple[str, str]]:
         ("memory.max", str(limits.memory_bytes)),
         ("memory.swap.max", "0"),
         ("cpu.weight", str(weight)),
-        ("pids.max", str(PIDS_MAX)),
+        ("pids.max", str(pids_max())),
     ]
     if limits.is_cpu_capped:
         files.append(("cpu.max", f"{limits.cpu_quota_us} {_CPU_PERIOD_US}"))
@@ -153,7 +160,7 @@ def runtime_resources(limits: Limits) -> dict[str, object]:
     if limits.is_cpu_capped:
         cpu |= {"quota": limits.cpu_quota_us, "period": _CPU_PERIOD_US}
     memory = {"limit": limits.memory_bytes, "swap": limits.memory_bytes}
-    return {"memory": memory, "cpu": cpu, "pids": {"limit": PIDS_MAX}}
+    return {"memory": memory, "cpu": cpu, "pids": {"limit": pids_max()}}
 
 
 def count_oom_kills(text: str) -> int:
