@@ -1,13 +1,14 @@
-"""What every test shares: how hard hypothesis tries, and which tests may not overlap.
+"""What every test shares: how hard hypothesis tries, the log, and which tests may not overlap.
 
 Nothing here knows batchyard; fixtures of a room live in that room's own conftest.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 #: Rooms whose tests start containers, servers or databases. On a machine with few cores they
@@ -37,6 +38,13 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """Take back what a test that started a server in this process made of the log."""
+    yield
+    structlog.reset_defaults()
 
 
 def room_of(path: Path) -> str:
