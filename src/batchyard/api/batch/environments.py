@@ -7,14 +7,14 @@ it.
 from uuid import uuid4
 
 from batchyard.api.batch.arns import cluster_arn_of
-from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.refusals import refuse_given, unsupported
 from batchyard.api.batch.rules.compute_resources import check_resources, with_defaults
 from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import EnvironmentArn
-from batchyard.model.limits import DESCRIBE_IDS_MAX, ENVIRONMENT_COUNT_MAX, PAGE_SIZE_MAX
+from batchyard.model.limits import ENVIRONMENT_COUNT_MAX
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import ResourceState, ResourceStatus
@@ -93,35 +93,7 @@ async def delete_compute_environment(service: Service, call: Call, request: Json
 
 async def describe_compute_environments(service: Service, call: Call, request: Json) -> Json:
     """Show environments in the order of their creation; unknown ones are left out."""
-    scope = call.scope
-    texts = request.get("computeEnvironments", [])
-    if len(texts) > DESCRIBE_IDS_MAX:
-        raise client_exception(
-            f"computeEnvironments must not have more than {DESCRIBE_IDS_MAX} items."
-        )
-    arns = [environment_arn_of(scope, text) for text in texts]
-    size = page_size(request.get("maxResults"), size_max=PAGE_SIZE_MAX)
-    query = ("DescribeComputeEnvironments", scope, *arns)
-    after_seq = read_token(query, request.get("nextToken")) or 0
-
-    def read(conn: Connection) -> list[EnvironmentRecord]:
-        if not arns:
-            return environments.list_environments(conn, scope, after_seq=after_seq, limit=size + 1)
-        found = {arn: environments.read_environment(conn, arn) for arn in arns}
-        return sorted(
-            (
-                record
-                for record in found.values()
-                if record is not None and record.scope == scope and record.seq > after_seq
-            ),
-            key=lambda record: record.seq,
-        )
-
-    records = await service.store.read(read)
-    answer: Json = {"computeEnvironments": [_shown(record) for record in records[:size]]}
-    if len(records) > size:
-        answer["nextToken"] = write_token(query, records[size - 1].seq)
-    return answer
+    return await describe(_LISTING, service, call, request)
 
 
 def service_linked_role(account: str) -> str:
@@ -180,3 +152,13 @@ def _shown(record: EnvironmentRecord) -> Json:
     if record.status_reason is not None:
         shown["statusReason"] = record.status_reason
     return shown
+
+
+_LISTING = Listing(
+    operation="DescribeComputeEnvironments",
+    member="computeEnvironments",
+    arn_of=environment_arn_of,
+    read_one=environments.read_environment,
+    read_page=environments.list_environments,
+    show=_shown,
+)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from batchyard.api.batch.catalog import EC2_QUEUE_TYPE, FARGATE_QUEUE_TYPE
 from batchyard.api.batch.environments import BEING_MODIFIED
-from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.refusals import refuse_given, unsupported
 from batchyard.api.batch.rules.names import (
     check_resource_name,
@@ -19,9 +19,7 @@ from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
 from batchyard.model.limits import (
-    DESCRIBE_IDS_MAX,
     ENVIRONMENTS_PER_QUEUE_MAX,
-    PAGE_SIZE_MAX,
     QUEUE_COUNT_MAX,
 )
 from batchyard.model.records import Json, QueueRecord
@@ -135,33 +133,7 @@ async def delete_job_queue(service: Service, call: Call, request: Json) -> Json:
 
 async def describe_job_queues(service: Service, call: Call, request: Json) -> Json:
     """Show queues in the order of their creation; unknown ones are left out."""
-    scope = call.scope
-    texts = request.get("jobQueues", [])
-    if len(texts) > DESCRIBE_IDS_MAX:
-        raise client_exception(f"jobQueues must not have more than {DESCRIBE_IDS_MAX} items.")
-    arns = [queue_arn_of(scope, text) for text in texts]
-    size = page_size(request.get("maxResults"), size_max=PAGE_SIZE_MAX)
-    query = ("DescribeJobQueues", scope, *arns)
-    after_seq = read_token(query, request.get("nextToken")) or 0
-
-    def read(conn: Connection) -> list[QueueRecord]:
-        if not arns:
-            return queues.list_queues(conn, scope, after_seq=after_seq, limit=size + 1)
-        found = {arn: queues.read_queue(conn, arn) for arn in arns}
-        return sorted(
-            (
-                record
-                for record in found.values()
-                if record is not None and record.scope == scope and record.seq > after_seq
-            ),
-            key=lambda record: record.seq,
-        )
-
-    records = await service.store.read(read)
-    answer: Json = {"jobQueues": [_shown(record) for record in records[:size]]}
-    if len(records) > size:
-        answer["nextToken"] = write_token(query, records[size - 1].seq)
-    return answer
+    return await describe(_LISTING, service, call, request)
 
 
 def _settled(conn: Connection, arn: QueueArn, verb: str) -> QueueRecord:
@@ -258,3 +230,13 @@ def _shown(record: QueueRecord) -> Json:
     if record.status_reason is not None:
         shown["statusReason"] = record.status_reason
     return shown
+
+
+_LISTING = Listing(
+    operation="DescribeJobQueues",
+    member="jobQueues",
+    arn_of=queue_arn_of,
+    read_one=queues.read_queue,
+    read_page=queues.list_queues,
+    show=_shown,
+)
