@@ -21,6 +21,7 @@ from batchyard.compute.local.supervisor.cgroups import Limits, runtime_resources
 from batchyard.compute.local.supervisor.namespace import unwanted_mounts
 from batchyard.compute.local.supervisor.ocispec import ImageConfig, Place, SpecTemplate
 
+HYBRID_V2 = "/sys/fs/cgroup/unified"
 CAPABILITIES = 0x00000000A80425FB  # docker's default set
 
 
@@ -30,6 +31,9 @@ def main(data_dir: Path, count: int, parallel: int) -> float:
     mountinfo = Path("/proc/self/mountinfo").read_text()
     for point in unwanted_mounts(mountinfo, ["/bin", "/etc", "/usr", "/sbin", "/run"]):
         kernel.unmount(point)
+    if Path(HYBRID_V2).is_dir():
+        # The runtime makes folders where the v2 hierarchy was, and leaves them: let it, in memory.
+        kernel.mount("tmpfs", HYBRID_V2, "tmpfs")
     image_id = ImageStore(data_dir).resolve("busybox")
     record = msgspec.json.decode((data_dir / f"images/records/{image_id}.json").read_bytes())
     os.chdir(data_dir / "images" / "layers")
