@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import psutil
 import structlog
 
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
 from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.local import LocalBackend
+from batchyard.compute.local.detect import machine_capacity
 from batchyard.compute.port import Trouble
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.loop import Engine
@@ -96,13 +96,6 @@ def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
         capacity=capacity,
         runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
         insecure_registries=settings.insecure_registries,
-    )
-
-
-def machine_capacity() -> Amount:
-    """Tell what this machine has in all."""
-    return Amount(
-        cpu_milli=(psutil.cpu_count() or 1) * 1000, memory_mib=psutil.virtual_memory().total >> 20
     )
 
 

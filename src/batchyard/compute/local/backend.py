@@ -22,7 +22,7 @@ from batchyard.compute.local.detect import (
     capability_mask,
     find_init,
     find_runtime,
-    memory_total_mib,
+    machine_capacity,
     now_ms,
 )
 from batchyard.compute.local.images.image_store import ImageStore
@@ -43,8 +43,6 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
 
-#: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
-_MEMORY_RESERVE_MIB = 32
 _RETRY_S = 1.0
 _LEAVE_TIMEOUT_S = 20.0
 
@@ -201,11 +199,7 @@ class LocalBackend:
     # -- the port -----------------------------------------------------------------------------
 
     async def list_hosts(self) -> Sequence[Host]:
-        capacity = self._capacity or Amount(
-            cpu_milli=(os.cpu_count() or 1) * 1000,
-            memory_mib=memory_total_mib() - _MEMORY_RESERVE_MIB,
-        )
-        return [Host(host_id=self._host_id, capacity=capacity)]
+        return [Host(host_id=self._host_id, capacity=self._capacity or machine_capacity())]
 
     async def list_tasks(self) -> frozenset[TaskId]:
         return frozenset(self._tails)

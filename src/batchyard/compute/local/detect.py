@@ -16,9 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from batchyard.compute.local.supervisor import cgroups
 from batchyard.compute.port import Trouble
+from batchyard.model.amounts import Amount
 
+#: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
+_MEMORY_RESERVE_MIB: Final = 32
 RUNTIMES: Final = ("crun", "runc")
 _INITS: Final = (
     "/usr/bin/tini-static",
@@ -58,12 +63,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def memory_total_mib() -> int:
-    """MemTotal of this machine."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) // 1024
-    raise Trouble("/proc/meminfo does not say how much memory there is")
+def machine_capacity() -> Amount:
+    """Tell what jobs may have of this machine, unless the operator says otherwise."""
+    return Amount(
+        cpu_milli=(psutil.cpu_count() or 1) * 1000,
+        memory_mib=(psutil.virtual_memory().total >> 20) - _MEMORY_RESERVE_MIB,
+    )
 
 
 def capability_mask() -> int:
