@@ -2,7 +2,7 @@
 
 Owns the words that the engine and a backend exchange. A backend carries out and reports; it never
 decides what runs, when, or again. Refuses to know jobs, queues and retries: a *task* is one
-attempt's container, named by a task id that the engine derives from the attempt.
+attempt's containers, named by a task id that the engine derives from the attempt.
 
 Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them on each one):
 
@@ -17,8 +17,10 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
+from batchyard.core.inputs import ContainerEnded as ContainerEnded
 from batchyard.core.inputs import TaskEnded as TaskEnded
 from batchyard.core.inputs import TaskStarted as TaskStarted
 from batchyard.model.amounts import Amount
@@ -49,12 +51,15 @@ class OutputLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A host path made visible in the container.
+    """Something made visible in the container at `destination`: a host path, or a task's volume.
 
-    `source` None: an anonymous volume that lives and dies with the task.
+    `source` is a path of the host. Without one, `volume` names a volume that lives and dies with
+    the task: mounts of the same name, in any container of the task, show the same files, and it
+    begins with what the image has at the first mount's destination.
     """
 
-    source: str | None
+    source: str | None = None
+    volume: str = ""
     destination: str
     is_read_only: bool = False
 
@@ -77,28 +82,109 @@ class Ulimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
-    """Everything a backend needs to run one attempt's container.
+class Device:
+    """A device of the host in the container. `permissions` is made of `r`, `w` and `m`."""
+
+    source: str
+    destination: str
+    permissions: str = "rwm"
+
+
+class Condition(StrEnum):
+    """What another container of the task must have come to before a container starts."""
+
+    #: It runs, or has run.
+    START = "START"
+    #: It has exited, with whatever code.
+    COMPLETE = "COMPLETE"
+    #: It has exited with 0.
+    SUCCESS = "SUCCESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartsAfter:
+    """A container that waits for another one of its task."""
+
+    container: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One container of a task.
 
     `command` replaces the image's CMD (its ENTRYPOINT stays); None keeps the image's own. `limits`
-    are real: memory is a hard limit; CPU is a weight, or a hard ceiling where `is_cpu_capped`.
-    `user` has docker's forms (`user`, `uid`, `user:group`, …); None is the image's user.
+    are real: memory is a hard limit; CPU is a weight, or a hard ceiling where the task
+    `is_cpu_capped`; GPUs are whole devices that no other task has meanwhile. `user` has docker's
+    forms (`user`, `uid`, `user:group`, …); None is the image's user. `swap_mib` None leaves swap to
+    the host's default, 0 is none; `swappiness` is 0..100. `log` None: nothing of the output is
+    kept.
     """
 
-    task_id: TaskId
+    #: Unique in its task.
+    name: str = "default"
     image: str
     limits: Amount
     log: LogTarget | None
     command: tuple[str, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
-    is_cpu_capped: bool = False
     user: str | None = None
     is_root_read_only: bool = False
+    is_privileged: bool = False
     has_init: bool = False
     mounts: tuple[Mount, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
+    devices: tuple[Device, ...] = ()
     shared_memory_mib: int = 64
+    swap_mib: int | None = None
+    swappiness: int | None = None
+    #: Its end, whatever the code, ends the task: the other containers are stopped.
+    is_essential: bool = True
+    #: All must hold before the container is started.
+    starts_after: tuple[StartsAfter, ...] = ()
+    #: How long `starts_after` may take to come true before the task fails; None: for ever.
+    start_timeout_ms: int | None = None
+    #: From SIGTERM to SIGKILL, instead of what `stop` says; None: as `stop` says.
+    stop_timeout_ms: int | None = None
+
+
+class Network(StrEnum):
+    """Where a task's sockets live."""
+
+    #: In the host's network, as AWS has it for single-node jobs on EC2.
+    HOST = "HOST"
+    #: In a network of its own with an address of its own, which the other tasks of that kind, and
+    #: the host, can reach on all ports.
+    OWN = "OWN"
+
+
+class Sharing(StrEnum):
+    """Which processes, or which IPC objects, the containers of a task see."""
+
+    #: Each its own.
+    NONE = "NONE"
+    #: Those of the task.
+    TASK = "TASK"
+    #: Those of the host.
+    HOST = "HOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """Everything a backend needs to run one attempt: one container, or several that share a life.
+
+    The task has started when all essential containers run. It ends when every container has: with
+    the first essential one that ends, the others are stopped; a task without a running essential
+    container never goes on.
+    """
+
+    task_id: TaskId
+    containers: tuple[ContainerSpec, ...]
+    is_cpu_capped: bool = False
+    network: Network = Network.HOST
+    processes: Sharing = Sharing.NONE
+    ipc: Sharing = Sharing.NONE
 
 
 #: A report is an input of the core as it stands.

@@ -87,7 +87,7 @@ class TwinMachine:
         """Take a task, once."""
         if spec.task_id in self.tasks:
             return
-        task = TwinTask(spec=spec, script=self.scripts.get(spec.image, Script()))
+        task = TwinTask(spec=spec, script=self.scripts.get(spec.containers[0].image, Script()))
         self.tasks[spec.task_id] = task
         if task.script.start_failure is not None:
             self._end(task, exit_code=None, reason=task.script.start_failure)
@@ -245,7 +245,7 @@ class TwinBackend:
         if task is None:
             return []
         started, ended, count = task.started, task.ended, len(task.lines)
-        target = task.spec.log
+        target = task.spec.containers[0].log
         if target is not None and started is not None:
             position = await self._sink.read_position(task_id, target)
             if count > position or task_id not in self._told_started:

@@ -80,10 +80,29 @@ class PutHost(Struct, frozen=True, kw_only=True):
 
 
 class TaskStarted(Struct, frozen=True, kw_only=True):
-    """The container's process runs since `at_ms`."""
+    """The processes of the task's essential containers run since `at_ms`.
+
+    `address` is the task's own IPv4 address, if its network is its own.
+    """
 
     task_id: TaskId
     at_ms: int
+    address: str | None = None
+
+
+class ContainerEnded(Struct, frozen=True, kw_only=True):
+    """How one of several containers of a task ended.
+
+    `exit_code` and `reason` as in `TaskEnded`. A container that was never started, because the task
+    ended before, has neither.
+    """
+
+    name: str
+    is_essential: bool
+    exit_code: int | None = None
+    reason: str | None = None
+    #: It was told to stop: by a caller, or because an essential container had ended.
+    was_stopped: bool = False
 
 
 class TaskEnded(Struct, frozen=True, kw_only=True):
@@ -92,7 +111,8 @@ class TaskEnded(Struct, frozen=True, kw_only=True):
     `exit_code` is None if no process ever reported one: it could not start, or was lost. `reason`
     has AWS's form `<ErrorName>: <text>` (reference/jobs.md section 1.6), and is None when a
     process simply exited. `is_lost` says that the host vanished under it (machine or supervisor
-    gone).
+    gone). A task with several containers tells of each in `containers`, in the order of its spec;
+    its own `exit_code` and `reason` are None then.
     """
 
     task_id: TaskId
@@ -100,6 +120,7 @@ class TaskEnded(Struct, frozen=True, kw_only=True):
     exit_code: int | None
     reason: str | None
     is_lost: bool = False
+    containers: tuple[ContainerEnded, ...] = ()
 
 
 class Tick(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from batchyard.compute.port import LogTarget, Mount, TaskSpec, Tmpfs, Ulimit
+from batchyard.compute.port import (
+    ContainerSpec,
+    LogTarget,
+    Mount,
+    TaskSpec,
+    Tmpfs,
+    Ulimit,
+)
 from batchyard.core.effects import StartTask
 from batchyard.model.ids import Scope, name_in_arn
 from batchyard.model.log_stream import (
@@ -31,13 +38,11 @@ def task_of(record: JobRecord, effect: StartTask, kind: EnvironmentKind) -> Task
     container: Json = msgspec.json.decode(job.spec)["container"]
     linux: Json = container.get("linuxParameters") or {}
     command = container.get("command")
-    return TaskSpec(
-        task_id=effect.task_id,
+    only = ContainerSpec(
         image=container["image"],
         command=tuple(command) if command else None,
         environment=tuple(_environment(record, effect, kind, container).items()),
         limits=job.demand,
-        is_cpu_capped=kind.is_fargate,
         user=container.get("user"),
         is_root_read_only=bool(container.get("readonlyRootFilesystem")),
         has_init=bool(linux.get("initProcessEnabled")),
@@ -55,6 +60,7 @@ def task_of(record: JobRecord, effect: StartTask, kind: EnvironmentKind) -> Task
             stream=log_stream_of(container, job.definition_arn, effect.task_id),
         ),
     )
+    return TaskSpec(task_id=effect.task_id, containers=(only,), is_cpu_capped=kind.is_fargate)
 
 
 def needed_log_group_of(record: JobRecord) -> tuple[Scope, str] | None:
@@ -96,6 +102,7 @@ def _mounts(container: Json) -> Iterable[Mount]:
     for point in container.get("mountPoints") or ():
         yield Mount(
             source=source_by_volume.get(point["sourceVolume"]),
+            volume=point["sourceVolume"],
             destination=point["containerPath"],
             is_read_only=bool(point.get("readOnly")),
         )

@@ -51,6 +51,15 @@ class ExitRule(Struct, frozen=True, kw_only=True):
     on_exit_code: str | None = None
 
 
+class ContainerResult(Struct, frozen=True, kw_only=True):
+    """How one of several containers of a task ended (`ecsProperties`)."""
+
+    name: str
+    exit_code: int | None = None
+    #: The container-level cause, `<ErrorName>: <text>`.
+    reason: str | None = None
+
+
 class Attempt(Struct, kw_only=True):
     """One pass RUNNABLE -> STARTING -> end of a job. Written by the engine alone."""
 
@@ -72,6 +81,43 @@ class Attempt(Struct, kw_only=True):
     status_reason: str | None = None
     #: Set once we have asked the backend to stop it; decides how the job ends.
     stop_cause: StopCause | None = None
+    #: The results of the containers of an ended task that has several; empty for a task with one.
+    containers: tuple[ContainerResult, ...] = ()
+    #: The IPv4 address of a node of a multi-node job, once its process runs.
+    address: str | None = None
+    #: Where each node of a multi-node job was placed, by node; empty for every other job.
+    node_hosts: tuple[HostId, ...] = ()
+
+
+class ArrayProgress(Struct, kw_only=True):
+    """What has become of an array's children, in the parent's record. Written by the engine alone.
+
+    Most children have no record of their own for most of their life: those are the *rest*, and
+    `rest` is the status of each of them. A child gets a record of its own with the first thing
+    that happens to it alone.
+    """
+
+    size: int
+    #: Status of the children without a record; None before the children were made.
+    rest: JobStatus | None = None
+    #: How many children have no record.
+    rest_count: int
+    rest_status_reason: str | None = None
+    #: When the rest ended; set exactly when `rest` is terminal.
+    rest_stopped_ms: int | None = None
+    #: When the children were made: their `createdAt`.
+    spawned_ms: int | None = None
+    #: When a count last changed.
+    updated_ms: int | None = None
+    #: How many children with a record have each status; statuses without any may be missing.
+    own_count_by_status: dict[JobStatus, int] = {}
+
+    def count_by_status(self) -> dict[JobStatus, int]:
+        """Count the children in each status, zeros included; their sum is `size` or 0."""
+        counts = {status: self.own_count_by_status.get(status, 0) for status in JobStatus}
+        if self.rest is not None:
+            counts[self.rest] += self.rest_count
+        return counts
 
 
 class JobProgress(Struct, kw_only=True):
@@ -92,6 +138,30 @@ class JobProgress(Struct, kw_only=True):
     is_terminated: bool = False
     #: The caller's reason of the first cancel or terminate that took effect.
     wish_reason: str | None = None
+    #: Present exactly for an array's parent.
+    array: ArrayProgress | None = None
+
+
+class NodeGroup(Struct, frozen=True, kw_only=True):
+    """Nodes of a multi-node job, one after the other, that need the same."""
+
+    count: int
+    demand: Amount
+
+
+class NodePlan(Struct, frozen=True, kw_only=True):
+    """The nodes of a multi-node job, in the order of their indexes."""
+
+    main_index: int
+    groups: tuple[NodeGroup, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.groups)
+
+    def demands(self) -> list[Amount]:
+        """Give what each node needs, by node index."""
+        return [group.demand for group in self.groups for _ in range(group.count)]
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
@@ -103,7 +173,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     name: str
     definition_arn: DefinitionArn
     created_ms: int
-    #: What one attempt needs.
+    #: What one attempt needs: of an array's child, or of all nodes of a multi-node job together.
     demand: Amount
     #: 1..10.
     attempts_max: int
@@ -111,20 +181,34 @@ class NewJob(Struct, frozen=True, kw_only=True):
     exit_rules: tuple[ExitRule, ...] = ()
     #: Per attempt, from its start; None is no timeout.
     timeout_ms: int | None
-    #: Ids that must be SUCCEEDED first, in the order given.
+    #: Ids that must be SUCCEEDED first, in the order given. They hold up all children of an array.
     depends_on: tuple[JobId, ...]
+    #: 2..10,000: the children of an array job; None: it is none.
+    array_size: int | None = None
+    #: N_TO_N: arrays of the same size whose child i must be SUCCEEDED before our child i.
+    depends_on_each: tuple[JobId, ...] = ()
+    #: SEQUENTIAL: child i - 1 must be SUCCEEDED before child i.
+    is_sequential: bool = False
+    #: The nodes of a multi-node parallel job; None: it is none.
+    nodes: NodePlan | None = None
     #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON.
     spec: bytes
     tags: Mapping[str, str]
 
 
 class JobRecord(Struct, frozen=True, kw_only=True):
-    """A stored job."""
+    """A stored job, an array's child or a node.
 
-    #: Submission number: rises with each submission of this store.
+    A child (`<parent>:<index>`) and a node (`<parent>#<index>`) have their own id in `job.id`, and
+    everything else in `job` is the parent's, but for the dependencies: they have none.
+    """
+
+    #: Submission number: rises with each submission of this store. A child has its parent's.
     seq: int
     job: NewJob
     progress: JobProgress
+    #: The index among the parent's children or nodes; None: it is no child.
+    index: int | None = None
 
 
 class QueuedJob(Struct, frozen=True, kw_only=True):
@@ -138,6 +222,10 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     exit_rules: tuple[ExitRule, ...] = ()
     timeout_ms: int | None
     depends_on: tuple[JobId, ...]
+    array_size: int | None = None
+    depends_on_each: tuple[JobId, ...] = ()
+    is_sequential: bool = False
+    nodes: NodePlan | None = None
     created_ms: int
     progress: JobProgress
 
