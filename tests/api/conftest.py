@@ -14,7 +14,7 @@ from batchyard.model.ids import EnvironmentArn, JobId, QueueArn, Scope
 from batchyard.model.records import JobProgress, JobRecord
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Store, environments, jobs, queues
+from batchyard.store import Store, environments, jobs, live_jobs, queues
 from batchyard.wire.call import Call
 
 SCOPE = Scope("123456789012", "eu-central-1")
@@ -140,7 +140,7 @@ class Yard:
 
     async def progress(self, job_id: JobId, progress: JobProgress) -> None:
         """Write what the engine would have made of a job."""
-        await self.store.write(lambda conn: jobs.write_progress(conn, [(job_id, progress)]))
+        await self.store.write(lambda conn: live_jobs.write_progress(conn, [(job_id, progress)]))
 
 
 @pytest.fixture

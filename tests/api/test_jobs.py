@@ -7,7 +7,7 @@ import pytest
 from batchyard.model.ids import HostId, JobId, task_id_of
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
-from batchyard.store import jobs, wishes
+from batchyard.store import live_jobs, wishes
 from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
@@ -443,5 +443,5 @@ async def test_wishes_that_are_refused(ready: Yard, operation, changes, message)
 
 async def test_every_submitted_job_is_in_the_store_only_once(ready: Yard):
     ids = [await ready.submit() for _ in range(5)]
-    found = await ready.store.read(lambda conn: jobs.read_statuses(conn, ids))
+    found = await ready.store.read(lambda conn: live_jobs.read_statuses(conn, ids))
     assert found == dict.fromkeys(ids, JobStatus.SUBMITTED)

@@ -10,7 +10,7 @@ from batchyard.api.batch.catalog import Catalog
 from batchyard.model.amounts import Amount
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
-from batchyard.store import jobs
+from batchyard.store import live_jobs
 from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
@@ -39,7 +39,7 @@ async def test_a_submitted_job_is_stored_before_the_answer(ready: Yard):
     )
     job_id = answer["jobId"]
     assert answer == {"jobArn": f"{BATCH}:job/{job_id}", "jobName": "job", "jobId": job_id}
-    [queued] = await ready.store.read(lambda conn: jobs.read_submitted(conn, 10))
+    [queued] = await ready.store.read(lambda conn: live_jobs.read_submitted(conn, 10))
     assert queued.id == job_id
     assert queued.demand == Amount(cpu_milli=1000, memory_mib=128)
     assert (queued.attempts_max, queued.timeout_ms, queued.depends_on) == (1, None, ())
@@ -321,7 +321,7 @@ async def test_submissions_that_are_refused(ready: Yard, changes, message):
     )
     request = {"jobName": "job", "jobQueue": "jq", "jobDefinition": "jd"}
     assert await ready.refused("SubmitJob", **{**request, **changes}) == message
-    assert await ready.store.read(lambda conn: jobs.read_submitted(conn, 10)) == []
+    assert await ready.store.read(lambda conn: live_jobs.read_submitted(conn, 10)) == []
 
 
 async def test_members_that_are_empty_count_as_absent(ready: Yard):
@@ -477,5 +477,5 @@ async def test_queues_by_arn_of_another_account_are_unknown(ready: Yard):
 
 async def test_jobs_submitted_together_are_all_stored(ready: Yard):
     ids = await asyncio.gather(*(ready.submit(jobName=f"job{n}") for n in range(50)))
-    queued = await ready.store.read(lambda conn: jobs.read_submitted(conn, 100))
+    queued = await ready.store.read(lambda conn: live_jobs.read_submitted(conn, 100))
     assert sorted(job.id for job in queued) == sorted(ids)

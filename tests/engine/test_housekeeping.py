@@ -10,7 +10,7 @@ from batchyard.engine import housekeeping
 from batchyard.engine.housekeeping import keep_house
 from batchyard.model.records import JobProgress
 from batchyard.model.status import JobStatus
-from batchyard.store import Store, StoreTrouble, jobs
+from batchyard.store import Store, StoreTrouble, live_jobs
 from tests.builders import job_id
 from tests.engine.stage import Stage
 
@@ -61,12 +61,12 @@ async def test_callers_have_the_store_between_two_steps(
     await stage.submit(1, 2, 3, 4, 5)
     ended = JobProgress(status=JobStatus.SUCCEEDED, stopped_ms=1)
     changed = [(job_id(number), ended) for number in range(1, 6)]
-    await stage.store.write(lambda conn: jobs.write_progress(conn, changed))
+    await stage.store.write(lambda conn: live_jobs.write_progress(conn, changed))
     left: list[int] = []
 
     async def rest(_pause_s: float) -> None:
         ids = [job_id(number) for number in range(1, 6)]
-        left.append(len(await stage.store.read(lambda conn: jobs.read_statuses(conn, ids))))
+        left.append(len(await stage.store.read(lambda conn: live_jobs.read_statuses(conn, ids))))
         if not left[-1]:
             raise asyncio.CancelledError
 

@@ -4,10 +4,10 @@ import asyncio
 
 from msgspec.structs import replace
 
-from batchyard.model.ids import JobId
-from batchyard.model.records import WishKind
+from batchyard.model.ids import JobId, child_id, node_id
+from batchyard.model.records import NodeGroup, NodePlan, WishKind
 from batchyard.model.status import JobStatus
-from batchyard.store import Store, events, jobs, wishes
+from batchyard.store import Store, events, jobs, live_jobs, wishes
 from batchyard.store.jobs import JobFilter
 from tests.store.builders import ELSEWHERE, QUEUE_ARN, SCOPE, a_job, an_attempt, progress
 
@@ -19,7 +19,7 @@ async def submit(store: Store, *new):
 
 async def set_status(store: Store, job, status: JobStatus, **fields) -> None:
     change = [(job.id, progress(status, **fields))]
-    await store.write(lambda conn: jobs.write_progress(conn, change))
+    await store.write(lambda conn: live_jobs.write_progress(conn, change))
 
 
 async def list_ids(store: Store, **query):
@@ -34,7 +34,7 @@ async def test_a_job_comes_back_as_it_went_in(store: Store) -> None:
     [record] = await store.read(lambda conn: jobs.read_jobs(conn, SCOPE, [job.id]))
     assert record.job == job
     assert record.progress == progress(JobStatus.SUBMITTED)
-    [queued] = await store.read(lambda conn: jobs.read_submitted(conn, 10))
+    [queued] = await store.read(lambda conn: live_jobs.read_submitted(conn, 10))
     assert (queued.seq, queued.id, queued.demand) == (record.seq, job.id, job.demand)
     assert queued.depends_on == job.depends_on
 
@@ -54,7 +54,7 @@ async def test_submitted_jobs_are_read_oldest_first_until_the_engine_took_them(s
     new = [a_job() for _ in range(5)]
     await submit(store, *new)
     await set_status(store, new[0], JobStatus.RUNNABLE)
-    found = await store.read(lambda conn: jobs.read_submitted(conn, 3))
+    found = await store.read(lambda conn: live_jobs.read_submitted(conn, 3))
     assert [job.id for job in found] == [job.id for job in new[1:4]]
 
 
@@ -71,11 +71,11 @@ async def test_live_jobs_come_in_pages_by_seq(store: Store) -> None:
         if status is not JobStatus.SUBMITTED and not status.is_terminal
     ]
     found, after = [], 0
-    while page := await store.read(lambda conn: jobs.read_live(conn, after, 5)):  # noqa: B023
+    while page := await store.read(lambda conn: live_jobs.read_live(conn, after, 5)):  # noqa: B023
         found += page
         after = page[-1].seq
     assert [job.id for job in found] == live
-    counts = await store.read(jobs.count_live)
+    counts = await store.read(live_jobs.count_live)
     assert counts[JobStatus.RUNNABLE] == counts[JobStatus.SUBMITTED] == 3
     assert JobStatus.FAILED not in counts
 
@@ -91,10 +91,10 @@ async def test_progress_comes_back_whole(store: Store) -> None:
         wish_reason="because",
         is_terminated=True,
     )
-    await store.write(lambda conn: jobs.write_progress(conn, [(job.id, made)]))
+    await store.write(lambda conn: live_jobs.write_progress(conn, [(job.id, made)]))
     [record] = await store.read(lambda conn: jobs.read_jobs(conn, SCOPE, [job.id]))
     assert record.progress == made
-    found = await store.read(lambda conn: jobs.read_statuses(conn, [job.id, JobId("none")]))
+    found = await store.read(lambda conn: live_jobs.read_statuses(conn, [job.id, JobId("none")]))
     assert found == {job.id: JobStatus.RUNNING}
 
 
@@ -175,13 +175,18 @@ async def test_jobs_can_be_listed_name_by_name(store: Store) -> None:
 
 async def test_which_jobs_exist_is_told_without_reading_them(store: Store) -> None:
     ours, foreign = a_job(), a_job(scope=ELSEWHERE)
-    ended = a_job()
-    await submit(store, ours, foreign, ended)
+    ended, array = a_job(), a_job(array_size=3)
+    nodes = a_job(nodes=NodePlan(main_index=0, groups=(NodeGroup(count=2, demand=ours.demand),)))
+    await submit(store, ours, foreign, ended, array, nodes)
     await set_status(store, ended, JobStatus.SUCCEEDED)
-    asked = [ended.id, foreign.id, JobId("none"), ours.id, ours.id]
-    found = await store.read(lambda conn: jobs.which_exist(conn, SCOPE, asked))
-    assert found == {ours.id, ended.id}
-    assert await store.read(lambda conn: jobs.which_exist(conn, SCOPE, [])) == set()
+    asked = [
+        *(ended.id, foreign.id, JobId("none"), ours.id, ours.id, array.id),
+        *(child_id(array.id, 2), child_id(array.id, 3), child_id(ours.id, 0)),
+        *(node_id(nodes.id, 1), child_id(nodes.id, 1), node_id(array.id, 1)),
+    ]
+    found = await store.read(lambda conn: jobs.read_array_sizes(conn, SCOPE, asked))
+    assert found == {ours.id: None, ended.id: None, array.id: 3, child_id(array.id, 2): None}
+    assert await store.read(lambda conn: jobs.read_array_sizes(conn, SCOPE, [])) == {}
 
 
 async def test_tags_of_a_job_are_replaced(store: Store) -> None:
@@ -228,5 +233,5 @@ async def test_a_seq_is_never_used_twice(store: Store) -> None:
 async def test_jobs_of_one_group_are_numbered_in_the_order_in_which_they_came(store: Store):
     new = [a_job() for _ in range(600)]
     await asyncio.gather(*(store.append_job(job) for job in new))
-    found = await store.read(lambda conn: jobs.read_submitted(conn, 1000))
+    found = await store.read(lambda conn: live_jobs.read_submitted(conn, 1000))
     assert [job.id for job in found] == [job.id for job in new]

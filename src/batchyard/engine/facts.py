@@ -15,7 +15,7 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, environments, events, jobs, queues, wishes
+from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
@@ -27,7 +27,7 @@ def write_facts(
 ) -> None:
     """Make an outcome durable within the transaction of `connection`."""
     if outcome.changed:
-        jobs.write_progress(connection, list(outcome.changed.items()))
+        live_jobs.write_progress(connection, list(outcome.changed.items()))
     if outcome.events:
         events.append_events(connection, list(_event_rows(outcome.events, at_ms)))
     for event in outcome.events:

@@ -16,7 +16,7 @@ from batchyard.core.turn import Outcome
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.records import QueuedJob
-from batchyard.store import Connection, Store, environments, jobs, queues
+from batchyard.store import Connection, Store, environments, live_jobs, queues
 
 _PAGE_ROWS = 5000
 
@@ -49,15 +49,14 @@ async def stop_given_up(store: Store, backend: Backend) -> None:
     known = await backend.list_tasks()
     if not known:
         return
-    placed = await store.read_long(jobs.read_placed)
-    kept = {job.progress.attempt.task_id for job in placed if job.progress.attempt is not None}
+    kept = await store.read_long(live_jobs.read_placed_tasks)
     for task_id in sorted(known - kept):
         await backend.stop(task_id, grace_ms=0)
 
 
 def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:
     after_seq = 0
-    while page := jobs.read_live(connection, after_seq, _PAGE_ROWS):
+    while page := live_jobs.read_live(connection, after_seq, _PAGE_ROWS):
         yield from page
         after_seq = page[-1].seq
 

@@ -20,7 +20,7 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import Connection, environments, jobs, queues
+from batchyard.store import Connection, environments, live_jobs, queues
 from batchyard.store import wishes as wish_table
 
 
@@ -39,7 +39,7 @@ class Harvest:
 
 def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
     """Read everything waiting, up to a limit. `is_live` tells which jobs the core holds."""
-    submitted = jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
+    submitted = live_jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
     last_seq = submitted[-1].seq if submitted else 0
     inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
     inputs += _accepts(connection, submitted, is_live)
@@ -91,7 +91,7 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
     for queue in queues.read_queues_in_transition(connection):
         if queue.status is not ResourceStatus.DELETING:
             yield put_queue_of(queue)
-        elif not jobs.has_submitted_after(connection, queue.arn, last_seq):
+        elif not live_jobs.has_submitted_after(connection, queue.arn, last_seq):
             yield i.DeleteQueue(arn=queue.arn)
 
 
@@ -105,7 +105,7 @@ def _accepts(
         if not is_live(dependency_id)
     }
     finished: Mapping[JobId, JobStatus] = (
-        jobs.read_statuses(connection, sorted(wanted)) if wanted else {}
+        live_jobs.read_statuses(connection, sorted(wanted)) if wanted else {}
     )
     for job in submitted:
         yield i.AcceptJob(
@@ -119,7 +119,7 @@ def _settle(
 ) -> list[Wish]:
     """Pick the wishes that can be settled now: all but those about jobs still SUBMITTED."""
     unknown = sorted({wish.job_id for wish in waiting if not is_known(wish.job_id)})
-    statuses = jobs.read_statuses(connection, unknown) if unknown else {}
+    statuses = live_jobs.read_statuses(connection, unknown) if unknown else {}
     return [wish for wish in waiting if statuses.get(wish.job_id) is not JobStatus.SUBMITTED]
 
 

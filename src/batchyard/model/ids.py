@@ -20,7 +20,12 @@ TaskId = NewType("TaskId", str)
 
 PARTITION = "aws"
 
-_JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#][0-9]+)?")
+_JOB_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:[:#](?:0|[1-9][0-9]{0,8}))?"
+)
+
+#: Of the id of a job that is no part of another one.
+_WHOLE_LENGTH = 36
 
 
 class Scope(Struct, frozen=True):
@@ -49,6 +54,31 @@ class Scope(Struct, frozen=True):
 def is_job_id(text: str) -> bool:
     """Tell whether `text` has the form of a job id, a child's (`…:3`) or a node's (`…#1`)."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def child_id(parent_id: JobId, index: int) -> JobId:
+    """Spell the id of an array's child."""
+    return JobId(f"{parent_id}:{index}")
+
+
+def node_id(parent_id: JobId, index: int) -> JobId:
+    """Spell the id of a node of a multi-node job."""
+    return JobId(f"{parent_id}#{index}")
+
+
+def is_part_id(job_id: JobId) -> bool:
+    """Tell whether an id is of a child or a node: a part of another job."""
+    return len(job_id) > _WHOLE_LENGTH
+
+
+def whole_id_of(job_id: JobId) -> JobId:
+    """Give the parent's id of a child or a node; any other id is its own."""
+    return JobId(job_id[:_WHOLE_LENGTH])
+
+
+def split_part_id(job_id: JobId) -> tuple[JobId, int]:
+    """Give the parent's id and the index in the id of a child or a node."""
+    return JobId(job_id[:_WHOLE_LENGTH]), int(job_id[_WHOLE_LENGTH + 1 :])
 
 
 def name_in_arn(arn: str) -> str:

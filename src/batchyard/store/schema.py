@@ -64,6 +64,14 @@ jobs = Table(
     Column("progress", LargeBinary),
     #: JSON array of ExitRule; NULL for none.
     Column("exit_rules", LargeBinary),
+    #: NULL: it is no array.
+    Column("array_size", Integer),
+    #: JSON array of ids of arrays, child by child; NULL for none.
+    Column("depends_on_each", LargeBinary),
+    #: 1: child after child; NULL: not so.
+    Column("is_sequential", Integer),
+    #: JSON of NodePlan; NULL: it is no multi-node job.
+    Column("nodes", LargeBinary),
     sqlite_autoincrement=True,
 )
 
@@ -90,6 +98,30 @@ Index(
     jobs.c.stopped_ms,
     sqlite_where=jobs.c.stopped_ms.is_not(None),
     postgresql_where=jobs.c.stopped_ms.is_not(None),
+)
+
+#: Children of arrays and nodes of multi-node jobs, as soon as something happened to them alone. An
+#: array of 10,000 that waits has none. What they share with their parent stands there.
+children = Table(
+    "children",
+    metadata,
+    Column("parent_id", String, primary_key=True),
+    Column("child_index", Integer, primary_key=True, autoincrement=False),
+    #: These two repeat what `progress` says, for the indexes.
+    Column("status", String, nullable=False),
+    Column("stopped_ms", BigInteger),
+    #: JSON of JobProgress.
+    Column("progress", LargeBinary, nullable=False),
+    #: Found by the parent only: the row lies in the key's own tree.
+    sqlite_with_rowid=False,
+)
+# What the engine loads at its start. As with jobs, its size follows what is live.
+Index(
+    "ix_children_live",
+    children.c.status,
+    children.c.parent_id,
+    sqlite_where=children.c.stopped_ms.is_(None),
+    postgresql_where=children.c.stopped_ms.is_(None),
 )
 
 wishes = Table(

@@ -15,7 +15,7 @@ from batchyard.model.ids import JobId, Scope
 from batchyard.model.limits import DEPENDENCIES_PER_JOB_MAX, SUBMIT_JOB_BYTES_MAX
 from batchyard.model.records import Json, NewJob
 from batchyard.model.refusal import client_exception
-from batchyard.store.jobs import which_exist
+from batchyard.store.jobs import read_array_sizes
 from batchyard.wire.call import Call
 
 _UNSUPPORTED = (
@@ -108,7 +108,7 @@ async def _dependencies(
         if job_id is None:
             raise client_exception(f"Job {dependency['jobId']} does not exist.")
         ids.append(job_id)
-    known = await service.store.read(lambda conn: which_exist(conn, scope, ids))
+    known = await service.store.read(lambda conn: read_array_sizes(conn, scope, ids))
     for job_id in ids:
         if job_id not in known:
             raise client_exception(f"Job {job_id} does not exist.")
