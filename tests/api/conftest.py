@@ -43,6 +43,19 @@ CONTAINER = {
         {"type": "MEMORY", "value": "128"},
     ],
 }
+ROLE = "arn:aws:iam::123456789012:role/execution"
+FARGATE_CONTAINER = {
+    "image": "busybox",
+    "executionRoleArn": ROLE,
+    "resourceRequirements": [
+        {"type": "VCPU", "value": "0.25"},
+        {"type": "MEMORY", "value": "512"},
+    ],
+}
+
+
+def requirements(**value_by_type: str) -> list[dict[str, str]]:
+    return [{"type": kind, "value": value} for kind, value in value_by_type.items()]
 
 
 class Yard:
