@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from batchyard.api.batch import handlers
@@ -83,6 +84,23 @@ def requirements(**value_by_type: str) -> list[dict[str, str]]:
     return [{"type": kind, "value": value} for kind, value in value_by_type.items()]
 
 
+_MODEL = botocore.session.get_session().get_service_model("batch")
+
+
+def strangers(value: Any, shape: Any, at: str = "") -> list[str]:
+    """Name the members of an answer that the service's model does not have."""
+    if shape.type_name == "structure":
+        unknown = [f"{at}.{member}" for member in value if member not in shape.members]
+        return unknown + [
+            found
+            for member in set(value) & set(shape.members)
+            for found in strangers(value[member], shape.members[member], f"{at}.{member}")
+        ]
+    if shape.type_name == "list":
+        return [found for each in value for found in strangers(each, shape.member, at)]
+    return []
+
+
 class Yard:
     """Calls operations as the wire does; `settle` does what the engine would."""
 
@@ -103,7 +121,9 @@ class Yard:
             now_ms=self.now_ms,
             body_size=len(json.dumps(request)) if body_size is None else body_size,
         )
-        return await self._handlers["batch", operation](call, request)
+        answer = await self._handlers["batch", operation](call, request)
+        assert strangers(answer, _MODEL.operation_model(operation).output_shape) == []
+        return answer
 
     async def refused(self, operation: str, **request: Any) -> str:
         """Give the text of the refusal that the call must meet."""

@@ -93,7 +93,7 @@ async def test_the_only_container_of_a_task_is_overridden_without_its_name(ready
         ),
         (
             over({"command": ["a"]}),
-            "ecsPropertiesOverride: container  is not in the job definition.",
+            "ecsPropertiesOverride: name must be provided for each of several containers.",
         ),
         (
             over({"name": "main"}, {"name": "main"}),
@@ -231,7 +231,7 @@ async def test_containers_of_a_pod_are_overridden_by_name(yard: Yard):
         ),
         (
             over_pod({"image": "a"}),
-            "eksPropertiesOverride: containers  is not in the job definition.",
+            "eksPropertiesOverride: name must be provided for each of several containers.",
         ),
         (
             over_pod({"name": "main"}, {"name": "main", "image": "b"}),

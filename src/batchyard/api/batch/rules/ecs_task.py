@@ -243,6 +243,10 @@ def _named_overrides(containers: Sequence[Json], given: Sequence[Json]) -> dict[
     found: dict[str, Json] = {}
     for over in given:
         name = over.get("name") or (names[0] if len(names) == 1 else "")
+        if not name:
+            raise client_exception(
+                "ecsPropertiesOverride: name must be provided for each of several containers."
+            )
         if name not in names:
             raise client_exception(
                 f"ecsPropertiesOverride: container {name} is not in the job definition."

@@ -263,6 +263,10 @@ def _merge_group(ours: Sequence[Json], over: Sequence[Json], group: str) -> list
     seen: list[str] = []
     for each in over:
         name = each.get("name") or (names[0] if len(names) == 1 else "")
+        if not name:
+            raise client_exception(
+                f"eksPropertiesOverride: name must be provided for each of several {group}."
+            )
         if name not in merged:
             raise client_exception(
                 f"eksPropertiesOverride: {group} {name} is not in the job definition."
