@@ -10,7 +10,7 @@ from tests.api.conftest import EC2_RESOURCES, EKS_CONFIGURATION, Yard
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
 RESOURCES = {**EC2_RESOURCES, "allocationStrategy": "BEST_FIT_PROGRESSIVE"}
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "computeEnvironmentName": "eks",
     "type": "MANAGED",
     "eksConfiguration": EKS_CONFIGURATION,

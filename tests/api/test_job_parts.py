@@ -216,7 +216,8 @@ async def test_what_has_no_children_lists_none(ready: Yard):
     plain, array = await ready.submit(), await an_array(ready)
     for job_id in (plain, MISSING, "nonsense", f"{array}:1"):
         for member in ("arrayJobId", "multiNodeJobId"):
-            answer = await ready.call("ListJobs", **{member: job_id, "jobStatus": "SUBMITTED"})
+            request: dict[str, Any] = {member: job_id, "jobStatus": "SUBMITTED"}
+            answer = await ready.call("ListJobs", **request)
             assert answer == {"jobSummaryList": []}
     assert await ready.call("ListJobs", multiNodeJobId=array) == {"jobSummaryList": []}
     assert await ready.call("ListJobs", ELSEWHERE, arrayJobId=array) == {"jobSummaryList": []}

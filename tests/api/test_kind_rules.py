@@ -187,7 +187,7 @@ def test_overriding_a_task_twice_is_overriding_it_once(override):
 
 
 @given(task_overrides)
-def test_containers_that_an_override_does_not_name_stay_as_they_are(override):
+def test_containers_that_an_override_does_not_name_stay_as_they_are(override: Json):
     task = two_containers()
     named = [each["name"] for each in override["taskProperties"][0]["containers"]]
     before, after = (
