@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 
 from batchyard.api.batch import handlers
-from batchyard.model.ids import EnvironmentArn, JobId, QueueArn, Scope
-from batchyard.model.records import JobProgress, JobRecord
+from batchyard.model.ids import (
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    Scope,
+    is_part_id,
+    task_id_of,
+)
+from batchyard.model.records import Attempt, JobProgress, JobRecord
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
 from batchyard.store import Store, environments, jobs, live_jobs, queues
+from batchyard.store.children import write_children
 from batchyard.wire.call import Call
 
 SCOPE = Scope("123456789012", "eu-central-1")
@@ -35,6 +44,10 @@ FARGATE_RESOURCES = {
     "subnets": ["subnet-1"],
     "securityGroupIds": ["sg-1"],
 }
+EKS_CONFIGURATION = {
+    "eksClusterArn": "arn:aws:eks:eu-central-1:123456789012:cluster/cluster",
+    "kubernetesNamespace": "jobs",
+}
 CONTAINER = {
     "image": "busybox",
     "command": ["echo", "hello"],
@@ -43,6 +56,31 @@ CONTAINER = {
         {"type": "MEMORY", "value": "128"},
     ],
 }
+ROLE = "arn:aws:iam::123456789012:role/execution"
+FARGATE_CONTAINER = {
+    "image": "busybox",
+    "executionRoleArn": ROLE,
+    "resourceRequirements": [
+        {"type": "VCPU", "value": "0.25"},
+        {"type": "MEMORY", "value": "512"},
+    ],
+}
+
+
+def an_attempt(job_id: JobId, number: int = 1, **changes: Any) -> Attempt:
+    """An attempt of a job, a child or a node, placed 100 ms after its submission or the last."""
+    return Attempt(
+        number=number,
+        task_id=task_id_of(job_id, number),
+        environment_arn=SCOPE.environment_arn("ce"),
+        host_id=HostId("this-machine"),
+        placed_ms=NOW_MS + 100 * number,
+        **changes,
+    )
+
+
+def requirements(**value_by_type: str) -> list[dict[str, str]]:
+    return [{"type": kind, "value": value} for kind, value in value_by_type.items()]
 
 
 class Yard:
@@ -111,6 +149,19 @@ class Yard:
         await self.settle()
         return EnvironmentArn(answer["computeEnvironmentArn"])
 
+    async def eks_environment(self, name: str = "eks", **members: Any) -> EnvironmentArn:
+        """Make an environment of EKS, and settle it as one that has no cluster."""
+        answer = await self.call(
+            "CreateComputeEnvironment",
+            computeEnvironmentName=name,
+            type="MANAGED",
+            eksConfiguration=EKS_CONFIGURATION,
+            computeResources={**EC2_RESOURCES, "allocationStrategy": "BEST_FIT_PROGRESSIVE"},
+            **members,
+        )
+        await self.settle(ResourceStatus.INVALID)
+        return EnvironmentArn(answer["computeEnvironmentArn"])
+
     async def queue(self, name: str = "jq", environment: str = "ce") -> QueueArn:
         answer = await self.call(
             "CreateJobQueue",
@@ -139,8 +190,9 @@ class Yard:
         return (await self.store.read(lambda conn: jobs.read_specs(conn, [job_id])))[job_id]
 
     async def progress(self, job_id: JobId, progress: JobProgress) -> None:
-        """Write what the engine would have made of a job."""
-        await self.store.write(lambda conn: live_jobs.write_progress(conn, [(job_id, progress)]))
+        """Write what the engine would have made of a job, a child or a node."""
+        write = write_children if is_part_id(job_id) else live_jobs.write_progress
+        await self.store.write(lambda conn: write(conn, [(job_id, progress)]))
 
 
 @pytest.fixture

@@ -4,26 +4,13 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import CONTAINER, ELSEWHERE, Yard
+from tests.api.conftest import CONTAINER, ELSEWHERE, FARGATE_CONTAINER, ROLE, Yard
 
 ARN = "arn:aws:batch:eu-central-1:123456789012:job-definition"
-ROLE = "arn:aws:iam::123456789012:role/execution"
-FARGATE_CONTAINER = {
-    "image": "busybox",
-    "executionRoleArn": ROLE,
-    "resourceRequirements": [
-        {"type": "VCPU", "value": "0.25"},
-        {"type": "MEMORY", "value": "512"},
-    ],
-}
 
 
 def container(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in {**CONTAINER, **changes}.items() if value is not None}
-
-
-def requirements(**value_by_type: str) -> list[dict[str, str]]:
-    return [{"type": kind, "value": value} for kind, value in value_by_type.items()]
 
 
 def awslogs(**options: str) -> dict[str, Any]:
@@ -117,244 +104,14 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image": None}, "containerProperties.image must be provided."),
-        (
-            {"image": "a b"},
-            "containerProperties.image must be 1 to 255 letters, digits, and the characters"
-            " - _ : . / # @",
-        ),
-        (
-            {"resourceRequirements": requirements(MEMORY="128")},
-            "Error executing request, Exception : vCPU is not provided., RequestId: the-request-id",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="1")},
-            "Error executing request, Exception : Memory is not provided.,"
-            " RequestId: the-request-id",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="0.5", MEMORY="128")},
-            "VCPU must be a whole number for jobs on EC2.",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="many", MEMORY="128")},
-            "VCPU value many must be a number greater than 0.",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="0", MEMORY="128")},
-            "VCPU value 0 must be a number greater than 0.",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="1", MEMORY="3")},
-            "MEMORY value 3 must be a whole number of MiB, at least 4.",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="1", MEMORY="128", GPU="1")},
-            "resourceRequirements of type GPU is not supported yet by batchyard.",
-        ),
-        (
-            {"resourceRequirements": requirements(DISK="1")},
-            "resourceRequirements type DISK is not one of VCPU, MEMORY.",
-        ),
-        (
-            {"resourceRequirements": requirements(VCPU="1") * 2},
-            "resourceRequirements type VCPU is given more than once.",
-        ),
-        ({"user": "no spaces"}, "User 'no spaces' does not match regex"),
-        ({"environment": [{"value": "1"}]}, "Environment variables must have a name."),
-        (
-            {"environment": [{"name": "AWS_BATCH_X", "value": "1"}]},
-            "Environment variables cannot start with AWS_BATCH.",
-        ),
-        ({"privileged": True}, "containerProperties.privileged is not supported yet by batchyard."),
-        (
-            {"secrets": [{"name": "a", "valueFrom": "b"}]},
-            "containerProperties.secrets is not supported yet by batchyard.",
-        ),
-        (
-            {"enableExecuteCommand": True},
-            "containerProperties.enableExecuteCommand is not supported yet by batchyard.",
-        ),
-        (
-            {"instanceType": "c5.large"},
-            "containerProperties.instanceType is not supported yet by batchyard.",
-        ),
-        (
-            {"repositoryCredentials": {"credentialsParameter": "arn"}},
-            "containerProperties.repositoryCredentials is not supported yet by batchyard.",
-        ),
-        (
-            {"networkConfiguration": {"assignPublicIp": "ENABLED"}},
-            "networkConfiguration not applicable for EC2.",
-        ),
-        (
-            {"volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]},
-            "volumes.efsVolumeConfiguration is not supported yet by batchyard.",
-        ),
-        (
-            {"volumes": [{"name": "v", "host": {"sourcePath": "data"}}]},
-            "volumes.host.sourcePath data must be an absolute path.",
-        ),
-        (
-            {"volumes": [{"name": "v"}, {"name": "v"}]},
-            "volumes.name v is given more than once.",
-        ),
-        (
-            {"volumes": [{"name": "a b"}]},
-            "volumes.name must be 1 to 255 letters, digits, hyphens and underscores.",
-        ),
-        (
-            {"mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]},
-            "mountPoints.sourceVolume v is not a volume.",
-        ),
-        (
-            {"volumes": [{"name": "v"}], "mountPoints": [{"sourceVolume": "v"}]},
-            "mountPoints.containerPath must be an absolute path.",
-        ),
-        (
-            {"linuxParameters": {"devices": [{"hostPath": "/dev/null"}]}},
-            "linuxParameters.devices is not supported yet by batchyard.",
-        ),
-        (
-            {"linuxParameters": {"maxSwap": 0}},
-            "linuxParameters.maxSwap is not supported yet by batchyard.",
-        ),
-        (
-            {"linuxParameters": {"swappiness": 60}},
-            "linuxParameters.swappiness is not supported yet by batchyard.",
-        ),
-        (
-            {"linuxParameters": {"sharedMemorySize": 0}},
-            "linuxParameters.sharedMemorySize must be at least 1 MiB.",
-        ),
-        (
-            {"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 0}]}},
-            "tmpfs.size must be at least 1 MiB.",
-        ),
-        (
-            {
-                "linuxParameters": {
-                    "tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["quick"]}]
-                }
-            },
-            "tmpfs.mountOptions quick is not a mount option.",
-        ),
-        (
-            {"ulimits": [{"name": "wishes", "softLimit": 1, "hardLimit": 2}]},
-            "ulimits name wishes is not one of core, cpu, data, fsize, locks, memlock, msgqueue,"
-            " nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack.",
-        ),
-        (
-            {"ulimits": [{"name": "core", "softLimit": 3, "hardLimit": 2}]},
-            "ulimits core: softLimit must not be above hardLimit.",
-        ),
-        (
-            {"logConfiguration": {"logDriver": "json-file"}},
-            "logDriver json-file is not supported yet by batchyard.",
-        ),
-        (
-            {
-                "logConfiguration": {
-                    **awslogs(),
-                    "secretOptions": [{"name": "a", "valueFrom": "b"}],
-                }
-            },
-            "logConfiguration.secretOptions is not supported yet by batchyard.",
-        ),
-        (
-            {"logConfiguration": awslogs(**{"awslogs-datetime-format": "%Y"})},
-            "logConfiguration option awslogs-datetime-format is not supported yet by batchyard.",
-        ),
-        (
-            {"logConfiguration": awslogs(**{"awslogs-group": "a b"})},
-            "awslogs-group a b is not a valid log group name.",
-        ),
-        (
-            {"logConfiguration": awslogs(**{"awslogs-stream-prefix": "a:b"})},
-            "awslogs-stream-prefix a:b is not valid in a log stream name.",
-        ),
-    ],
-)
-async def test_containers_that_are_refused(yard: Yard, changes, message):
-    refused = await yard.refused(
-        "RegisterJobDefinition",
-        jobDefinitionName="jd",
-        type="container",
-        containerProperties=container(**changes),
-    )
-    assert refused == message
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"vcpus": 1},
-            "vcpus is not applicable for Fargate. Use resource requirements instead.",
-        ),
-        (
-            {"memory": 512},
-            "memory is not applicable for Fargate. Use resource requirements instead.",
-        ),
-        (
-            {"privileged": True},
-            "Fargate requires that the 'privileged' setting be 'false' at the container level.",
-        ),
-        (
-            {"ulimits": [{"name": "core", "softLimit": 1, "hardLimit": 2}]},
-            "ulimits is not applicable for Fargate.",
-        ),
-        (
-            {"linuxParameters": {"sharedMemorySize": 64}},
-            "sharedMemorySize is not applicable for Fargate.",
-        ),
-        ({"volumes": [{"name": "v", "host": {}}]}, "host is not applicable for Fargate."),
-        ({"executionRoleArn": ""}, "executionRoleArn must be provided for Fargate."),
-        (
-            {"resourceRequirements": requirements(VCPU="1", MEMORY="4000")},
-            "Fargate resource requirements (1.00 vCPU, 4000 MiB) not valid.",
-        ),
-        (
-            {"fargatePlatformConfiguration": {"platformVersion": "2.0.0"}},
-            "platformVersion 2.0.0 is not one of 1.3.0, 1.4.0, LATEST.",
-        ),
-        (
-            {"ephemeralStorage": {"sizeInGiB": 20}},
-            "ephemeralStorage.sizeInGiB must be between 21 and 200.",
-        ),
-        (
-            {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}},
-            "operatingSystemFamily WINDOWS_SERVER_2022_CORE is not supported yet by batchyard.",
-        ),
-        (
-            {"runtimePlatform": {"cpuArchitecture": "MIPS"}},
-            "cpuArchitecture MIPS is not one of X86_64, ARM64.",
-        ),
-        (
-            {"networkConfiguration": {"assignPublicIp": "YES"}},
-            "assignPublicIp YES is not one of ENABLED, DISABLED.",
-        ),
-    ],
-)
-async def test_fargate_containers_that_are_refused(yard: Yard, changes, message):
-    refused = await yard.refused(
-        "RegisterJobDefinition",
-        jobDefinitionName="jd",
-        type="container",
-        platformCapabilities=["FARGATE"],
-        containerProperties={**FARGATE_CONTAINER, **changes},
-    )
-    assert refused == message
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
         (
             {"jobDefinitionName": "a.b"},
             "jobDefinitionName must be 1 to 128 letters, digits, hyphens and underscores.",
         ),
-        ({"type": "multinode"}, "type multinode is not supported yet by batchyard."),
+        (
+            {"type": "multinode"},
+            "containerProperties is not applicable for type multinode.",
+        ),
         ({"type": "pod"}, "type pod is not one of container, multinode."),
         (
             {"containerProperties": {}},
@@ -362,16 +119,25 @@ async def test_fargate_containers_that_are_refused(yard: Yard, changes, message)
             " RequestId: the-request-id",
         ),
         (
+            {"type": "multinode", "containerProperties": {}},
+            "Error executing request, Exception : Node properties should not be empty,"
+            " RequestId: the-request-id",
+        ),
+        (
+            {"containerProperties": {}, "nodeProperties": {"numNodes": 2}},
+            "nodeProperties is not applicable for type container.",
+        ),
+        (
             {"nodeProperties": {"numNodes": 2}},
-            "nodeProperties is not supported yet by batchyard.",
+            "containerProperties and nodeProperties cannot be given together.",
         ),
         (
-            {"eksProperties": {"podProperties": {}}},
-            "eksProperties is not supported yet by batchyard.",
+            {"eksProperties": {"podProperties": {"hostNetwork": False}}},
+            "containerProperties and eksProperties cannot be given together.",
         ),
         (
-            {"ecsProperties": {"taskProperties": []}},
-            "ecsProperties is not supported yet by batchyard.",
+            {"ecsProperties": {"taskProperties": [{"containers": [{"image": "a"}]}]}},
+            "containerProperties and ecsProperties cannot be given together.",
         ),
         (
             {"consumableResourceProperties": {"consumableResourceList": [{"quantity": 1}]}},
@@ -442,7 +208,13 @@ async def test_definitions_that_are_refused(yard: Yard, changes, message):
 
 async def test_empty_members_count_as_absent(yard: Yard):
     await yard.define(
-        nodeProperties={}, retryStrategy={}, timeout={}, parameters={}, platformCapabilities=[]
+        nodeProperties={},
+        ecsProperties={"taskProperties": []},
+        eksProperties={"podProperties": {}},
+        retryStrategy={},
+        timeout={},
+        parameters={},
+        platformCapabilities=[],
     )
     [shown] = (await yard.call("DescribeJobDefinitions"))["jobDefinitions"]
     assert "retryStrategy" not in shown

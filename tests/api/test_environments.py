@@ -192,7 +192,7 @@ async def test_resources_that_are_refused(yard: Yard, resources, message):
         ),
         (
             {"eksConfiguration": {"eksClusterArn": "a", "kubernetesNamespace": "b"}},
-            "eksConfiguration is not supported yet by batchyard.",
+            "allocationStrategy must be provided for EKS.",
         ),
         (
             {"unmanagedvCpus": 4},

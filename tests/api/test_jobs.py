@@ -4,26 +4,15 @@ from typing import Any
 
 import pytest
 
-from batchyard.model.ids import HostId, JobId, task_id_of
-from batchyard.model.records import Attempt, JobProgress, WishKind
+from batchyard.model.ids import JobId, task_id_of
+from batchyard.model.records import JobProgress, WishKind
 from batchyard.model.status import JobStatus
 from batchyard.store import live_jobs, wishes
-from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard
+from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, Yard, an_attempt
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
 ECS = "arn:aws:ecs:eu-central-1:123456789012"
 MISSING = "00000000-0000-4000-8000-000000000000"
-
-
-def attempt(job_id: JobId, number: int = 1, **changes: Any) -> Attempt:
-    return Attempt(
-        number=number,
-        task_id=task_id_of(job_id, number),
-        environment_arn=SCOPE.environment_arn("ce"),
-        host_id=HostId("this-machine"),
-        placed_ms=NOW_MS + 100 * number,
-        **changes,
-    )
 
 
 async def cluster(yard: Yard) -> str:
@@ -79,7 +68,7 @@ async def test_a_submitted_job_is_shown_in_full(ready: Yard):
 
 async def test_a_starting_job_has_its_task_and_stream_but_no_start(ready: Yard):
     job_id = await ready.submit()
-    live = attempt(job_id)
+    live = an_attempt(job_id)
     await ready.progress(job_id, JobProgress(status=JobStatus.STARTING, attempt=live))
     job = await ready.job(job_id)
     assert job["status"] == "STARTING"
@@ -103,14 +92,14 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
             started_ms=NOW_MS + 250,
             stopped_ms=NOW_MS + 300,
             attempts=[
-                attempt(
+                an_attempt(
                     job_id,
                     1,
                     stopped_ms=NOW_MS + 150,
                     reason="CannotPullContainerError: no such image",
                     status_reason="Task failed to start",
                 ),
-                attempt(
+                an_attempt(
                     job_id,
                     2,
                     started_ms=NOW_MS + 250,
@@ -153,14 +142,14 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
 
 async def test_a_retry_keeps_the_last_start_until_it_runs_and_shows_its_own_task(ready: Yard):
     job_id = await ready.submit()
-    first = attempt(job_id, 1, started_ms=NOW_MS + 5, stopped_ms=NOW_MS + 9, exit_code=1)
+    first = an_attempt(job_id, 1, started_ms=NOW_MS + 5, stopped_ms=NOW_MS + 9, exit_code=1)
     progress = JobProgress(status=JobStatus.RUNNABLE, started_ms=NOW_MS + 5, attempts=[first])
     await ready.progress(job_id, progress)
     waiting_again = await ready.job(job_id)
     assert waiting_again["startedAt"] == NOW_MS + 5
     assert "stoppedAt" not in waiting_again
     assert waiting_again["container"]["exitCode"] == 1
-    progress.status, progress.attempt = JobStatus.STARTING, attempt(job_id, 2)
+    progress.status, progress.attempt = JobStatus.STARTING, an_attempt(job_id, 2)
     await ready.progress(job_id, progress)
     starting = await ready.job(job_id)
     assert starting["startedAt"] == NOW_MS + 5
@@ -184,7 +173,7 @@ async def test_a_fargate_job_has_no_container_instance(yard: Yard):
         },
     )
     job_id = await yard.submit()
-    ended = attempt(job_id, stopped_ms=NOW_MS + 5, exit_code=0)
+    ended = an_attempt(job_id, stopped_ms=NOW_MS + 5, exit_code=0)
     await yard.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=[ended]))
     job = await yard.job(job_id)
     assert "containerInstanceArn" not in job["container"]
@@ -229,7 +218,7 @@ async def listed(yard: Yard, **request: Any) -> list[str]:
 async def test_running_jobs_are_listed_by_default(ready: Yard):
     await ready.submit(jobName="waiting")
     job_id = await ready.submit(jobName="running")
-    live = attempt(job_id, started_ms=NOW_MS + 9)
+    live = an_attempt(job_id, started_ms=NOW_MS + 9)
     await ready.progress(
         job_id, JobProgress(status=JobStatus.RUNNING, attempt=live, started_ms=NOW_MS + 9)
     )
@@ -244,6 +233,7 @@ async def test_running_jobs_are_listed_by_default(ready: Yard):
                 "status": "RUNNING",
                 "jobDefinition": f"{BATCH}:job-definition/jd:1",
                 "container": {},
+                "capacityUsage": [{"capacityUnit": "VCPU", "quantity": 1.0}],
                 "isCancelled": False,
                 "isTerminated": False,
             }
@@ -255,7 +245,7 @@ async def test_running_jobs_are_listed_by_default(ready: Yard):
 
 async def test_a_finished_job_is_listed_with_its_end(ready: Yard):
     job_id = await ready.submit()
-    ended = attempt(job_id, stopped_ms=NOW_MS + 5, exit_code=137, reason="OutOfMemoryError: x")
+    ended = an_attempt(job_id, stopped_ms=NOW_MS + 5, exit_code=137, reason="OutOfMemoryError: x")
     await ready.progress(
         job_id,
         JobProgress(
@@ -350,9 +340,15 @@ async def test_pages_stay_stable_while_jobs_come_and_move(ready: Yard):
     ("changes", "message"),
     [
         ({"jobQueue": "gone"}, "JobQueue gone not found."),
-        ({"jobQueue": ""}, "jobQueue must be provided"),
-        ({"arrayJobId": MISSING}, "arrayJobId is not supported yet by batchyard."),
-        ({"multiNodeJobId": MISSING}, "multiNodeJobId is not supported yet by batchyard."),
+        *(
+            (changes, "Exactly one of jobQueue, arrayJobId, multiNodeJobId must be provided.")
+            for changes in (
+                {"jobQueue": ""},
+                {"arrayJobId": MISSING},
+                {"multiNodeJobId": MISSING},
+                {"jobQueue": "", "arrayJobId": MISSING, "multiNodeJobId": MISSING},
+            )
+        ),
         (
             {"jobStatus": "DONE"},
             "Job status is not one of SUBMITTED | PENDING | RUNNABLE | STARTING | RUNNING |"
@@ -418,7 +414,7 @@ async def test_cancel_and_terminate_are_durable_wishes(ready: Yard):
 async def test_what_is_unknown_or_over_is_left_alone(ready: Yard, operation):
     job_id = await ready.submit()
     await ready.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, stopped_ms=NOW_MS))
-    for each in (job_id, MISSING, "nonsense", f"{job_id}:3"):
+    for each in (job_id, MISSING, "nonsense", f"{job_id}:3", f"{job_id}#0"):
         assert await ready.call(operation, jobId=each, reason="clean up") == {}
     other = await ready.submit()
     assert await ready.call(operation, ELSEWHERE, jobId=other, reason="not mine") == {}

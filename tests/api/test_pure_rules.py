@@ -14,6 +14,7 @@ from batchyard.api.batch.paging import (
     write_token,
 )
 from batchyard.api.batch.rules.fargate import MEMORY_MIB_BY_CPU_MILLI, check_fargate_pair
+from batchyard.api.batch.rules.ground import Ground, Platform
 from batchyard.api.batch.rules.names import definition_name_of, is_job_name, job_id_of
 from batchyard.api.batch.rules.overrides import merge_container
 from batchyard.api.batch.rules.requirements import demand_of
@@ -169,7 +170,7 @@ def test_vcpus_are_read_without_rounding(cpu, cpu_milli):
             {"type": "MEMORY", "value": "512"},
         ]
     }
-    demand = demand_of(container, is_fargate=True, request_id="r")
+    demand = demand_of(container, Ground(platform=Platform.FARGATE, request_id="r"))
     assert demand == Amount(cpu_milli=cpu_milli, memory_mib=512)
 
 

@@ -91,7 +91,8 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
         ({"computeEnvironmentOrder": order("gone")}, f"{CE_ARN}/gone does not exist"),
         (
             {"computeEnvironmentOrder": order("ce", "fargate")},
-            "The compute environments of a job queue must all be EC2 or SPOT, or all be Fargate.",
+            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or"
+            " all be EKS.",
         ),
         (
             {"computeEnvironmentOrder": order("creating")},
@@ -109,7 +110,14 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
             {"jobStateTimeLimitActions": [{"reason": "r", "state": "RUNNABLE"}]},
             "jobStateTimeLimitActions is not supported yet by batchyard.",
         ),
-        ({"jobQueueType": "EKS"}, "jobQueueType EKS is not supported yet by batchyard."),
+        (
+            {"jobQueueType": "SAGEMAKER_TRAINING"},
+            "jobQueueType SAGEMAKER_TRAINING is not supported yet by batchyard.",
+        ),
+        (
+            {"jobQueueType": "EKS"},
+            "jobQueueType EKS does not fit the compute environments, which need ECS.",
+        ),
         (
             {"jobQueueType": "ECS_FARGATE"},
             "jobQueueType ECS_FARGATE does not fit the compute environments, which need ECS.",
@@ -187,7 +195,8 @@ async def test_an_update_is_a_wish_with_the_new_values(ready: Yard):
         ({"computeEnvironmentOrder": []}, "At least 1 compute environment must be provided"),
         (
             {"computeEnvironmentOrder": order("fargate")},
-            "The compute environments of a job queue must all be EC2 or SPOT, or all be Fargate.",
+            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or"
+            " all be EKS.",
         ),
         ({"priority": 1001}, "priority must be between 0 and 1000."),
         ({"state": "ON"}, "state ON is not one of ENABLED, DISABLED."),

@@ -11,7 +11,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
 from batchyard.store import live_jobs
-from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard
+from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard, requirements
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
 MISSING = "00000000-0000-4000-8000-000000000000"
@@ -23,10 +23,6 @@ PLAIN_QUEUE = (
 
 def wrapped(text: str) -> str:
     return f"Error executing request, Exception : {text}, RequestId: the-request-id"
-
-
-def requirements(**value_by_type: str) -> list[dict[str, str]]:
-    return [{"type": kind, "value": value} for kind, value in value_by_type.items()]
 
 
 async def spec(yard: Yard, job_id: Any) -> Any:
@@ -178,21 +174,24 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
         ),
         ({"shareIdentifier": "team"}, PLAIN_QUEUE),
         ({"schedulingPriorityOverride": 0}, PLAIN_QUEUE),
-        (
-            {"arrayProperties": {"size": 10}},
-            "arrayProperties is not supported yet by batchyard.",
+        *(
+            (
+                {"arrayProperties": {"size": size}},
+                "Array size must be between 2 and 10000.",
+            )
+            for size in (-1, 0, 1, 10_001)
         ),
         (
             {"nodeOverrides": {"numNodes": 2}},
-            "nodeOverrides is not supported yet by batchyard.",
+            "Node overrides should not be set for container job definitions.",
         ),
         (
-            {"ecsPropertiesOverride": {"taskProperties": []}},
-            "ecsPropertiesOverride is not supported yet by batchyard.",
+            {"ecsPropertiesOverride": {"taskProperties": [{"containers": [{"name": "a"}]}]}},
+            "ECS properties overrides should not be set for container job definitions.",
         ),
         (
-            {"eksPropertiesOverride": {"podProperties": {}}},
-            "eksPropertiesOverride is not supported yet by batchyard.",
+            {"eksPropertiesOverride": {"podProperties": {"containers": [{"name": "a"}]}}},
+            "EKS properties overrides should not be set for container job definitions.",
         ),
         (
             {
@@ -248,8 +247,8 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
             "Environment variables cannot start with AWS_BATCH.",
         ),
         (
-            {"containerOverrides": {"resourceRequirements": requirements(GPU="1")}},
-            "resourceRequirements of type GPU is not supported yet by batchyard.",
+            {"containerOverrides": {"resourceRequirements": requirements(GPU="many")}},
+            "GPU value many must be a whole number greater than 0.",
         ),
         (
             {"containerOverrides": {"resourceRequirements": requirements(MEMORY="1")}},
@@ -257,7 +256,7 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
         ),
         (
             {"containerOverrides": {"instanceType": "c5.large"}},
-            "containerOverrides.instanceType is not supported yet by batchyard.",
+            "instanceType is only applicable for multi-node parallel jobs.",
         ),
         (
             {"containerOverrides": {"command": ["Ref::gone"]}},
@@ -290,12 +289,17 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
         ),
         ({"dependsOn": [{}]}, "dependsOn.jobId must be provided"),
         (
+            {"dependsOn": [{"jobId": f"{MISSING}#0"}]},
+            f"dependsOn.jobId {MISSING}#0 is a node; a job can depend on the whole multi-node job.",
+        ),
+        ({"dependsOn": [{"jobId": f"{MISSING}:0"}]}, f"Job {MISSING}:0 does not exist."),
+        (
             {"dependsOn": [{"jobId": MISSING, "type": "N_TO_N"}]},
-            "dependsOn type N_TO_N (array jobs) is not supported yet by batchyard.",
+            "dependsOn type N_TO_N is only applicable for array jobs.",
         ),
         (
             {"dependsOn": [{"type": "SEQUENTIAL"}]},
-            "dependsOn type SEQUENTIAL (array jobs) is not supported yet by batchyard.",
+            "dependsOn type SEQUENTIAL is only applicable for array jobs.",
         ),
         (
             {"dependsOn": [{"jobId": MISSING, "type": "LATER"}]},
@@ -337,6 +341,8 @@ async def test_members_that_are_empty_count_as_absent(ready: Yard):
             retryStrategy={},
             timeout={},
             nodeOverrides={},
+            ecsPropertiesOverride={"taskProperties": []},
+            eksPropertiesOverride={"podProperties": {}},
             consumableResourcePropertiesOverride={"consumableResourceList": []},
         ),
     )

@@ -17,6 +17,18 @@ _GO_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 #: The name of the only container of a job with `containerProperties`.
 CONTAINER_NAME = "default"
 
+#: The driver whose output goes to log streams, and which a container has that names none.
+STREAM_DRIVER = "awslogs"
+
+
+def has_log_stream(container: Json) -> bool:
+    """Tell whether the output of a container goes to a log stream.
+
+    Any other driver that is accepted (`json-file`, `none`) keeps nothing that callers can read.
+    """
+    logs = container.get("logConfiguration") or {}
+    return bool(logs.get("logDriver", STREAM_DRIVER) == STREAM_DRIVER)
+
 
 def log_group_of(container: Json) -> str:
     """Name the log group of a job's container, given as DescribeJobs shows it."""
@@ -37,18 +49,21 @@ def may_create_log_group(container: Json) -> bool:
     return _options_of(container).get("awslogs-create-group") in _GO_TRUE
 
 
-def log_stream_of(container: Json, definition_arn: DefinitionArn, task_id: TaskId) -> str:
-    """Name the log stream of one attempt: `<prefix>/default/<task id>`.
+def log_stream_of(
+    container: Json, definition_arn: DefinitionArn, task_id: TaskId, *, name: str = CONTAINER_NAME
+) -> str:
+    """Name the log stream of a container of one attempt: `<prefix>/<name>/<task id>`.
 
     The prefix is the option `awslogs-stream-prefix`, or else the start of the definition's name.
+    `name` is the container's own in a task of `ecsProperties`.
     """
     prefix = _options_of(container).get("awslogs-stream-prefix")
     if not prefix:
         definition_name = name_in_arn(definition_arn).partition(":")[0]
         prefix = definition_name[:STREAM_PREFIX_LENGTH_MAX]
-    return f"{prefix}/{CONTAINER_NAME}/{task_id}"
+    return f"{prefix}/{name}/{task_id}"
 
 
 def _options_of(container: Json) -> Json:
-    options = container.get("logConfiguration", {}).get("options", {})
+    options = (container.get("logConfiguration") or {}).get("options", {})
     return options if isinstance(options, dict) else {}

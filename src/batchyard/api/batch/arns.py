@@ -11,9 +11,7 @@ from batchyard.model.ids import EnvironmentArn, HostId, Scope, TaskId, name_in_a
 
 def cluster_name_of(environment_arn: EnvironmentArn) -> str:
     """Name the ECS cluster of a compute environment, in AWS's form."""
-    digits = blake2b(environment_arn.encode(), digest_size=16).hexdigest()
-    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return f"{name_in_arn(environment_arn)}_Batch_{uuid}"
+    return f"{name_in_arn(environment_arn)}_Batch_{_uuid_of(environment_arn)}"
 
 
 def cluster_arn_of(scope: Scope, environment_arn: EnvironmentArn) -> str:
@@ -32,3 +30,13 @@ def container_instance_arn_of(
     """Give `containerInstanceArn`: the host as the environment's cluster knows it."""
     digits = blake2b(f"{environment_arn} {host_id}".encode(), digest_size=16).hexdigest()
     return scope.arn("ecs", f"container-instance/{cluster_name_of(environment_arn)}/{digits}")
+
+
+def attachment_id_of(task_id: TaskId) -> str:
+    """Give `attachmentId` of the network interface that a task has of its own."""
+    return _uuid_of(f"{task_id} interface")
+
+
+def _uuid_of(text: str) -> str:
+    digits = blake2b(text.encode(), digest_size=16).hexdigest()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

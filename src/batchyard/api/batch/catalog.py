@@ -9,6 +9,7 @@ nothing is kept.
 from dataclasses import dataclass
 
 from batchyard.api.batch.prepared import PreparedDefinition, prepare
+from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import definition_name_of, is_arn_in, queue_arn_of
 from batchyard.model.ids import QueueArn, Scope
 from batchyard.model.records import DefinitionRecord, QueueRecord
@@ -19,8 +20,13 @@ from batchyard.store import Store, definitions, queues
 #: Entries of each kind; when full, all are dropped and read again. Bounds memory, not correctness.
 _ENTRIES_MAX = 4096
 
-FARGATE_QUEUE_TYPE = "ECS_FARGATE"
-EC2_QUEUE_TYPE = "ECS"
+#: `jobQueueType` of the queues whose jobs run on each platform.
+QUEUE_TYPE_BY_PLATFORM = {
+    Platform.EC2: "ECS",
+    Platform.FARGATE: "ECS_FARGATE",
+    Platform.EKS: "EKS",
+}
+_PLATFORM_BY_QUEUE_TYPE = {text: platform for platform, text in QUEUE_TYPE_BY_PLATFORM.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +34,7 @@ class OpenQueue:
     """A queue that takes jobs."""
 
     arn: QueueArn
-    is_fargate: bool
+    platform: Platform
 
 
 class Catalog:
@@ -106,7 +112,8 @@ def _open(record: QueueRecord) -> OpenQueue:
         raise client_exception(f"Job Queue {record.arn} is in state DISABLED")
     if record.status in (ResourceStatus.CREATING, ResourceStatus.DELETING):
         raise client_exception(f"Job Queue {record.arn} is in status {record.status}")
-    return OpenQueue(arn=record.arn, is_fargate=record.detail["jobQueueType"] == FARGATE_QUEUE_TYPE)
+    platform = _PLATFORM_BY_QUEUE_TYPE[record.detail["jobQueueType"]]
+    return OpenQueue(arn=record.arn, platform=platform)
 
 
 def _no_definition(name: str) -> Refusal:

@@ -1,12 +1,19 @@
 """Register, describe and deregister job definitions (reference/jobs.md section 3)."""
 
 from batchyard.api.batch.paging import page_size, read_token, write_token
-from batchyard.api.batch.prepared import is_fargate_definition
-from batchyard.api.batch.refusals import executing, refuse_given, unsupported
-from batchyard.api.batch.rules.container import check_container, normalised
+from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.rules.choices import is_blank, not_on_fargate
+from batchyard.api.batch.rules.ground import Ground, Platform, platform_of
 from batchyard.api.batch.rules.names import check_resource_name, definition_name_of
+from batchyard.api.batch.rules.nodes import check_nodes, normalised_nodes
 from batchyard.api.batch.rules.retry import check_retry_strategy, check_timeout
 from batchyard.api.batch.rules.tag_rules import check_tags
+from batchyard.api.batch.rules.workload import (
+    DEFINED_BY,
+    Kind,
+    check_workload,
+    normalised_workload,
+)
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import Scope
 from batchyard.model.limits import (
@@ -21,7 +28,8 @@ from batchyard.model.status import DefinitionStatus
 from batchyard.store import definitions
 from batchyard.wire.call import Call
 
-_UNSUPPORTED = ("nodeProperties", "eksProperties", "ecsProperties")
+_MULTINODE = "multinode"
+_TYPES = ("container", _MULTINODE)
 _CAPABILITIES = ("EC2", "FARGATE")
 #: Members that are shown again exactly as they were registered.
 _ECHOED = (
@@ -37,18 +45,15 @@ async def register_job_definition(service: Service, call: Call, request: Json) -
     """Register the next revision of a definition."""
     name: str = request["jobDefinitionName"]
     _check_request(call, request)
-    is_fargate = is_fargate_definition(request)
-    container = request.get("containerProperties")
-    if not container:
-        raise executing(call.request_id, "Container properties should not be empty")
-    check_container(container, is_fargate=is_fargate, request_id=call.request_id)
+    platform = platform_of(request)
+    kind, properties = _checked_properties(request, platform, call.request_id)
     tags = request.get("tags", {})
     check_tags(tags)
     detail: Json = {
         "type": request["type"],
         "parameters": request.get("parameters", {}),
-        "containerProperties": normalised(container, is_fargate=is_fargate),
-        "containerOrchestrationType": "ECS",
+        DEFINED_BY[kind]: properties,
+        "containerOrchestrationType": "EKS" if platform is Platform.EKS else "ECS",
     }
     detail.update((member, request[member]) for member in _ECHOED if _is_given(request, member))
     record = await service.store.write(
@@ -158,12 +163,8 @@ def _shown(record: DefinitionRecord) -> Json:
 def _check_request(call: Call, request: Json) -> None:
     call.limit_body(DEFINITION_BYTES_MAX)
     check_resource_name(request["jobDefinitionName"], "jobDefinitionName")
-    kind = request["type"]
-    if kind == "multinode":
-        raise unsupported("type multinode")
-    if kind != "container":
-        raise client_exception(f"type {kind} is not one of container, multinode.")
-    refuse_given(request, _UNSUPPORTED)
+    if request["type"] not in _TYPES:
+        raise client_exception(f"type {request['type']} is not one of {', '.join(_TYPES)}.")
     if request.get("consumableResourceProperties", {}).get("consumableResourceList"):
         raise unsupported("consumableResourceProperties")
     _check_capabilities(request.get("platformCapabilities", []))
@@ -174,6 +175,37 @@ def _check_request(call: Call, request: Json) -> None:
         )
     check_retry_strategy(request.get("retryStrategy", {}))
     check_timeout(request.get("timeout", {}))
+
+
+def _checked_properties(request: Json, platform: Platform, request_id: str) -> tuple[Kind, Json]:
+    """Give the kind of a definition, and its properties as Describe shows them.
+
+    Refuses none, more than one, those of another type, and those that AWS would refuse.
+    """
+    given = [kind for kind, member in DEFINED_BY.items() if not is_blank(request.get(member))]
+    members = [DEFINED_BY[kind] for kind in given]
+    if len(given) > 1:
+        raise client_exception(f"{' and '.join(members)} cannot be given together.")
+    is_multinode = request["type"] == _MULTINODE
+    if given and (given[0] is Kind.NODES) is not is_multinode:
+        raise client_exception(f"{members[0]} is not applicable for type {request['type']}.")
+    if not given:
+        what = "Node" if is_multinode else "Container"
+        raise executing(request_id, f"{what} properties should not be empty")
+    if platform is Platform.EKS:
+        for member in ("platformCapabilities", "propagateTags"):
+            if request.get(member):
+                raise client_exception(f"{member} is not applicable for EKS.")
+    if is_multinode and platform is Platform.FARGATE:
+        raise not_on_fargate("nodeProperties")
+    [kind] = given
+    [member] = members
+    ground = Ground(platform=platform, is_multinode=is_multinode, request_id=request_id)
+    if is_multinode:
+        check_nodes(request[member], ground)
+        return kind, normalised_nodes(request[member], ground)
+    check_workload(kind, request[member], ground, where=member)
+    return kind, normalised_workload(kind, request[member], ground)
 
 
 def _check_capabilities(capabilities: list[str]) -> None:

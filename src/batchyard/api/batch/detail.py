@@ -1,55 +1,69 @@
 """How a job is shown: DescribeJobs' detail and ListJobs' summary. Pure.
 
 Everything static comes from the job's spec, everything else from its progress (reference/jobs.md
-sections 1.2, 1.3, 6.4, 12.1, 12.4). The job's own times and reasons are those of its latest
-attempt.
+sections 1.2, 1.3, 4.2, 6.4, 9.2, 12.1, 12.4). The job's own times and reasons are those of its
+latest attempt. A child or a node is shown from its parent's spec.
 """
 
 import msgspec
 
-from batchyard.api.batch.arns import container_instance_arn_of, task_arn_of
-from batchyard.model.ids import DefinitionArn, Scope
-from batchyard.model.log_stream import log_stream_of
-from batchyard.model.records import Attempt, JobProgress, JobRecord, Json
+from batchyard.api.batch.attempt_views import (
+    CONTAINER,
+    ECS,
+    attempt_detail,
+    container_view,
+    end_of,
+    latest_attempt,
+    nodes_attempt_detail,
+    setting_of,
+    task_detail,
+)
+from batchyard.model.node_ranges import range_of_node
+from batchyard.model.records import JobProgress, JobRecord, Json
+from batchyard.model.status import JobStatus
 
 _decode = msgspec.json.Decoder(Json).decode
 
+_EKS = "eksProperties"
+_NODES = "nodeProperties"
+_WORKLOADS = (CONTAINER, ECS, _EKS)
+#: How a spec that has pods says so; no value in it can have these bytes, for quotes are escaped.
+_EKS_MEMBER = b'"eksProperties":'
+_MILLI = 1000
+
 
 def job_detail(record: JobRecord) -> Json:
-    """Give a job as DescribeJobs shows it."""
+    """Give a job, a child or a node as DescribeJobs shows it."""
     job, progress = record.job, record.progress
+    spec = _decode(job.spec)
+    if record.index is not None:
+        spec["dependsOn"] = []
+    if _is_node(record):
+        _turn_into_node(spec, record)
     shown: Json = {
         "jobArn": job.scope.job_arn(job.id),
         "jobName": job.name,
         "jobId": job.id,
-        **_decode(job.spec),
+        **spec,
         "status": progress.status.value,
         "createdAt": job.created_ms,
         "isCancelled": progress.is_cancelled,
         "isTerminated": progress.is_terminated,
         "tags": dict(job.tags),
     }
-    container: Json = shown["container"]
-    is_fargate = "FARGATE" in shown["platformCapabilities"]
-    shown["attempts"] = [
-        _attempt_detail(
-            attempt,
-            _container_of(attempt, job.scope, job.definition_arn, container, is_fargate=is_fargate),
-        )
-        for attempt in progress.attempts
-    ]
-    latest = _latest(progress)
-    if latest is not None:
-        container.update(
-            _container_of(latest, job.scope, job.definition_arn, container, is_fargate=is_fargate)
-        )
+    _add_runs(shown, record)
+    if job.array_size is not None:
+        shown["arrayProperties"] = _array_properties(record)
+        if record.index is not None:
+            shown["arrayProperties"]["statusSummary"] = {}
     _add_times(shown, progress)
     return shown
 
 
 def job_summary(record: JobRecord) -> Json:
-    """Give a job as ListJobs shows it."""
+    """Give a job, a child or a node as ListJobs shows it."""
     job, progress = record.job, record.progress
+    is_array = job.array_size is not None
     shown: Json = {
         "jobArn": job.scope.job_arn(job.id),
         "jobId": job.id,
@@ -60,17 +74,86 @@ def job_summary(record: JobRecord) -> Json:
         "isCancelled": progress.is_cancelled,
         "isTerminated": progress.is_terminated,
     }
-    latest = _latest(progress)
+    if is_array:
+        shown["arrayProperties"] = _array_properties(record)
+    if job.nodes is not None:
+        shown["nodeProperties"] = (
+            {"numNodes": job.nodes.count}
+            if record.index is None
+            else {"nodeIndex": record.index, "isMainNode": record.index == job.nodes.main_index}
+        )
+    latest = latest_attempt(record)
     if latest is not None and (progress.status.has_task or progress.status.is_terminal):
-        shown["container"] = _end_of(latest)
+        shown["container"] = end_of(latest)
+    is_whole_array = is_array and record.index is None
+    if not is_whole_array and not _is_node(record):
+        unit = "cpu" if _EKS_MEMBER in job.spec else "VCPU"
+        quantity = job.demand.cpu_milli / _MILLI
+        shown["capacityUsage"] = [{"capacityUnit": unit, "quantity": quantity}]
     _add_times(shown, progress)
     return shown
 
 
-def _latest(progress: JobProgress) -> Attempt | None:
-    if progress.attempt is not None:
-        return progress.attempt
-    return progress.attempts[-1] if progress.attempts else None
+def _is_node(record: JobRecord) -> bool:
+    return record.index is not None and record.job.nodes is not None
+
+
+def _turn_into_node(spec: Json, record: JobRecord) -> None:
+    """Make the spec of a multi-node job that of one of its nodes."""
+    index, nodes = record.index, record.job.nodes
+    assert index is not None, record.job.id
+    assert nodes is not None, record.job.id
+    item = range_of_node(spec.pop(_NODES), index)
+    spec.update((member, item[member]) for member in _WORKLOADS if member in item)
+    spec["nodeDetails"] = {"nodeIndex": index, "isMainNode": index == nodes.main_index}
+    # AWS's answers about nodes have none: a node is not tried again by itself.
+    del spec["retryStrategy"]
+    if CONTAINER in spec:
+        spec[CONTAINER]["networkInterfaces"] = []
+
+
+def _add_runs(shown: Json, record: JobRecord) -> None:
+    """Add the attempts, and what the latest one has made of the container or the task."""
+    ended = record.progress.attempts
+    setting = setting_of(record, shown)
+    if _NODES in shown:
+        main_index: int = shown[_NODES]["mainNode"]
+        main = range_of_node(shown[_NODES], main_index)
+        is_eks = _EKS in main
+        shown["attempts"] = [
+            nodes_attempt_detail(record, main, main_index, attempt, setting)
+            for attempt in ended
+            if not is_eks
+        ]
+    elif _EKS in shown:
+        is_eks = True
+        shown["attempts"] = []
+    else:
+        is_eks = False
+        shown["attempts"] = [attempt_detail(shown, attempt, setting) for attempt in ended]
+        latest = latest_attempt(record)
+        if ECS in shown:
+            [task] = shown[ECS]["taskProperties"]
+            shown[ECS] = {"taskProperties": [task_detail(task, latest, setting)]}
+        elif latest is not None:
+            shown[CONTAINER].update(container_view(shown[CONTAINER], latest, setting))
+    if is_eks:
+        shown["eksAttempts"] = []
+
+
+def _array_properties(record: JobRecord) -> Json:
+    """Say which child this is, or how many children there are and how they stand."""
+    if record.index is not None:
+        return {"index": record.index}
+    array = record.progress.array
+    counts = dict.fromkeys(JobStatus, 0) if array is None else array.count_by_status()
+    shown: Json = {
+        "size": record.job.array_size,
+        "statusSummary": {status.value: count for status, count in counts.items()},
+    }
+    if array is not None and array.updated_ms is not None:
+        shown["statusSummaryLastUpdatedAt"] = array.updated_ms
+    return shown
 
 
 def _add_times(shown: Json, progress: JobProgress) -> None:
@@ -80,47 +163,3 @@ def _add_times(shown: Json, progress: JobProgress) -> None:
         shown["startedAt"] = progress.started_ms
     if progress.stopped_ms is not None:
         shown["stoppedAt"] = progress.stopped_ms
-
-
-def _container_of(
-    attempt: Attempt,
-    scope: Scope,
-    definition_arn: DefinitionArn,
-    container: Json,
-    *,
-    is_fargate: bool,
-) -> Json:
-    shown: Json = {
-        "taskArn": task_arn_of(scope, attempt.environment_arn, attempt.task_id),
-        "logStreamName": log_stream_of(container, definition_arn, attempt.task_id),
-        "networkInterfaces": [],
-        **_end_of(attempt),
-    }
-    if not is_fargate:
-        shown["containerInstanceArn"] = container_instance_arn_of(
-            scope, attempt.environment_arn, attempt.host_id
-        )
-    return shown
-
-
-def _end_of(attempt: Attempt) -> Json:
-    end: Json = {}
-    if attempt.exit_code is not None:
-        end["exitCode"] = attempt.exit_code
-    if attempt.reason is not None:
-        end["reason"] = attempt.reason
-    return end
-
-
-def _attempt_detail(attempt: Attempt, container: Json) -> Json:
-    """Show an ended attempt; one that never ran has its STARTING as its start."""
-    started_ms = attempt.started_ms
-    shown: Json = {
-        "container": container,
-        "startedAt": attempt.placed_ms if started_ms is None else started_ms,
-    }
-    if attempt.stopped_ms is not None:
-        shown["stoppedAt"] = attempt.stopped_ms
-    if attempt.status_reason is not None:
-        shown["statusReason"] = attempt.status_reason
-    return shown

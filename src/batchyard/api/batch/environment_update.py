@@ -10,8 +10,9 @@ from batchyard.api.batch.environments import (
     does_not_exist,
     service_linked_role,
 )
-from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.compute_resources import BEST_FIT, check_resources, kind_of
+from batchyard.api.batch.rules.eks_configuration import check_access_entry
 from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
 from batchyard.api.batch.service import Service
 from batchyard.model.records import EnvironmentRecord, Json
@@ -75,7 +76,7 @@ def _check_request(request: Json) -> None:
         raise client_exception(f"state {state} is not one of ENABLED, DISABLED.")
     if "unmanagedvCpus" in request:
         raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
-    refuse_given(request, ("eksConfiguration",))
+    check_access_entry(request.get("eksConfiguration", {}).get("accessEntry", {}))
     check_ecs_settings(request.get("ecsSettings", {}))
     minutes = request.get("updatePolicy", {}).get("jobExecutionTimeoutMinutes", 1)
     if not 1 <= minutes <= _TIMEOUT_MINUTES_MAX:
@@ -95,10 +96,18 @@ def _changed_detail(record: EnvironmentRecord, request: Json, *, request_id: str
     for member in ("updatePolicy", "context", "ecsSettings"):
         if request.get(member):
             detail[member] = request[member]
+    if change := request.get("eksConfiguration"):
+        ours = detail.get("eksConfiguration")
+        if not ours:
+            raise client_exception("eksConfiguration is only applicable for EKS environments.")
+        detail["eksConfiguration"] = {**ours, **change}
     if change := request.get("computeResources"):
+        is_eks = bool(record.detail.get("eksConfiguration"))
+        if is_eks and "desiredvCpus" in change:
+            raise client_exception("desiredvCpus cannot be updated for EKS environments.")
         _check_change(record, change)
         resources = _changed_resources(record.detail["computeResources"], change)
-        check_resources(resources, request_id=request_id)
+        check_resources(resources, is_eks=is_eks, request_id=request_id)
         detail["computeResources"] = resources
     return detail
 

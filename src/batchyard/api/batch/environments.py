@@ -8,16 +8,18 @@ from uuid import uuid4
 
 from batchyard.api.batch.arns import cluster_arn_of
 from batchyard.api.batch.listing import Listing, describe
-from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.compute_resources import check_resources, with_defaults
+from batchyard.api.batch.rules.eks_configuration import check_eks_configuration
+from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.model.ids import EnvironmentArn
-from batchyard.model.limits import ENVIRONMENT_COUNT_MAX
+from batchyard.model.ids import EnvironmentArn, Scope
+from batchyard.model.limits import ENVIRONMENT_COUNT_MAX, ENVIRONMENTS_PER_EKS_CLUSTER_MAX
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
-from batchyard.model.status import ResourceState, ResourceStatus
+from batchyard.model.status import EnvironmentKind, ResourceState, ResourceStatus
 from batchyard.store import Connection, environments, queues
 from batchyard.wire.call import Call
 
@@ -35,17 +37,24 @@ async def create_compute_environment(service: Service, call: Call, request: Json
     arn = scope.environment_arn(name)
     detail: Json = {
         "type": request["type"],
-        "ecsClusterArn": cluster_arn_of(scope, arn),
         "computeResources": with_defaults(request["computeResources"]),
         "serviceRole": request.get("serviceRole") or service_linked_role(scope.account),
-        "containerOrchestrationType": "ECS",
     }
+    if eks := request.get("eksConfiguration"):
+        detail |= {"eksConfiguration": eks, "containerOrchestrationType": "EKS"}
+    else:
+        detail |= {
+            "ecsClusterArn": cluster_arn_of(scope, arn),
+            "containerOrchestrationType": "ECS",
+        }
     detail.update(
         (member, request[member]) for member in ("context", "ecsSettings") if request.get(member)
     )
 
     def insert(conn: Connection) -> None:
         count = environments.count_environments(conn, scope)
+        if eks:
+            _check_cluster(conn, scope, eks["eksClusterArn"])
         is_new = environments.insert_environment(
             conn,
             arn=arn,
@@ -112,6 +121,14 @@ def check_ecs_settings(settings: Json) -> None:
         )
 
 
+def platform_of_environment(detail: Json) -> Platform:
+    """Tell what jobs of an environment, as Describe shows it, run on."""
+    if detail.get("eksConfiguration"):
+        return Platform.EKS
+    kind = EnvironmentKind(detail["computeResources"]["type"])
+    return Platform.FARGATE if kind.is_fargate else Platform.EC2
+
+
 def does_not_exist(arn: EnvironmentArn) -> Exception:
     """Say that an environment addressed by name or ARN is unknown."""
     return client_exception(f"{arn} does not exist")
@@ -124,7 +141,6 @@ def _check_creation(call: Call, request: Json) -> None:
         raise unsupported("type UNMANAGED")
     if kind != "MANAGED":
         raise client_exception(f"type {kind} is not one of MANAGED, UNMANAGED.")
-    refuse_given(request, ("eksConfiguration",))
     if "unmanagedvCpus" in request:
         raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
     state = request.get("state") or ResourceState.ENABLED
@@ -135,8 +151,26 @@ def _check_creation(call: Call, request: Json) -> None:
         raise client_exception(
             "computeResources must be provided for a MANAGED compute environment"
         )
-    check_resources(resources, request_id=call.request_id)
+    eks = request.get("eksConfiguration")
+    check_resources(resources, is_eks=bool(eks), request_id=call.request_id)
+    if eks:
+        check_eks_configuration(eks)
     check_ecs_settings(request.get("ecsSettings", {}))
+
+
+def _check_cluster(conn: Connection, scope: Scope, cluster_arn: str) -> None:
+    """Refuse one environment too many on a cluster."""
+    known = environments.list_environments(conn, scope, 0, ENVIRONMENT_COUNT_MAX)
+    on_cluster = [
+        record
+        for record in known
+        if record.detail.get("eksConfiguration", {}).get("eksClusterArn") == cluster_arn
+    ]
+    if len(on_cluster) >= ENVIRONMENTS_PER_EKS_CLUSTER_MAX:
+        raise client_exception(
+            f"An EKS cluster cannot have more than {ENVIRONMENTS_PER_EKS_CLUSTER_MAX} compute"
+            " environments."
+        )
 
 
 def _shown(record: EnvironmentRecord) -> Json:

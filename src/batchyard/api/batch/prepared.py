@@ -1,17 +1,18 @@
 """A job definition made ready for many submissions, and the spec of one job made from it. Pure.
 
 Decides what a submitted job is: the definition with parameters, overrides, retry strategy and
-timeout of the request applied (reference/jobs.md sections 2.2, 2.4, 2.5, 12.1). What does not
+timeout of the request applied (reference/jobs.md sections 2.2, 2.4 to 2.6, 12.1). What does not
 depend on the request is worked out once and kept, encoded.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from batchyard.api.batch.rules.fargate import check_fargate_pair
-from batchyard.api.batch.rules.overrides import check_overrides, merge_container, merge_parameters
-from batchyard.api.batch.rules.requirements import demand_of
+from batchyard.api.batch.rules.ground import Ground, Platform, platform_of
+from batchyard.api.batch.rules.nodes import merged_nodes, plan_of
+from batchyard.api.batch.rules.overrides import merge_parameters
 from batchyard.api.batch.rules.retry import (
     check_retry_strategy,
     check_timeout,
@@ -19,21 +20,31 @@ from batchyard.api.batch.rules.retry import (
     exit_rules_of,
     timeout_ms_of,
 )
-from batchyard.api.batch.rules.substitution import has_reference, substitute
+from batchyard.api.batch.rules.workload import (
+    DEFINED_BY,
+    OVERRIDDEN_BY,
+    Kind,
+    demand_of_workload,
+    merged_workload,
+    override_of,
+)
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, QueueArn
-from batchyard.model.records import DefinitionRecord, ExitRule, Json
+from batchyard.model.records import DefinitionRecord, ExitRule, Json, NodePlan
+from batchyard.model.refusal import client_exception
 
 _encode = msgspec.json.Encoder().encode
 
 #: Members of SubmitJob that make a job differ from its definition.
-_SHAPING = (
-    "parameters",
-    "containerOverrides",
-    "retryStrategy",
-    "timeout",
-    "propagateTags",
-    "dependsOn",
+_SHAPING = frozenset(
+    (
+        "parameters",
+        *OVERRIDDEN_BY.values(),
+        "retryStrategy",
+        "timeout",
+        "propagateTags",
+        "dependsOn",
+    )
 )
 
 
@@ -42,6 +53,7 @@ class Work:
     """What one submission comes to."""
 
     demand: Amount
+    nodes: NodePlan | None
     attempts_max: int
     exit_rules: tuple[ExitRule, ...]
     timeout_ms: int | None
@@ -53,11 +65,11 @@ class PreparedDefinition:
     """An ACTIVE revision of a job definition."""
 
     arn: DefinitionArn
-    is_fargate: bool
+    platform: Platform
+    kind: Kind
     capabilities: list[str]
-    #: As DescribeJobs shows it, before parameters and overrides.
-    container: Json
-    has_reference: bool
+    #: As DescribeJobs shows them in the member `kind`, before parameters and overrides.
+    properties: Json
     parameters: dict[str, str]
     retry_strategy: Json | None
     timeout: Json | None
@@ -69,24 +81,21 @@ class PreparedDefinition:
 def prepare(record: DefinitionRecord) -> PreparedDefinition:
     """Make a registered definition ready."""
     detail = record.detail
-    container: Json = {**detail["containerProperties"], "networkInterfaces": []}
-    capabilities = detail.get("platformCapabilities", [])
+    kind = next(kind for kind, member in DEFINED_BY.items() if member in detail)
+    properties: Json = detail[DEFINED_BY[kind]]
+    if kind is Kind.CONTAINER:
+        properties = {**properties, "networkInterfaces": []}
     return PreparedDefinition(
         arn=record.arn,
-        is_fargate=is_fargate_definition(detail),
-        capabilities=capabilities,
-        container=container,
-        has_reference=has_reference(container["command"]),
+        platform=platform_of(detail),
+        kind=kind,
+        capabilities=detail.get("platformCapabilities", []),
+        properties=properties,
         parameters=detail.get("parameters", {}),
         retry_strategy=detail.get("retryStrategy"),
         timeout=detail.get("timeout"),
         propagate_tags=detail.get("propagateTags", False),
     )
-
-
-def is_fargate_definition(detail: Json) -> bool:
-    """Tell whether jobs of this definition run on Fargate; EC2 is the default."""
-    return "FARGATE" in detail.get("platformCapabilities", ())
 
 
 def work_of(
@@ -96,10 +105,7 @@ def work_of(
 
     `dependsOn` of the request is shown as it is: its ids are checked elsewhere.
     """
-    for member in _SHAPING:
-        if request.get(member):
-            return _shaped_work(definition, queue_arn, request, request_id)
-    if request.get("propagateTags", definition.propagate_tags) != definition.propagate_tags:
+    if not _SHAPING.isdisjoint(request) and _is_shaped(definition, request):
         return _shaped_work(definition, queue_arn, request, request_id)
     plain = definition.plain_by_queue.get(queue_arn)
     if plain is None:
@@ -108,22 +114,31 @@ def work_of(
     return plain
 
 
+def check_shape(request: Json) -> None:
+    """Refuse a retry strategy or timeout of the request that is out of range."""
+    if strategy := request.get("retryStrategy"):
+        check_retry_strategy(strategy)
+    if timeout := request.get("timeout"):
+        check_timeout(timeout)
+
+
+def _is_shaped(definition: PreparedDefinition, request: Json) -> bool:
+    propagates = request.get("propagateTags", definition.propagate_tags)
+    return propagates != definition.propagate_tags or any(
+        request.get(member) for member in _SHAPING
+    )
+
+
 def _shaped_work(
     definition: PreparedDefinition, queue_arn: QueueArn, request: Json, request_id: str
 ) -> Work:
-    container = definition.container
-    is_fargate = definition.is_fargate
-    if overrides := request.get("containerOverrides"):
-        check_overrides(overrides, is_fargate=is_fargate)
-        container = merge_container(container, overrides)
     parameters = definition.parameters
     if given := request.get("parameters"):
         parameters = merge_parameters(parameters, given)
-    if definition.has_reference or (container is not definition.container):
-        container = {**container, "command": substitute(container["command"], parameters)}
-    demand = demand_of(container, is_fargate=is_fargate, request_id=request_id)
-    if is_fargate:
-        check_fargate_pair(demand)
+    propagates_tags = request.get("propagateTags", definition.propagate_tags)
+    if propagates_tags and definition.platform is Platform.EKS:
+        raise client_exception("propagateTags is not applicable for EKS.")
+    properties, demand, nodes = _shaped(definition, request, parameters, request_id)
     retry = effective_retry(_given_or(request, "retryStrategy", definition.retry_strategy))
     timeout = _given_or(request, "timeout", definition.timeout)
     timeout_ms = timeout_ms_of(timeout)
@@ -131,16 +146,17 @@ def _shaped_work(
         "jobQueue": queue_arn,
         "jobDefinition": definition.arn,
         "parameters": parameters,
-        "container": container,
+        definition.kind.value: properties,
         "retryStrategy": retry,
         "dependsOn": request.get("dependsOn", []),
         "platformCapabilities": definition.capabilities,
-        "propagateTags": request.get("propagateTags", definition.propagate_tags),
+        "propagateTags": propagates_tags,
     }
     if timeout_ms is not None:
         spec["timeout"] = timeout
     return Work(
         demand=demand,
+        nodes=nodes,
         attempts_max=retry["attempts"],
         exit_rules=exit_rules_of(retry),
         timeout_ms=timeout_ms,
@@ -148,12 +164,23 @@ def _shaped_work(
     )
 
 
-def check_shape(request: Json) -> None:
-    """Refuse a retry strategy or timeout of the request that is out of range."""
-    if strategy := request.get("retryStrategy"):
-        check_retry_strategy(strategy)
-    if timeout := request.get("timeout"):
-        check_timeout(timeout)
+def _shaped(
+    definition: PreparedDefinition,
+    request: Json,
+    parameters: Mapping[str, str],
+    request_id: str,
+) -> tuple[Json, Amount, NodePlan | None]:
+    """Give the merged properties of a job, what it needs, and its nodes, if it has any."""
+    kind = definition.kind
+    override = override_of(kind, request)
+    is_multinode = kind is Kind.NODES
+    ground = Ground(platform=definition.platform, is_multinode=is_multinode, request_id=request_id)
+    if not is_multinode:
+        merged = merged_workload(kind, definition.properties, override, parameters, ground)
+        return merged, demand_of_workload(kind, merged, ground), None
+    merged = merged_nodes(definition.properties, override, parameters, ground)
+    plan = plan_of(merged, ground)
+    return merged, sum(plan.demands(), Amount()), plan
 
 
 def _given_or(request: Json, member: str, default: Json | None) -> Json | None:

@@ -5,10 +5,11 @@ Creating, updating and deleting are wishes: the record says so until the engine 
 
 from collections.abc import Sequence
 
-from batchyard.api.batch.catalog import EC2_QUEUE_TYPE, FARGATE_QUEUE_TYPE
-from batchyard.api.batch.environments import BEING_MODIFIED
+from batchyard.api.batch.catalog import QUEUE_TYPE_BY_PLATFORM
+from batchyard.api.batch.environments import BEING_MODIFIED, platform_of_environment
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import (
     check_resource_name,
     environment_arn_of,
@@ -24,7 +25,7 @@ from batchyard.model.limits import (
 )
 from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
-from batchyard.model.status import EnvironmentKind, ResourceState, ResourceStatus
+from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import Connection, environments, queues
 from batchyard.wire.call import Call
 
@@ -192,17 +193,19 @@ def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
         record = environments.read_environment(conn, arn)
         if record is None or record.scope != scope:
             raise client_exception(f"{arn} does not exist")
-        if record.status is not ResourceStatus.VALID:
+        platform = platform_of_environment(record.detail)
+        # Those of EKS have nothing to run on yet, and say so: jobs wait in their queues.
+        is_waiting = platform is Platform.EKS and record.status is ResourceStatus.INVALID
+        if record.status is not ResourceStatus.VALID and not is_waiting:
             raise client_exception(f"{arn} must have status VALID, but is {record.status}.")
-        kind = EnvironmentKind(record.detail["computeResources"]["type"])
-        types.append(FARGATE_QUEUE_TYPE if kind.is_fargate else EC2_QUEUE_TYPE)
+        types.append(QUEUE_TYPE_BY_PLATFORM[platform])
     if len(set(types)) > 1:
         raise _mixed_kinds()
     return types[0]
 
 
 def _check_queue_type(asked: str | None, inferred: str) -> None:
-    if asked in ("EKS", "SAGEMAKER_TRAINING", "ECS_MANAGED_INSTANCES"):
+    if asked in ("SAGEMAKER_TRAINING", "ECS_MANAGED_INSTANCES"):
         raise unsupported(f"jobQueueType {asked}")
     if asked and asked != inferred:
         raise client_exception(
@@ -212,7 +215,8 @@ def _check_queue_type(asked: str | None, inferred: str) -> None:
 
 def _mixed_kinds() -> Exception:
     return client_exception(
-        "The compute environments of a job queue must all be EC2 or SPOT, or all be Fargate."
+        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or all"
+        " be EKS."
     )
 
 

@@ -1,7 +1,7 @@
 """CancelJob and TerminateJob: a durable wish, answered before its effect (reference/jobs.md 8).
 
 Both answer 200 for ids that mean nothing and for jobs that are over: clients clean up without
-looking.
+looking. A single node of a multi-node job cannot be stopped: that too is answered, and ignored.
 """
 
 from batchyard.api.batch.rules.names import job_id_of
@@ -13,6 +13,8 @@ from batchyard.store import Connection
 from batchyard.store.jobs import read_jobs
 from batchyard.store.wishes import add_wish
 from batchyard.wire.call import Call
+
+_NODE_MARK = "#"
 
 
 async def cancel_job(service: Service, call: Call, request: Json) -> Json:
@@ -35,7 +37,7 @@ async def _wish(service: Service, call: Call, request: Json, kind: WishKind) -> 
     if len(reason) > REASON_LENGTH_MAX:
         raise client_exception(f"reason must be at most {REASON_LENGTH_MAX} characters long.")
     job_id = job_id_of(call.scope, text)
-    if job_id is None:
+    if job_id is None or _NODE_MARK in job_id:
         return {}
 
     def add(conn: Connection) -> None:

@@ -4,26 +4,24 @@ The order of checks is shape, names, queue, definition, meaning (reference/jobs.
 The answer is given only after the job is durable.
 """
 
-from collections.abc import Sequence
-
-from batchyard.api.batch.prepared import check_shape, work_of
-from batchyard.api.batch.refusals import executing, refuse_given, unsupported
-from batchyard.api.batch.rules.names import is_job_name, job_id_of
+from batchyard.api.batch.catalog import OpenQueue
+from batchyard.api.batch.prepared import PreparedDefinition, check_shape, work_of
+from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.rules.dependencies import (
+    NO_DEPENDENCIES,
+    Dependencies,
+    array_size_of,
+    check_known,
+    dependencies_of,
+)
+from batchyard.api.batch.rules.names import is_job_name
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.model.ids import JobId, Scope
-from batchyard.model.limits import DEPENDENCIES_PER_JOB_MAX, SUBMIT_JOB_BYTES_MAX
+from batchyard.model.limits import SUBMIT_JOB_BYTES_MAX
 from batchyard.model.records import Json, NewJob
 from batchyard.model.refusal import client_exception
 from batchyard.store.jobs import read_array_sizes
 from batchyard.wire.call import Call
-
-_UNSUPPORTED = (
-    "arrayProperties",
-    "nodeOverrides",
-    "ecsPropertiesOverride",
-    "eksPropertiesOverride",
-)
 
 
 async def submit_job(service: Service, call: Call, request: Json) -> Json:
@@ -31,23 +29,20 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
     scope = call.scope
     name: str = request["jobName"]
     _check_request(call, request)
+    array_size = array_size_of(request.get("arrayProperties"))
+    dependencies = NO_DEPENDENCIES
+    if given := request.get("dependsOn"):
+        dependencies = dependencies_of(
+            given, scope, array_size=array_size, request_id=call.request_id
+        )
     queue = await service.catalog.open_queue(scope, request["jobQueue"])
     definition = await service.catalog.definition(scope, request["jobDefinition"])
-    if definition.is_fargate is not queue.is_fargate:
-        capability = "FARGATE" if definition.is_fargate else "EC2"
-        raise client_exception(
-            "Job Queue is attached to Compute Environment that can not run Jobs with capability"
-            f" {capability}"
-        )
-    if "shareIdentifier" in request or "schedulingPriorityOverride" in request:
-        raise client_exception(
-            "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with"
-            " fair share scheduling policy."
-        )
+    _check_fit(queue, definition, request)
     work = work_of(definition, queue.arn, request, request_id=call.request_id)
-    depends_on: tuple[JobId, ...] = ()
-    if dependencies := request.get("dependsOn"):
-        depends_on = await _dependencies(service, scope, dependencies)
+    if array_size is not None and work.nodes is not None:
+        raise client_exception("arrayProperties is not applicable for multinode job definitions.")
+    if dependencies.ids:
+        await _find(service, call, dependencies, array_size)
     job_id = service.ids.make()
     await service.store.append_job(
         NewJob(
@@ -61,7 +56,11 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
             attempts_max=work.attempts_max,
             exit_rules=work.exit_rules,
             timeout_ms=work.timeout_ms,
-            depends_on=depends_on,
+            depends_on=dependencies.whole,
+            array_size=array_size,
+            depends_on_each=dependencies.each,
+            is_sequential=dependencies.is_sequential,
+            nodes=work.nodes,
             spec=work.spec,
             tags=request.get("tags") or {},
         )
@@ -73,43 +72,31 @@ def _check_request(call: Call, request: Json) -> None:
     call.limit_body(SUBMIT_JOB_BYTES_MAX)
     if not is_job_name(request["jobName"]):
         raise executing(call.request_id, "Job name should match valid pattern")
-    refuse_given(request, _UNSUPPORTED)
     if request.get("consumableResourcePropertiesOverride", {}).get("consumableResourceList"):
         raise unsupported("consumableResourcePropertiesOverride")
     check_shape(request)
     if tags := request.get("tags"):
         check_tags(tags)
-    if dependencies := request.get("dependsOn"):
-        _check_dependencies(call.request_id, dependencies)
 
 
-def _check_dependencies(request_id: str, dependencies: Sequence[Json]) -> None:
-    if len(dependencies) > DEPENDENCIES_PER_JOB_MAX:
-        raise executing(
-            request_id, f"Job cannot have more than {DEPENDENCIES_PER_JOB_MAX} dependencies"
+def _check_fit(queue: OpenQueue, definition: PreparedDefinition, request: Json) -> None:
+    """Refuse a queue whose environments cannot run the job, or do not know what it asks for."""
+    if definition.platform is not queue.platform:
+        raise client_exception(
+            "Job Queue is attached to Compute Environment that can not run Jobs with capability"
+            f" {definition.platform}"
         )
-    for dependency in dependencies:
-        kind = dependency.get("type")
-        if kind == "N_TO_N" or (kind == "SEQUENTIAL" and not dependency.get("jobId")):
-            raise unsupported(f"dependsOn type {kind} (array jobs)")
-        if kind not in (None, "", "SEQUENTIAL"):
-            raise client_exception(f"dependsOn type {kind} is not one of N_TO_N, SEQUENTIAL.")
-        if not dependency.get("jobId"):
-            raise client_exception("dependsOn.jobId must be provided")
+    if "shareIdentifier" in request or "schedulingPriorityOverride" in request:
+        raise client_exception(
+            "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with"
+            " fair share scheduling policy."
+        )
 
 
-async def _dependencies(
-    service: Service, scope: Scope, dependencies: Sequence[Json]
-) -> tuple[JobId, ...]:
-    """Give the ids to wait for. A job must never wait for ever on an id that cannot resolve."""
-    ids: list[JobId] = []
-    for dependency in dependencies:
-        job_id = job_id_of(scope, dependency["jobId"])
-        if job_id is None:
-            raise client_exception(f"Job {dependency['jobId']} does not exist.")
-        ids.append(job_id)
-    known = await service.store.read(lambda conn: read_array_sizes(conn, scope, ids))
-    for job_id in ids:
-        if job_id not in known:
-            raise client_exception(f"Job {job_id} does not exist.")
-    return tuple(dict.fromkeys(ids))
+async def _find(
+    service: Service, call: Call, dependencies: Dependencies, array_size: int | None
+) -> None:
+    known = await service.store.read(
+        lambda conn: read_array_sizes(conn, call.scope, dependencies.ids)
+    )
+    check_known(dependencies, known, array_size=array_size)

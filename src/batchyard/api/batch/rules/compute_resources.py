@@ -60,9 +60,11 @@ def kind_of(resources: Json) -> EnvironmentKind:
     return EnvironmentKind(text)
 
 
-def check_resources(resources: Json, *, request_id: str) -> None:
+def check_resources(resources: Json, *, is_eks: bool, request_id: str) -> None:
     """Refuse compute resources that AWS would refuse, or that we do not run yet."""
     kind = kind_of(resources)
+    if is_eks:
+        _check_eks(resources, kind)
     for member in _MANAGED_INSTANCES_ONLY:
         if resources.get(member):
             raise unsupported(f"computeResources.{member}")
@@ -81,6 +83,16 @@ def with_defaults(resources: Json) -> Json:
         return dict(resources)
     least = resources.get("minvCpus", 0)
     return {**resources, "minvCpus": least, "desiredvCpus": resources.get("desiredvCpus", least)}
+
+
+def _check_eks(resources: Json, kind: EnvironmentKind) -> None:
+    if kind.is_fargate:
+        raise client_exception(f"computeResources type {kind} is not applicable for EKS.")
+    strategy = resources.get("allocationStrategy")
+    if not strategy:
+        raise client_exception("allocationStrategy must be provided for EKS.")
+    if strategy == BEST_FIT:
+        raise client_exception(f"allocationStrategy {BEST_FIT} is not applicable for EKS.")
 
 
 def _check_fargate(resources: Json) -> None:

@@ -1,69 +1,66 @@
-"""Merges what SubmitJob says over a job definition. Pure (reference/jobs.md section 2.5).
+"""Merges `containerOverrides` over a container. Pure (reference/jobs.md section 2.5).
 
 Rules: the command is replaced; the environment is merged by name; requirements are merged by type,
 and the deprecated members only fill what the definition gave through deprecated members.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from batchyard.api.batch.refusals import refuse_given
-from batchyard.api.batch.rules.container import check_environment
-from batchyard.api.batch.rules.requirements import DEPRECATED_MEMBER_BY_TYPE, check_requirements
+from batchyard.api.batch.rules.choices import check_command, check_environment, merged_by_name
+from batchyard.api.batch.rules.container import not_deprecated_on_fargate
+from batchyard.api.batch.rules.ground import Ground
+from batchyard.api.batch.rules.requirements import (
+    DEPRECATED_MEMBER_BY_TYPE,
+    check_requirements,
+    merged_requirements,
+)
+from batchyard.api.batch.rules.secrets import check_names_apart
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 
 
-def check_overrides(overrides: Json, *, is_fargate: bool) -> None:
-    """Refuse container overrides that AWS would refuse."""
-    refuse_given(overrides, ("instanceType",), within="containerOverrides")
-    if "" in overrides.get("command", ()):
-        raise client_exception("Command cannot be empty")
+def check_overrides(overrides: Json, ground: Ground) -> None:
+    """Refuse overrides of a container, or of one in a task, that AWS would refuse."""
+    check_command(overrides.get("command", ()))
     check_environment(overrides.get("environment", ()))
-    check_requirements(overrides.get("resourceRequirements", ()))
+    check_requirements(overrides.get("resourceRequirements", ()), ground)
+    if overrides.get("instanceType") and not ground.is_multinode:
+        raise client_exception("instanceType is only applicable for multi-node parallel jobs.")
     for member in DEPRECATED_MEMBER_BY_TYPE.values():
-        if is_fargate and member in overrides:
-            raise client_exception(
-                f"{member} is not applicable for Fargate. Use resource requirements instead."
-            )
+        if ground.is_fargate and member in overrides:
+            raise not_deprecated_on_fargate(member)
 
 
 def merge_container(container: Json, overrides: Json) -> Json:
     """Give the container with the overrides applied; neither argument is changed.
 
-    Merging the same overrides a second time changes nothing.
+    Merging the same overrides a second time changes nothing. Refuses a variable that has the name
+    of a secret.
     """
     merged: Json = {**container}
     if overrides.get("command"):
         merged["command"] = list(overrides["command"])
     if overrides.get("environment"):
-        merged["environment"] = _merge_environment(
+        merged["environment"] = merged_by_name(
             container.get("environment", ()), overrides["environment"]
         )
+        names = [secret["name"] for secret in container.get("secrets", ())]
+        check_names_apart(names, merged["environment"])
     _merge_deprecated(merged, overrides)
     if overrides.get("resourceRequirements"):
-        merged["resourceRequirements"] = _merge_requirements(
+        merged["resourceRequirements"] = merged_requirements(
             merged.get("resourceRequirements", ()), overrides["resourceRequirements"]
         )
         for requirement in overrides["resourceRequirements"]:
-            merged.pop(DEPRECATED_MEMBER_BY_TYPE[requirement["type"]], None)
+            merged.pop(DEPRECATED_MEMBER_BY_TYPE.get(requirement["type"], ""), None)
+    if overrides.get("instanceType"):
+        merged["instanceType"] = overrides["instanceType"]
     return merged
 
 
 def merge_parameters(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Give the job's parameters: those of the submission over the definition's defaults."""
     return {**defaults, **given}
-
-
-def _merge_environment(ours: Sequence[Json], over: Sequence[Json]) -> list[Json]:
-    merged = {variable["name"]: variable for variable in ours}
-    merged.update((variable["name"], variable) for variable in over)
-    return list(merged.values())
-
-
-def _merge_requirements(ours: Sequence[Json], over: Sequence[Json]) -> list[Json]:
-    merged = {requirement["type"]: requirement for requirement in ours}
-    merged.update((requirement["type"], requirement) for requirement in over)
-    return list(merged.values())
 
 
 def _merge_deprecated(merged: Json, overrides: Json) -> None:

@@ -4,9 +4,11 @@ Values come as text ("0.25", "2048") and leave as integers (reference/jobs.md se
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.refusals import executing
+from batchyard.api.batch.rules.choices import not_on_fargate
+from batchyard.api.batch.rules.ground import Ground
 from batchyard.model.amounts import Amount
 from batchyard.model.limits import MEMORY_MIB_MIN
 from batchyard.model.records import Json
@@ -16,35 +18,36 @@ from batchyard.model.refusal import client_exception
 #: asks for too much waits, and says why.
 _CPU = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,3})0*)?")
 _MEMORY = re.compile(r"[0-9]{1,10}")
+_GPU = re.compile(r"[0-9]{1,10}")
 _MILLI = 1000
 
 VCPU = "VCPU"
 MEMORY = "MEMORY"
 GPU = "GPU"
+_TYPES = (GPU, VCPU, MEMORY)
 
 #: The deprecated member that says the same as a type of requirement.
 DEPRECATED_MEMBER_BY_TYPE = {VCPU: "vcpus", MEMORY: "memory"}
 
 
-def check_requirements(requirements: Sequence[Json]) -> None:
-    """Refuse unknown and repeated types, values that are no amounts, and GPUs."""
+def check_requirements(requirements: Sequence[Json], ground: Ground) -> None:
+    """Refuse unknown and repeated types, values that are no amounts, and GPUs on Fargate."""
     seen: list[str] = []
     for requirement in requirements:
         kind = requirement["type"]
-        if kind == GPU:
-            raise unsupported("resourceRequirements of type GPU")
-        if kind not in DEPRECATED_MEMBER_BY_TYPE:
-            raise client_exception(f"resourceRequirements type {kind} is not one of VCPU, MEMORY.")
+        if kind not in _TYPES:
+            raise client_exception(
+                f"resourceRequirements type {kind} is not one of {', '.join(_TYPES)}."
+            )
         if kind in seen:
             raise client_exception(f"resourceRequirements type {kind} is given more than once.")
+        if kind == GPU and ground.is_fargate:
+            raise not_on_fargate("resourceRequirements type GPU")
         seen.append(kind)
-        if kind == VCPU:
-            _cpu_milli_of(requirement["value"])
-        else:
-            _memory_mib_of(requirement["value"])
+        _READ_BY_TYPE[kind](requirement["value"])
 
 
-def demand_of(container: Json, *, is_fargate: bool, request_id: str) -> Amount:
+def demand_of(container: Json, ground: Ground) -> Amount:
     """Say what an attempt needs. `resourceRequirements` beat the deprecated members.
 
     Refuses a container that leaves vCPU or memory open, or asks too little.
@@ -56,13 +59,24 @@ def demand_of(container: Json, *, is_fargate: bool, request_id: str) -> Amount:
     cpu = value_by_type.get(VCPU, container.get("vcpus"))
     memory = value_by_type.get(MEMORY, container.get("memory"))
     if cpu is None:
-        raise executing(request_id, "vCPU is not provided.")
+        raise executing(ground.request_id, "vCPU is not provided.")
     if memory is None:
-        raise executing(request_id, "Memory is not provided.")
-    demand = Amount(cpu_milli=_cpu_milli_of(str(cpu)), memory_mib=_memory_mib_of(str(memory)))
-    if not is_fargate and demand.cpu_milli % _MILLI:
+        raise executing(ground.request_id, "Memory is not provided.")
+    demand = Amount(
+        cpu_milli=_cpu_milli_of(str(cpu)),
+        memory_mib=_memory_mib_of(str(memory)),
+        gpu_count=_gpu_count_of(value_by_type[GPU]) if GPU in value_by_type else 0,
+    )
+    if not ground.is_fargate and demand.cpu_milli % _MILLI:
         raise client_exception("VCPU must be a whole number for jobs on EC2.")
     return demand
+
+
+def merged_requirements(ours: Sequence[Json], over: Sequence[Json]) -> list[Json]:
+    """Merge requirements by their types: a listed type replaces ours, others stay."""
+    merged = {requirement["type"]: requirement for requirement in ours}
+    merged.update((requirement["type"], requirement) for requirement in over)
+    return list(merged.values())
 
 
 def _cpu_milli_of(text: str) -> int:
@@ -81,3 +95,16 @@ def _memory_mib_of(text: str) -> int:
             f"MEMORY value {text} must be a whole number of MiB, at least {MEMORY_MIB_MIN}."
         )
     return int(text)
+
+
+def _gpu_count_of(text: str) -> int:
+    if not _GPU.fullmatch(text) or not int(text):
+        raise client_exception(f"GPU value {text} must be a whole number greater than 0.")
+    return int(text)
+
+
+_READ_BY_TYPE: dict[str, Callable[[str], int]] = {
+    VCPU: _cpu_milli_of,
+    MEMORY: _memory_mib_of,
+    GPU: _gpu_count_of,
+}
