@@ -45,8 +45,12 @@ def a_queue(name: str = "jq", *, seq: int = 1, priority: int = 1, environments=(
     )
 
 
-def a_host(*, cpu_milli: int = 4000, memory_mib: int = 8192) -> i.PutHost:
-    return i.PutHost(host_id=HOST, capacity=Amount(cpu_milli=cpu_milli, memory_mib=memory_mib))
+def an_amount(*, cpu_milli: int = 1000, memory_mib: int = 512) -> Amount:
+    return Amount(cpu_milli=cpu_milli, memory_mib=memory_mib)
+
+
+def a_host(*, cpu_milli: int = 4000, memory_mib: int = 8192, host_id: HostId = HOST) -> i.PutHost:
+    return i.PutHost(host_id=host_id, capacity=Amount(cpu_milli=cpu_milli, memory_mib=memory_mib))
 
 
 def job_id(number: int) -> JobId:
@@ -62,8 +66,9 @@ def a_job(
     attempts: int = 1,
     exit_rules: tuple[ExitRule, ...] = (),
     timeout_ms: int | None = None,
-    after: tuple[int, ...] = (),
+    after: tuple[int | JobId, ...] = (),
     finished: dict[int, JobStatus] | None = None,
+    **more,
 ) -> i.AcceptJob:
     """A submitted job; `number` is its id and its submission number, `after` its dependencies."""
     return i.AcceptJob(
@@ -75,9 +80,10 @@ def a_job(
             attempts_max=attempts,
             exit_rules=exit_rules,
             timeout_ms=timeout_ms,
-            depends_on=tuple(job_id(each) for each in after),
+            depends_on=tuple(job_id(each) if isinstance(each, int) else each for each in after),
             created_ms=0,
             progress=JobProgress(),
+            **more,
         ),
         finished={job_id(each): status for each, status in (finished or {}).items()},
     )

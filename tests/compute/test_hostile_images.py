@@ -3,7 +3,6 @@
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import IO
 
 import pytest
@@ -13,7 +12,7 @@ from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.shapes import ConfigShape
 from batchyard.compute.port import TaskEnded
 from tests.compute.made_images import busybox_entries, make_layer
-from tests.ports.rigs import Behaviour, LocalRig
+from tests.ports.rigs import Behaviour, LocalRig, change
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.ours_only, pytest.mark.slow]
 
@@ -41,7 +40,7 @@ async def test_user_with_an_impossible_number_harms_nobody_else(rig: LocalRig, n
     await backend.start([other])
     await listener.started(other.task_id)
     for user in (None, "eve", f"root:{number}", "root:many", number):
-        spec = replace(rig.shell("echo ran"), image="bob", user=user)
+        spec = change(rig.shell("echo ran"), image="bob", user=user)
         await backend.start([spec])
         ended = await listener.ended(spec.task_id)
         assert (ended.exit_code, ended.is_lost) == (None, False)

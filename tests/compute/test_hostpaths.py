@@ -1,14 +1,13 @@
 """Host paths: what is mounted is what was allowed, whatever jobs do to the names meanwhile."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batchyard.compute.local.supervisor.hostpaths import open_without_links
 from batchyard.compute.port import Mount
-from tests.ports.rigs import LocalRig
+from tests.ports.rigs import LocalRig, change
 
 pytestmark = [pytest.mark.ours_only]
 
@@ -56,7 +55,7 @@ async def test_clean_up_leaves_what_was_mounted(rig: LocalRig) -> None:
     (folder / "file").write_text("a file\n")
     backend, listener = await rig.open()
     for user in (None, "ghost"):
-        spec = replace(
+        spec = change(
             rig.shell("cat /m/kept /f; echo more >/m/more; ls /m"),
             user=user,
             mounts=(

@@ -27,7 +27,7 @@ from tests.compute.made_images import (
     make_layer,
     serve_registry,
 )
-from tests.ports.rigs import Behaviour, LocalRig
+from tests.ports.rigs import Behaviour, LocalRig, change
 
 pytestmark = [pytest.mark.ours_only]
 
@@ -317,7 +317,10 @@ async def test_missing_image_is_pulled_once_for_all_tasks(
     name = f"{registry.address}/app:1"
     base = rig.task(Behaviour())
     tasks = [
-        replace(base, task_id=rig.next_task_id(), image=name, command=command)
+        replace(
+            change(base, image=name, command=command),
+            task_id=rig.next_task_id(),
+        )
         for command in (None, ("echo $GREETING; pwd",), None)
     ]
     local = rig.task(Behaviour(lines=("not held up",)))
@@ -333,7 +336,7 @@ async def test_missing_image_is_pulled_once_for_all_tasks(
 @pytest.mark.asyncio
 async def test_failed_pull_ends_the_task(rig: LocalRig, registry: Registry) -> None:
     backend, listener = await rig.open()
-    task = replace(rig.task(Behaviour()), image=f"{registry.address}/none:1")
+    task = change(rig.task(Behaviour()), image=f"{registry.address}/none:1")
     await backend.start([task])
     ended = await listener.ended(task.task_id)
     assert ended.exit_code is None
@@ -361,7 +364,7 @@ async def test_stop_while_pulling_and_adoption_of_waiting_tasks(
     registry.add("app:1", MadeImage(layers=[make_layer(busybox_entries())]))
     backend, listener = await rig.open()
     name = f"{registry.address}/app:1"
-    stopped, kept = (replace(rig.shell("echo ran"), image=name) for _ in range(2))
+    stopped, kept = (change(rig.shell("echo ran"), image=name) for _ in range(2))
     await backend.start([stopped, kept])
     await backend.stop(stopped.task_id, grace_ms=60_000)
     ended = await listener.ended(stopped.task_id)

@@ -1,14 +1,12 @@
 """What a container of the direct backend sees and is denied. Real containers; nothing sleeps."""
 
-from dataclasses import replace
-
 import pytest
 
 from batchyard.compute.local.detect import find_init
 from batchyard.compute.port import Mount, TaskEnded, TaskSpec, TaskStarted, Tmpfs, Ulimit
 from batchyard.model.amounts import Amount
 from batchyard.model.wording import OUT_OF_MEMORY
-from tests.ports.rigs import LocalRig
+from tests.ports.rigs import LocalRig, change
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.ours_only, pytest.mark.slow]
 
@@ -22,7 +20,7 @@ async def run(rig: LocalRig, spec: TaskSpec) -> tuple[TaskEnded, list[str]]:
 
 async def test_environment_hostname_and_names(rig: LocalRig) -> None:
     spec = rig.shell("echo $A $HOME $HOSTNAME; hostname; pwd; grep -c $HOSTNAME /etc/hosts")
-    ended, lines = await run(rig, replace(spec, environment=(("A", "1"), ("A", "2"))))
+    ended, lines = await run(rig, change(spec, environment=(("A", "1"), ("A", "2"))))
     name = spec.task_id[:12]
     assert lines == [f"2 /root {name}", name, "/", "1"]
     assert ended.exit_code == 0
@@ -39,13 +37,13 @@ async def test_environment_hostname_and_names(rig: LocalRig) -> None:
     ],
 )
 async def test_user_forms(rig: LocalRig, user: str, shown: str) -> None:
-    spec = replace(rig.shell("echo $(id -u) $(id -g); echo again >/dev/stdout"), user=user)
+    spec = change(rig.shell("echo $(id -u) $(id -g); echo again >/dev/stdout"), user=user)
     _, lines = await run(rig, spec)
     assert lines == [shown, "again"]
 
 
 async def test_unknown_user_is_told(rig: LocalRig) -> None:
-    ended, _ = await run(rig, replace(rig.shell("true"), user="ghost"))
+    ended, _ = await run(rig, change(rig.shell("true"), user="ghost"))
     assert ended.exit_code is None
     assert ended.reason == (
         "CannotStartContainerError: unable to find user ghost: no matching entries in passwd file"
@@ -53,7 +51,7 @@ async def test_unknown_user_is_told(rig: LocalRig) -> None:
 
 
 async def test_root_is_read_only_but_volumes_are_not(rig: LocalRig) -> None:
-    spec = replace(
+    spec = change(
         rig.shell(
             "exec 2>&1; touch /x || echo refused; touch /scratch/y && ls /scratch;"
             " touch /m/z && echo ok"
@@ -67,7 +65,7 @@ async def test_root_is_read_only_but_volumes_are_not(rig: LocalRig) -> None:
 
 
 async def test_shared_memory_and_tmpfs_have_their_sizes(rig: LocalRig) -> None:
-    spec = replace(
+    spec = change(
         rig.shell("df -m /dev/shm /t | awk 'NR>1 {print $2}'"),
         shared_memory_mib=17,
         tmpfs=(Tmpfs(destination="/t", size_mib=9),),
@@ -77,7 +75,7 @@ async def test_shared_memory_and_tmpfs_have_their_sizes(rig: LocalRig) -> None:
 
 async def test_bind_mounts_are_made_and_shared(rig: LocalRig) -> None:
     source = rig.host_paths[0] / "new" / "data"
-    spec = replace(
+    spec = change(
         rig.shell("exec 2>&1; echo kept > /data/file; touch /ro/x || echo refused"),
         mounts=(
             Mount(source=str(source), destination="/data"),
@@ -93,7 +91,7 @@ async def test_host_path_outside_the_allow_list_is_refused(rig: LocalRig) -> Non
     rig.host_paths[0].mkdir()
     (rig.host_paths[0] / "out").symlink_to("/etc")
     source = str(rig.host_paths[0] / "out" / "ssl")
-    spec = replace(rig.shell("ls /m"), mounts=(Mount(source=source, destination="/m"),))
+    spec = change(rig.shell("ls /m"), mounts=(Mount(source=source, destination="/m"),))
     ended, _ = await run(rig, spec)
     assert ended.exit_code is None
     assert ended.reason is not None
@@ -127,13 +125,13 @@ async def test_ulimits_are_set_and_clamped(rig: LocalRig) -> None:
         Ulimit(name="nofile", soft=100, hard=1_000_000_000),
         Ulimit(name="core", soft=0, hard=0),
     )
-    ended, lines = await run(rig, replace(rig.shell("ulimit -n; ulimit -c"), ulimits=limits))
+    ended, lines = await run(rig, change(rig.shell("ulimit -n; ulimit -c"), ulimits=limits))
     assert (ended.exit_code, ended.reason) == (0, None)
     assert lines == ["100", "0"]
 
 
 async def test_init_runs_first_where_installed(rig: LocalRig) -> None:
-    spec = replace(rig.shell("cat /proc/1/comm; exit 4"), has_init=True)
+    spec = change(rig.shell("cat /proc/1/comm; exit 4"), has_init=True)
     ended, lines = await run(rig, spec)
     if find_init() is None:
         assert ended.reason is not None
@@ -145,18 +143,18 @@ async def test_init_runs_first_where_installed(rig: LocalRig) -> None:
 
 async def test_memory_limit_is_told_from_a_plain_exit(rig: LocalRig) -> None:
     spec = rig.shell("exec awk 'BEGIN { s = \"x\"; while (1) s = s s }'")
-    ended, _ = await run(rig, replace(spec, limits=Amount(cpu_milli=100, memory_mib=16)))
+    ended, _ = await run(rig, change(spec, limits=Amount(cpu_milli=100, memory_mib=16)))
     assert (ended.exit_code, ended.reason) == (137, OUT_OF_MEMORY)
 
 
 async def test_memory_kill_of_a_child_is_told_with_the_own_exit_code(rig: LocalRig) -> None:
     spec = rig.shell("awk 'BEGIN { s = \"x\"; while (1) s = s s }'; exit 5")
-    ended, _ = await run(rig, replace(spec, limits=Amount(cpu_milli=100, memory_mib=16)))
+    ended, _ = await run(rig, change(spec, limits=Amount(cpu_milli=100, memory_mib=16)))
     assert (ended.exit_code, ended.reason) == (5, OUT_OF_MEMORY)
 
 
 async def test_smallest_memory_limit_runs(rig: LocalRig) -> None:
-    spec = replace(rig.shell("echo ok"), limits=Amount(cpu_milli=100, memory_mib=4))
+    spec = change(rig.shell("echo ok"), limits=Amount(cpu_milli=100, memory_mib=4))
     ended, lines = await run(rig, spec)
     assert (ended.exit_code, ended.reason, lines) == (0, None, ["ok"])
 
@@ -191,7 +189,7 @@ async def test_wrong_executable_format_is_told(rig: LocalRig) -> None:
     program.write_bytes(b"\x7fno program")
     program.chmod(0o755)
     mount = Mount(source=str(program), destination="/program", is_read_only=True)
-    spec = replace(rig.shell("", command=("/program",)), mounts=(mount,))
+    spec = change(rig.shell("", command=("/program",)), mounts=(mount,))
     backend, listener = await rig.open()
     await backend.start([spec])
     ended = await listener.ended(spec.task_id)
@@ -221,7 +219,7 @@ async def test_odd_output_is_kept(rig: LocalRig) -> None:
 
 
 async def test_output_without_target_is_dropped(rig: LocalRig) -> None:
-    spec = replace(rig.shell("yes | head -c 1000000; exit 2"), log=None)
+    spec = change(rig.shell("yes | head -c 1000000; exit 2"), log=None)
     ended, lines = await run(rig, spec)
     assert (ended.exit_code, lines) == (2, [])
 

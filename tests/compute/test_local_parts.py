@@ -185,17 +185,19 @@ def test_configuration_of_a_container() -> None:
     image = ImageConfig(
         {"Entrypoint": ["/e"], "Cmd": ["c"], "Env": ["A=1", "PATH=/bin"], "WorkingDir": "/w"}
     )
-    spec = _spec(["x", "y"])
+    (spec,) = _spec(["x", "y"])["containers"]
     spec["environment"] = [("A", "2"), ("HOME", "/h")]
     spec["ulimits"] = [{"name": "nofile", "soft": 1, "hard": 2}]
     spec["is_root_read_only"] = True
-    place = Place(root="/r", identity=identify(Accounts("", ""), "5:6"), hosts_file="/hosts")
+    place = Place(
+        root="/r", identity=identify(Accounts("", ""), "5:6"), hosts_file="/hosts", host_name="h"
+    )
     place.binds.append(("/src", "/dst", True))
     template = SpecTemplate(capability_mask=1, has_cgroup_mount=True, has_resolv_conf=True)
     config = json.loads(template.compose(spec, image, place))
     process = config["process"]
     assert process["args"] == ["/e", "x", "y"]
-    assert process["env"] == ["PATH=/bin", "HOSTNAME=probe", "A=2", "HOME=/h"]
+    assert process["env"] == ["PATH=/bin", "HOSTNAME=h", "A=2", "HOME=/h"]
     assert (process["cwd"], process["user"]) == ("/w", {"uid": 5, "gid": 6})
     assert process["capabilities"]["effective"] == ["CAP_CHOWN"]
     assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]
@@ -302,7 +304,7 @@ def test_records_survive_half_done_work(tmp_path: Path) -> None:
         file.write(b"\0\0half a li")  # as after a power failure
     content = record.read()
     assert content is not None
-    assert content[0]["command"] == ["x"]
+    assert content[0]["containers"][0]["command"] == ["x"]
     assert content[1] == "i"
     assert content[2] is not None
     assert content[2].to_plain() == end.to_plain()

@@ -3,14 +3,13 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batchyard.compute.local.images.image_store import ImageStore
 from tests.compute.made_images import MadeImage, busybox_entries, make_layer
-from tests.ports.rigs import LocalRig
+from tests.ports.rigs import LocalRig, change
 
 pytestmark = [pytest.mark.ours_only]
 
@@ -40,7 +39,7 @@ async def test_nothing_in_an_open_data_folder_is_for_others(
     rig.data_dir.chmod(0o755)
     (rig.data_dir / "images").chmod(0o700)  # a copy of the rig's
     backend, listener = await rig.open()
-    spec = replace(rig.shell("umask; echo a"), environment=(("PASSWORD", "secret"),))
+    spec = change(rig.shell("umask; echo a"), environment=(("PASSWORD", "secret"),))
     await backend.start([spec])
     await listener.ended(spec.task_id)
     assert rig.sink.texts(spec.task_id) == ["0022", "a"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchyard.compute.port import TaskEnded, TaskSpec
+from batchyard.compute.port import ContainerSpec, TaskEnded, TaskSpec
 from batchyard.compute.twin import Script, TwinBackend, TwinMachine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId, task_id_of
@@ -20,7 +20,10 @@ class Clock:
 
 
 def a_task(name: str, image: str = "any") -> TaskSpec:
-    return TaskSpec(task_id=task_id_of(JobId(name), 1), image=image, limits=Amount(), log=TARGET)
+    return TaskSpec(
+        task_id=task_id_of(JobId(name), 1),
+        containers=(ContainerSpec(image=image, limits=Amount(), log=TARGET),),
+    )
 
 
 async def test_scripts_run_on_the_given_clock() -> None:

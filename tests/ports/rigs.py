@@ -15,6 +15,7 @@ from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.port import (
     Backend,
+    ContainerSpec,
     LogTarget,
     OutputLine,
     Report,
@@ -116,6 +117,12 @@ class Listener:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+def change(spec: TaskSpec, **changes: object) -> TaskSpec:
+    """Give a task whose only container differs in the named members."""
+    (only,) = spec.containers
+    return replace(spec, containers=(replace(only, **changes),))  # type: ignore[arg-type]
+
+
 class Rig(Protocol):
     """A backend under test."""
 
@@ -180,9 +187,8 @@ class TwinRig(_Numbered):
             start_failure=missing if behaviour.is_executable_missing else None,
             is_term_ignored=behaviour.is_term_ignored,
         )
-        return TaskSpec(
-            task_id=task_id, image=image, limits=Amount(cpu_milli=1000, memory_mib=64), log=TARGET
-        )
+        only = ContainerSpec(image=image, limits=Amount(cpu_milli=1000, memory_mib=64), log=TARGET)
+        return TaskSpec(task_id=task_id, containers=(only,))
 
     def pass_time(self, duration_ms: int) -> None:
         self._now_ms += duration_ms
@@ -245,14 +251,13 @@ class LocalRig(_Numbered):
 
     def shell(self, script: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
         """Make a task that runs a shell script."""
-        spec = TaskSpec(
-            task_id=self.next_task_id(),
+        only = ContainerSpec(
             image="busybox",
             limits=Amount(cpu_milli=1000, memory_mib=64),
             log=TARGET,
-            command=("sh", "-c", script),
+            command=command or ("sh", "-c", script),
         )
-        return replace(spec, command=command) if command else spec
+        return TaskSpec(task_id=self.next_task_id(), containers=(only,))
 
     def pass_time(self, duration_ms: int) -> None:
         return

@@ -1,9 +1,10 @@
 """The core under random histories.
 
-Goal: whatever callers, backends and time do, every invariant of `core.check` holds after every
-step, the events alone give the state again, no job runs beside itself or before its dependencies,
-and once the outside behaves, every accepted job ends. Method: a hypothesis state machine draws
-commands, plans and reports, in any order, repeated or late.
+Goal: whatever callers, backends and time do, with jobs of every kind and with crashes at any step,
+every invariant of `core.check` holds after every step; the events alone give the state again, and
+so do the records; no job runs beside itself or before its dependencies; and once the outside
+behaves, every accepted job ends. Method: a hypothesis state machine draws job graphs, commands,
+plans and reports, in any order, repeated or late.
 """
 
 from __future__ import annotations
@@ -11,120 +12,125 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
-from batchyard.core.effects import StartTask, StopTask
-from batchyard.core.evolve import evolve
-from batchyard.core.restore import resume
-from batchyard.core.state import State
-from batchyard.core.step import step
-from batchyard.model.ids import JobId, TaskId
+from batchyard.model.ids import HostId, JobId, child_id, node_id
+from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
 from tests.builders import (
-    HOST,
     a_host,
     a_job,
     a_queue,
+    an_amount,
     an_environment,
     environment_arn,
     job_id,
     queue_arn,
-    run_round,
 )
+from tests.property.world import World, essence_of
 
 QUEUES = ("low", "high")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
+OTHER_HOST = HostId("other")
 
 
 class CoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.state = State()
-        self.now_ms = 1_000
-        self.events: list[e.Event] = []
+        self.world = World()
         self.submitted = 0
-        self.final: dict[JobId, JobStatus] = {}
-        self.started_tasks: list[TaskId] = []
-        self.live_tasks: dict[TaskId, bool] = {}
-
-    def feed(self, happening: i.Input) -> None:
-        self.absorb(step(self.state, happening, self.now_ms))
-
-    def absorb(self, outcome) -> None:
-        for event in outcome.events:
-            if isinstance(event, e.JobFact):
-                assert event.job_id not in self.final, "a terminal job changed"
-            if isinstance(event, e.AttemptPlaced):
-                self.check_dependencies(event.job_id)
-            if isinstance(event, e.JobSucceeded):
-                self.final[event.job_id] = JobStatus.SUCCEEDED
-            if isinstance(event, e.JobFailed):
-                self.final[event.job_id] = JobStatus.FAILED
-        self.events += outcome.events
-        for effect in outcome.effects:
-            if isinstance(effect, StartTask):
-                if effect.task_id not in self.live_tasks:
-                    assert effect.task_id not in self.started_tasks, "an attempt was started twice"
-                    self.started_tasks.append(effect.task_id)
-                    self.live_tasks[effect.task_id] = False
-            elif isinstance(effect, StopTask):
-                assert effect.task_id in self.live_tasks
-
-    def check_dependencies(self, started: JobId) -> None:
-        for dependency_id in self.dependencies[started]:
-            assert self.final.get(dependency_id) is JobStatus.SUCCEEDED
+        #: The arrays so far, by size.
+        self.arrays: dict[int, list[JobId]] = {}
 
     @initialize()
     def begin(self) -> None:
-        self.dependencies: dict[JobId, tuple[JobId, ...]] = {}
-        self.feed(a_host())
+        self.world.feed(a_host())
+        self.world.feed(a_host(host_id=OTHER_HOST, cpu_milli=2000))
         for name in ("ce", "other"):
-            self.feed(an_environment(name))
-        self.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
-        self.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
+            self.world.feed(an_environment(name))
+        self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
+        self.world.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
-        number = self.submitted + 1
-        self.submitted = number
-        after = tuple(
-            data.draw(st.lists(st.integers(1, number - 1), max_size=3)) if number > 1 else []
+        self.submit_some(data, attempts=attempts, cpu_milli=cpu)
+
+    @rule(
+        data=st.data(),
+        attempts=st.integers(1, 2),
+        size=st.sampled_from([2, 3, 4]),
+        is_sequential=st.booleans(),
+    )
+    def submit_array(self, data, attempts, size, is_sequential) -> None:
+        partners = self.arrays.setdefault(size, [])
+        each = data.draw(st.lists(st.sampled_from(partners), max_size=2)) if partners else []
+        array_id = self.submit_some(
+            data,
+            attempts=attempts,
+            cpu_milli=data.draw(st.sampled_from([250, 1000])),
+            array_size=size,
+            depends_on_each=tuple(each),
+            is_sequential=is_sequential,
         )
+        partners.append(array_id)
+
+    @rule(data=st.data(), attempts=st.integers(1, 3), count=st.integers(1, 4))
+    def submit_multi_node(self, data, attempts, count) -> None:
+        main_index = data.draw(st.integers(0, count - 1))
+        cpu = data.draw(st.sampled_from([250, 1000, 1500]))
+        groups = [NodeGroup(count=1, demand=an_amount(cpu_milli=250))]
+        if count > 1:
+            groups.append(NodeGroup(count=count - 1, demand=an_amount(cpu_milli=cpu)))
+        plan = NodePlan(main_index=main_index, groups=tuple(groups))
+        in_all = sum(each.cpu_milli for each in plan.demands())
+        memory = sum(each.memory_mib for each in plan.demands())
+        self.submit_some(data, attempts=attempts, nodes=plan, cpu_milli=in_all, memory_mib=memory)
+
+    def submit_some(self, data, **job) -> JobId:
+        number = self.submitted + 1
+        after = []
+        if number > 1:
+            after = data.draw(st.lists(self.some_dependency(), max_size=3))
+        self.submitted = number
         command = a_job(
             number,
             queue=data.draw(st.sampled_from(QUEUES)),
-            cpu_milli=cpu,
-            attempts=attempts,
             timeout_ms=data.draw(st.sampled_from([None, 60_000])),
-            after=after,
-            finished={
-                each: self.final[job_id(each)] for each in after if job_id(each) in self.final
-            },
+            after=tuple(after),
+            **job,
         )
-        self.dependencies[command.job.id] = command.job.depends_on
-        self.feed(command)
+        self.world.submit(command.job)
+        return command.job.id
+
+    def some_dependency(self) -> st.SearchStrategy[JobId]:
+        whole = st.integers(1, self.submitted).map(job_id)
+        children = [
+            child_id(array_id, index)
+            for size, arrays in self.arrays.items()
+            for array_id in arrays
+            for index in range(size)
+        ]
+        return whole | st.sampled_from(children) if children else whole
 
     @rule()
     def plan(self) -> None:
-        self.absorb(run_round(self.state, self.now_ms))
+        self.world.plan()
 
     @rule(data=st.data())
-    @precondition(lambda self: self.live_tasks)
+    @precondition(lambda self: self.world.live_tasks)
     def report_start(self, data) -> None:
-        task_id = data.draw(st.sampled_from(sorted(self.live_tasks)))
-        self.live_tasks[task_id] = True
-        self.feed(i.TaskStarted(task_id=task_id, at_ms=self.now_ms))
+        task_id = data.draw(st.sampled_from(sorted(self.world.live_tasks)))
+        self.world.feed(i.TaskStarted(task_id=task_id, at_ms=self.world.now_ms, address="10.0.0.1"))
 
     @rule(data=st.data(), exit_code=EXIT_CODES, is_lost=st.booleans())
-    @precondition(lambda self: self.started_tasks)
+    @precondition(lambda self: self.world.started_tasks)
     def report_end(self, data, exit_code, is_lost) -> None:
-        task_id = data.draw(st.sampled_from(self.started_tasks))
-        self.live_tasks.pop(task_id, None)
-        self.feed(
+        task_id = data.draw(st.sampled_from(self.world.started_tasks))
+        self.world.live_tasks.pop(task_id, None)
+        self.world.feed(
             i.TaskEnded(
                 task_id=task_id,
-                at_ms=self.now_ms,
+                at_ms=self.world.now_ms,
                 exit_code=exit_code,
                 reason=None,
                 is_lost=is_lost and exit_code is None,
@@ -134,59 +140,70 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), is_cancel=st.booleans())
     @precondition(lambda self: self.submitted)
     def wish(self, data, is_cancel) -> None:
-        target = job_id(data.draw(st.integers(1, self.submitted)))
+        target = data.draw(self.some_dependency() | st.integers(1, 2).map(self.some_node))
         command = i.CancelJob if is_cancel else i.TerminateJob
-        self.feed(command(job_id=target, reason="because"))
+        self.world.feed(command(job_id=target, reason="because"))
+
+    def some_node(self, number: int) -> JobId:
+        return node_id(job_id(number), 0)
 
     @rule(seconds=st.integers(1, 90))
     def pass_time(self, seconds) -> None:
-        self.now_ms += seconds * 1000
-        self.feed(i.Tick())
+        self.world.now_ms += seconds * 1000
+        self.world.feed(i.Tick())
 
     @rule(vcpus=st.integers(0, 6), is_enabled=st.booleans(), name=st.sampled_from(["ce", "other"]))
     def change_environment(self, vcpus, is_enabled, name) -> None:
-        if environment_arn(name) in self.state.environments:
-            self.feed(an_environment(name, vcpus=vcpus, is_enabled=is_enabled))
+        if environment_arn(name) in self.world.state.environments:
+            self.world.feed(an_environment(name, vcpus=vcpus, is_enabled=is_enabled))
 
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
-        if queue_arn(name) in self.state.queues:
-            self.feed(i.DeleteQueue(arn=queue_arn(name)))
+        if queue_arn(name) in self.world.state.queues:
+            self.world.feed(i.DeleteQueue(arn=queue_arn(name)))
 
     @rule()
-    def crash_and_resume(self) -> None:
+    def crash(self) -> None:
         """A restart owes the backend nothing that it knows, and loses nothing it does not."""
-        self.absorb(resume(self.state, frozenset(self.live_tasks), HOST, self.now_ms))
+        self.world.crash()
 
     @invariant()
     def holds(self) -> None:
-        check(self.state)
+        check(self.world.state)
 
     def teardown(self) -> None:
-        again = State()
-        for event in self.events:
-            if not isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)) or (
-                event.arn in again.queues or event.arn in again.environments
-            ):
-                evolve(again, event)
+        if not self.world.resources:
+            return
+        again = self.world.replay()
         check(again)
-        assert repr(again.jobs) == repr(self.state.jobs), "the events do not give the state again"
+        state = self.world.state
+        assert sorted(again.jobs) == sorted(state.jobs)
+        for each, job in again.jobs.items():
+            assert essence_of(job) == essence_of(state.jobs[each]), "events do not give it again"
         self.finish_everything()
 
     def finish_everything(self) -> None:
         """With room for all and a backend that behaves, every job ends."""
-        self.feed(a_host(cpu_milli=10_000, memory_mib=65_536))
+        world = self.world
+        world.feed(a_host(cpu_milli=20_000, memory_mib=65_536))
         for name in ("ce", "other"):
-            if environment_arn(name) in self.state.environments:
-                self.feed(an_environment(name, vcpus=100))
-        for _ in range(10 * self.submitted + 10):
-            self.absorb(run_round(self.state, self.now_ms))
-            for task_id in list(self.live_tasks):
-                del self.live_tasks[task_id]
-                self.feed(i.TaskEnded(task_id=task_id, at_ms=self.now_ms, exit_code=0, reason=None))
-        assert not self.state.jobs, "a job neither ended nor can end"
-        assert len(self.final) == self.submitted
+            if environment_arn(name) in world.state.environments:
+                world.feed(an_environment(name, vcpus=100))
+        for _ in range(20 * self.submitted + 10):
+            world.plan()
+            for task_id in list(world.live_tasks):
+                del world.live_tasks[task_id]
+                world.feed(i.TaskStarted(task_id=task_id, at_ms=world.now_ms))
+                world.feed(
+                    i.TaskEnded(task_id=task_id, at_ms=world.now_ms, exit_code=0, reason=None)
+                )
+        assert not world.state.jobs, "a job neither ended nor can end"
+        ended = [job_id(number) for number in range(1, self.submitted + 1)]
+        assert all(world.memory.final.get(each) is not None for each in ended)
+        for each in ended:
+            assert world.store.progress(each).status is world.memory.final[each]
+            assert isinstance(world.memory.final[each], JobStatus)
 
 
 TestCoreMachine = CoreMachine.TestCase

@@ -3,10 +3,14 @@
 Owns what must always be true. Refuses to repair anything: a broken invariant is our mistake.
 """
 
-from batchyard.core.state import State
+from collections import Counter
+
+from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST
+from batchyard.core.bookkeeping import is_node
+from batchyard.core.state import Job, State, child_status
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, child_id, is_part_id, split_part_id
 from batchyard.model.status import JobStatus
 
 
@@ -21,6 +25,9 @@ def check(state: State) -> None:
         check_lines_hold_exactly_the_runnable,
         check_pending_jobs_wait_for_live_jobs,
         check_timed_attempts_have_deadlines,
+        check_arrays_count_their_children,
+        check_children_wait_for_what_is_not_met,
+        check_nodes_live_in_attempts_of_their_jobs,
     ):
         each(state)
 
@@ -47,7 +54,8 @@ def check_attempts_match_states(state: State) -> None:
                 (attempt.started_ms is not None) == (job.progress.status is JobStatus.RUNNING),
                 f"{job.id}: started_ms and {job.progress.status}",
             )
-            seen[attempt.task_id] = job.id
+            if job.nodes is None:
+                seen[attempt.task_id] = job.id
     _demand(seen == state.job_by_task, "job_by_task does not hold exactly the live attempts")
 
 
@@ -57,7 +65,10 @@ def check_attempt_counts_within_limit(state: State) -> None:
         live = 1 if job.progress.attempt is not None else 0
         _demand(ended + live <= job.attempts_max, f"{job.id} has too many attempts")
         numbers = [attempt.number for attempt in job.progress.attempts]
-        _demand(numbers == list(range(1, ended + 1)), f"{job.id} attempts are {numbers}")
+        if is_node(job):  # It may not have come to begin in each attempt of its job.
+            _demand(numbers == sorted(set(numbers)), f"{job.id} attempts are {numbers}")
+        else:
+            _demand(numbers == list(range(1, ended + 1)), f"{job.id} attempts are {numbers}")
 
 
 def check_capacity_is_never_exceeded(state: State) -> None:
@@ -71,10 +82,12 @@ def check_counters_equal_what_they_count(state: State) -> None:
     count = dict.fromkeys(state.environments, 0)
     for job in state.jobs.values():
         attempt = job.progress.attempt
-        if attempt is not None:
-            on_host[attempt.host_id] += job.demand
-            in_environment[attempt.environment_arn] += job.demand
-            count[attempt.environment_arn] += 1
+        if attempt is None:
+            continue
+        for host_id, demand in _held_by(job):
+            on_host[host_id] += demand
+            in_environment[attempt.environment_arn] += demand
+        count[attempt.environment_arn] += 0 if is_node(job) else 1
     for host in state.hosts.values():
         _demand(host.used == on_host[host.id], f"host {host.id} counts {host.used}")
     for environment in state.environments.values():
@@ -83,28 +96,58 @@ def check_counters_equal_what_they_count(state: State) -> None:
         _demand(environment.attempt_count == count[arn], f"{arn} counts its attempts wrongly")
 
 
+def _held_by(job: Job) -> list[tuple[HostId, Amount]]:
+    attempt = job.progress.attempt
+    assert attempt is not None, job.id
+    if job.nodes is None:
+        return [(attempt.host_id, job.demand)]
+    return [(attempt.node_hosts[index], job.nodes.demands[index]) for index in job.nodes.waiting]
+
+
 def check_lines_hold_exactly_the_runnable(state: State) -> None:
     for queue in state.queues.values():
         of_queue = [job for job in state.jobs.values() if job.queue_arn == queue.arn]
-        runnable = sorted(job.id for job in of_queue if job.progress.status is JobStatus.RUNNABLE)
-        _demand(sorted(queue.line) == runnable, f"the line of {queue.arn} is wrong")
-        _demand(len(queue.line) == len(runnable), f"the line of {queue.arn} counts wrongly")
+        runnable = [job.id for job in of_queue if job.progress.status is JobStatus.RUNNABLE]
+        arrays = [job for job in of_queue if job.array is not None]
+        for job in arrays:
+            assert job.array is not None, job.id
+            assert job.progress.array is not None, job.id
+            if job.progress.array.rest is JobStatus.RUNNABLE:
+                runnable += [child_id(job.id, index) for index in job.array.rest_indexes()]
+        _demand(sorted(queue.line) == sorted(runnable), f"the line of {queue.arn} is wrong")
+        whole = [job.id for job in of_queue if job.parent is None]
         _demand(
-            sorted(queue.jobs) == sorted(job.id for job in of_queue),
+            sorted(queue.jobs) == sorted(whole),
             f"{queue.arn} does not hold exactly its live jobs",
         )
 
 
 def check_pending_jobs_wait_for_live_jobs(state: State) -> None:
     for job in state.jobs.values():
-        is_pending = job.progress.status is JobStatus.PENDING
-        _demand(bool(job.unmet) == is_pending, f"{job.id}: {job.progress.status}, {job.unmet}")
+        if job.parent is not None:
+            _demand(not job.unmet, f"{job.id} waits as only whole jobs do")
+            continue
+        is_waiting = job.progress.status is JobStatus.PENDING
+        if job.progress.array is not None:
+            is_waiting = job.progress.array.rest is None
+        _demand(bool(job.unmet) == is_waiting, f"{job.id}: {job.progress.status}, {job.unmet}")
         for dependency_id in job.unmet:
-            _demand(dependency_id in state.jobs, f"{job.id} waits for {dependency_id}, not live")
+            _demand(_is_live(state, dependency_id), f"{job.id} waits for {dependency_id}, not live")
             _demand(
                 job.id in state.dependents.get(dependency_id, []),
                 f"{dependency_id} does not know its dependant {job.id}",
             )
+
+
+def _is_live(state: State, dependency_id: JobId) -> bool:
+    if not is_part_id(dependency_id):
+        return dependency_id in state.jobs
+    parent_id, index = split_part_id(dependency_id)
+    parent = state.jobs.get(parent_id)
+    if parent is None:
+        return False
+    status = child_status(parent, index)
+    return status is None or not status.is_terminal
 
 
 def check_timed_attempts_have_deadlines(state: State) -> None:
@@ -114,8 +157,62 @@ def check_timed_attempts_have_deadlines(state: State) -> None:
         if (attempt := job.progress.attempt) is not None
         and attempt.started_ms is not None
         and attempt.stop_cause is None
+        and attempt.stopped_ms is None
         and job.timeout_ms is not None
     ]
     if timed:
         next_ms = state.next_deadline_ms()
         _demand(next_ms is not None and next_ms <= min(timed), "a deadline is missing")
+
+
+def check_arrays_count_their_children(state: State) -> None:
+    for job in state.jobs.values():
+        _demand((job.array is None) == (job.progress.array is None), f"{job.id} is half an array")
+        if job.array is None or job.progress.array is None:
+            continue
+        progress, codes = job.progress.array, Counter(job.array.codes)
+        _demand(progress.size == job.array.size, f"{job.id} has two sizes")
+        _demand(progress.rest_count == codes.pop(REST, 0), f"{job.id} counts its rest wrongly")
+        own = {CODE_BY_STATUS[s]: n for s, n in progress.own_count_by_status.items() if n}
+        _demand(own == dict(codes), f"{job.id} counts its children wrongly: {own}, {codes}")
+        for index, code in enumerate(job.array.codes):
+            child = state.jobs.get(child_id(job.id, index))
+            status = child_status(job, index)
+            is_own = code != REST and status is not None and not status.is_terminal
+            _demand((child is not None) == is_own, f"{job.id}:{index} {status}, {child}")
+            if child is not None:
+                _demand(child.progress.status is status, f"{child.id} is not {status}")
+                _demand(child.parent is job, f"{child.id} has a strange parent")
+        is_over = not any(
+            count for status, count in progress.count_by_status().items() if not status.is_terminal
+        )
+        _demand(progress.rest is None or not is_over, f"{job.id} is over and still live")
+
+
+def check_children_wait_for_what_is_not_met(state: State) -> None:
+    for job in state.jobs.values():
+        if job.array is None:
+            continue
+        for index in range(job.array.size):
+            if child_status(job, index) is JobStatus.PENDING:
+                wait = job.array.waits[index] if job.array.waits is not None else 0
+                _demand(0 < wait < DOOMED, f"{job.id}:{index} waits for {wait}")
+
+
+def check_nodes_live_in_attempts_of_their_jobs(state: State) -> None:
+    live: dict[JobId, set[int]] = {job.id: set() for job in state.jobs.values() if job.nodes}
+    for job in state.jobs.values():
+        if job.parent is None or job.parent.nodes is None:
+            continue
+        live[job.parent.id].add(job.index)
+        of_node, of_job = job.progress.attempt, job.parent.progress.attempt
+        assert of_node is not None, job.id
+        _demand(of_job is not None, f"{job.id} lives outside an attempt")
+        if of_job is not None:
+            _demand(of_node.number == of_job.number, f"{job.id} is in attempt {of_node.number}")
+    for job_id, indexes in live.items():
+        nodes = state.jobs[job_id].nodes
+        assert nodes is not None, job_id
+        _demand(set(nodes.live) == indexes, f"{job_id} does not hold exactly its live nodes")
+        if not state.jobs[job_id].progress.status.has_task:
+            _demand(not indexes and not nodes.waiting, f"{job_id} has nodes and no attempt")

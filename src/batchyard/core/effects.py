@@ -10,13 +10,15 @@ from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 
 
 class StartTask(Struct, frozen=True, kw_only=True):
-    """Run the live attempt of the job on this host."""
+    """Run the live attempt of the job, child or node on this host."""
 
     task_id: TaskId
     job_id: JobId
     attempt_number: int
     environment_arn: EnvironmentArn
     host_id: HostId
+    #: For the nodes of a multi-node job, but for the main one: where that is reached.
+    main_address: str | None = None
 
 
 class StopTask(Struct, frozen=True, kw_only=True):

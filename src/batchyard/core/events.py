@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import ExitRule, StopCause, WishKind
+from batchyard.model.records import ContainerResult, ExitRule, NodePlan, StopCause, WishKind
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 #: Version of every event below; raised when one of them changes.
@@ -16,7 +16,7 @@ VERSION = 1
 
 
 class JobFact(Struct, frozen=True, kw_only=True):
-    """What every event of a job's story has."""
+    """What every event of a job's story has: the job, child or node that it is about."""
 
     job_id: JobId
 
@@ -38,12 +38,43 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     #: Dependencies that are still live.
     unmet: tuple[JobId, ...]
     status: JobStatus
+    #: Set for an array, which is PENDING for as long as its children live.
+    array_size: int | None = None
+    #: Arrays that its children wait for one by one, and that are still live.
+    unmet_each: tuple[JobId, ...] = ()
+    is_sequential: bool = False
+    #: Set for a multi-node job.
+    nodes: NodePlan | None = None
 
 
 class DependencyEnded(JobFact, frozen=True, kw_only=True):
-    """One of the dependencies that a PENDING job waited for is over."""
+    """One of the dependencies that a PENDING job, or a child, waited for is over."""
 
     dependency_id: JobId
+
+
+class ChildrenDoomed(JobFact, frozen=True, kw_only=True):
+    """These children of an array that has none yet can never run: what they need has failed."""
+
+    indexes: tuple[int, ...]
+    dependency_id: JobId
+
+
+class ChildrenSpawned(JobFact, frozen=True, kw_only=True):
+    """Nothing holds up the array as a whole any more: it has children, all in this status.
+
+    RUNNABLE, or PENDING if some have conditions of their own; what becomes of those follows.
+    """
+
+    status: JobStatus
+    at_ms: int
+
+
+class RestFailed(JobFact, frozen=True, kw_only=True):
+    """Every child of the array without a story of its own -> FAILED."""
+
+    at_ms: int
+    status_reason: str
 
 
 class JobBecameRunnable(JobFact, frozen=True, kw_only=True):
@@ -64,19 +95,44 @@ class JobMarked(JobFact, frozen=True, kw_only=True):
 
 
 class AttemptPlaced(JobFact, frozen=True, kw_only=True):
-    """RUNNABLE -> STARTING: the attempt holds capacity from now on."""
+    """RUNNABLE -> STARTING: the attempt holds capacity from now on.
+
+    For a multi-node job it is the capacity of all its nodes; task and host are the main node's.
+    """
 
     number: int
     task_id: TaskId
     environment_arn: EnvironmentArn
     host_id: HostId
     at_ms: int
+    #: The host of each node, by its index.
+    node_hosts: tuple[HostId, ...] = ()
+
+
+class NodePlaced(JobFact, frozen=True, kw_only=True):
+    """A node begins, STARTING, on the capacity that its job's attempt holds for it."""
+
+    number: int
+    task_id: TaskId
+    at_ms: int
 
 
 class AttemptStarted(JobFact, frozen=True, kw_only=True):
-    """STARTING -> RUNNING."""
+    """STARTING -> RUNNING. A multi-node job does so with its main node."""
 
     at_ms: int
+    #: Of a task with a network of its own.
+    address: str | None = None
+
+
+class MainNodeEnded(JobFact, frozen=True, kw_only=True):
+    """The main node of the job is over: so is the job, once its other nodes are."""
+
+    at_ms: int
+    exit_code: int | None
+    reason: str | None
+    status_reason: str
+    containers: tuple[ContainerResult, ...] = ()
 
 
 class AttemptStopping(JobFact, frozen=True, kw_only=True):
@@ -92,6 +148,7 @@ class AttemptEnded(JobFact, frozen=True, kw_only=True):
     exit_code: int | None
     reason: str | None
     status_reason: str
+    containers: tuple[ContainerResult, ...] = ()
 
 
 class JobRetried(JobFact, frozen=True, kw_only=True):
@@ -99,10 +156,10 @@ class JobRetried(JobFact, frozen=True, kw_only=True):
 
 
 class JobSucceeded(JobFact, frozen=True, kw_only=True):
-    """RUNNING -> SUCCEEDED."""
+    """RUNNING -> SUCCEEDED; an array from PENDING, without a reason."""
 
     at_ms: int
-    status_reason: str
+    status_reason: str | None
 
 
 class JobFailed(JobFact, frozen=True, kw_only=True):
@@ -162,12 +219,17 @@ class HostChanged(Struct, frozen=True, kw_only=True):
 JobEvent = (
     JobAccepted
     | DependencyEnded
+    | ChildrenDoomed
+    | ChildrenSpawned
+    | RestFailed
     | JobBecameRunnable
     | JobReasonChanged
     | JobMarked
     | AttemptPlaced
+    | NodePlaced
     | AttemptStarted
     | AttemptStopping
+    | MainNodeEnded
     | AttemptEnded
     | JobRetried
     | JobSucceeded

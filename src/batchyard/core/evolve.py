@@ -2,45 +2,67 @@
 
 Decides nothing: what happened has happened. Refuses events that contradict the state
 (`InvariantBroken` or `KeyError`), because then we were wrong. Replaying the events of a history
-gives its state again.
+gives its state again. What is counted where is in `bookkeeping`; arrays and multi-node jobs have
+modules of their own.
 """
 
 from typing import assert_never
 
 from batchyard.core import events as e
+from batchyard.core.bookkeeping import (
+    attempt_of,
+    drop_job,
+    enter_job,
+    hold_capacity,
+    move,
+    own_job,
+    release_capacity,
+    watch_time,
+)
+from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
 from batchyard.core.state import Environment, Host, Job, Queue, State
-from batchyard.core.transitions import check_move
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
 
 
-def evolve(state: State, event: e.Event) -> None:  # noqa: C901 -- one branch an event
-    """Make the event true in the state."""
+def evolve(state: State, event: e.Event) -> Job | None:
+    """Make the event true in the state; give the job, child or node whose record it changes."""
+    if isinstance(event, e.JobFact):
+        return _evolve_job(state, event)
+    _evolve_resource(state, event)
+    return None
+
+
+def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
+    state: State, event: e.JobEvent
+) -> Job | None:
     match event:
         case e.JobAccepted():
-            _accept(state, event)
+            return _accept(state, event)
         case e.AttemptPlaced():
-            _place(state, event)
+            return _place(state, event)
         case e.AttemptStarted():
-            _start(state, event)
+            return _start(state, event)
         case e.AttemptEnded():
-            _end_attempt(state, event)
+            return _end_attempt(state, event)
         case e.JobSucceeded():
-            _finish(state, event, JobStatus.SUCCEEDED)
+            return _finish(state, event, JobStatus.SUCCEEDED)
         case e.JobFailed():
-            _finish(state, event, JobStatus.FAILED)
+            return _finish(state, event, JobStatus.FAILED)
         case e.JobRetried() | e.JobBecameRunnable():
-            _make_runnable(state, state.jobs[event.job_id])
-        case e.DependencyEnded():
-            state.jobs[event.job_id].unmet.remove(event.dependency_id)
+            return _make_runnable(state, own_job(state, event.job_id))
         case e.JobReasonChanged():
-            state.jobs[event.job_id].progress.status_reason = event.status_reason
+            job = own_job(state, event.job_id)
+            job.progress.status_reason = event.status_reason
+            return job
         case e.JobMarked():
-            _mark(state.jobs[event.job_id].progress, event)
+            return _mark(own_job(state, event.job_id), event)
         case e.AttemptStopping():
-            _attempt_of(state.jobs[event.job_id]).stop_cause = event.cause
+            job = state.jobs[event.job_id]
+            attempt_of(job).stop_cause = event.cause
+            return job
         case _:
-            _evolve_resource(state, event)
+            return evolve_parts(state, event)
 
 
 def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
@@ -67,33 +89,12 @@ def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
             assert_never(event)
 
 
-def add_job(state: State, job: Job) -> None:
-    """Enter a live job into every collection that holds it. For `evolve` and `restore`."""
-    state.jobs[job.id] = job
-    queue = state.queues.get(job.queue_arn)
-    if queue is not None:
-        queue.jobs[job.id] = None
-        if job.progress.status is JobStatus.RUNNABLE:
-            queue.line.join(job.id, job.seq, is_retry=bool(job.progress.attempts))
-    for dependency_id in job.unmet:
-        state.dependents.setdefault(dependency_id, []).append(job.id)
-    attempt = job.progress.attempt
-    if attempt is not None:
-        hold_capacity(state, job, attempt)
-
-
-def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
-    """Count a live attempt in its environment and on its host."""
-    state.job_by_task[attempt.task_id] = job.id
-    environment = state.environments[attempt.environment_arn]
-    environment.used += job.demand
-    environment.attempt_count += 1
-    state.hosts[attempt.host_id].used += job.demand
-    if attempt.started_ms is not None and job.timeout_ms is not None:
-        state.deadlines.add(attempt.started_ms + job.timeout_ms, attempt.task_id)
-
-
-def _accept(state: State, event: e.JobAccepted) -> None:
+def _accept(state: State, event: e.JobAccepted) -> Job:
+    progress = JobProgress(status=event.status)
+    array = None
+    if event.array_size is not None:
+        progress.array = array_progress_of(event.array_size)
+        array = new_array(state, event)
     job = Job(
         id=event.job_id,
         seq=event.seq,
@@ -103,83 +104,86 @@ def _accept(state: State, event: e.JobAccepted) -> None:
         exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
         unmet=list(event.unmet),
-        progress=JobProgress(status=event.status),
+        progress=progress,
+        array=array,
+        nodes=None if event.nodes is None else new_nodes(event.nodes),
     )
-    add_job(state, job)
+    enter_job(state, job)
+    for partner_id in event.unmet_each:
+        state.pair_dependents.setdefault(partner_id, []).append(job.id)
+    return job
 
 
-def _place(state: State, event: e.AttemptPlaced) -> None:
-    job = state.jobs[event.job_id]
-    _move(job, JobStatus.STARTING)
-    state.queues[job.queue_arn].line.leave(job.id)
-    progress = job.progress
-    progress.status_reason = None
-    progress.attempt = Attempt(
+def _place(state: State, event: e.AttemptPlaced) -> Job:
+    job = own_job(state, event.job_id, joins_line=False)
+    move(state, job, JobStatus.STARTING)
+    attempt = Attempt(
         number=event.number,
         task_id=event.task_id,
         environment_arn=event.environment_arn,
         host_id=event.host_id,
         placed_ms=event.at_ms,
+        node_hosts=event.node_hosts,
     )
-    hold_capacity(state, job, progress.attempt)
+    job.progress.status_reason = None
+    job.progress.attempt = attempt
+    if job.nodes is not None:
+        job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
+    hold_capacity(state, job, attempt)
+    return job
 
 
-def _start(state: State, event: e.AttemptStarted) -> None:
+def _start(state: State, event: e.AttemptStarted) -> Job:
     job = state.jobs[event.job_id]
-    _move(job, JobStatus.RUNNING)
-    attempt = _attempt_of(job)
+    move(state, job, JobStatus.RUNNING)
+    attempt = attempt_of(job)
     attempt.started_ms = event.at_ms
+    attempt.address = event.address
     job.progress.started_ms = event.at_ms
-    if job.timeout_ms is not None:
-        state.deadlines.add(event.at_ms + job.timeout_ms, attempt.task_id)
+    watch_time(state, job, attempt)
+    return job
 
 
-def _end_attempt(state: State, event: e.AttemptEnded) -> None:
+def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     job = state.jobs[event.job_id]
-    attempt = _attempt_of(job)
+    attempt = attempt_of(job)
+    release_capacity(state, job, attempt)
+    if job.nodes is not None:
+        job.nodes.waiting.clear()
     attempt.stopped_ms = event.at_ms
     attempt.exit_code = event.exit_code
     attempt.reason = event.reason
     attempt.status_reason = event.status_reason
+    attempt.containers = event.containers
     job.progress.attempts.append(attempt)
     job.progress.attempt = None
-    del state.job_by_task[attempt.task_id]
-    environment = state.environments[attempt.environment_arn]
-    environment.used -= job.demand
-    environment.attempt_count -= 1
-    state.hosts[attempt.host_id].used -= job.demand
+    return job
 
 
-def _make_runnable(state: State, job: Job) -> None:
-    _move(job, JobStatus.RUNNABLE)
-    job.unmet.clear()
+def _make_runnable(state: State, job: Job) -> Job:
+    move(state, job, JobStatus.RUNNABLE)
     job.progress.status_reason = None
-    queue = state.queues.get(job.queue_arn)
-    if queue is not None:
-        queue.line.join(job.id, job.seq, is_retry=bool(job.progress.attempts))
+    return job
 
 
-def _finish(state: State, event: e.JobSucceeded | e.JobFailed, status: JobStatus) -> None:
-    job = state.jobs.pop(event.job_id)
-    was = job.progress.status
-    _move(job, status)
+def _finish(state: State, event: e.JobSucceeded | e.JobFailed, status: JobStatus) -> Job:
+    job = own_job(state, event.job_id, joins_line=False)
+    move(state, job, status)
     job.progress.status_reason = event.status_reason
     job.progress.stopped_ms = event.at_ms
-    queue = state.queues.get(job.queue_arn)
-    if queue is not None:
-        del queue.jobs[job.id]
-        if was is JobStatus.RUNNABLE:
-            queue.line.leave(job.id)
-    state.dependents.pop(job.id, None)
+    drop_job(state, job)
+    return job
 
 
-def _mark(progress: JobProgress, event: e.JobMarked) -> None:
+def _mark(job: Job, event: e.JobMarked) -> Job:
+    progress = job.progress
     if event.kind is WishKind.CANCEL:
         progress.is_cancelled = True
     else:
         progress.is_terminated = True
     if progress.wish_reason is None:
         progress.wish_reason = event.reason
+    return job
 
 
 def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
@@ -213,14 +217,3 @@ def _settle_queue(state: State, event: e.QueueSettled) -> None:
     queue.state = event.state
     queue.priority = event.priority
     queue.environment_arns = event.environment_arns
-
-
-def _move(job: Job, status: JobStatus) -> None:
-    check_move(job.id, job.progress.status, status)
-    job.progress.status = status
-
-
-def _attempt_of(job: Job) -> Attempt:
-    attempt = job.progress.attempt
-    assert attempt is not None, job.id
-    return attempt

@@ -18,11 +18,13 @@ from batchyard.scheduler.plan import Plan
 class AcceptJob(Struct, frozen=True, kw_only=True):
     """Take in a SUBMITTED job.
 
-    `finished` tells the status of dependencies that are no longer live.
+    `finished` tells the status of dependencies that are no longer live, `ended_arrays` how each
+    child ended of those that are waited for child by child.
     """
 
     job: QueuedJob
     finished: Mapping[JobId, JobStatus]
+    ended_arrays: Mapping[JobId, Mapping[int, JobStatus]] = {}
 
 
 class CancelJob(Struct, frozen=True, kw_only=True):

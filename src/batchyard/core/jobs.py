@@ -1,24 +1,24 @@
-"""What becomes of jobs: acceptance, dependencies, cancel and terminate, and how a job ends.
+"""What becomes of jobs before they run: acceptance, cancel and terminate.
 
-Decides by reference/jobs.md sections 1.1, 5 and 8. Refuses to know attempts (see `attempts`) and
-capacity (see `scheduler`).
+Decides by reference/jobs.md sections 1.1, 4.5, 5 and 8. Refuses to know attempts (see `attempts`),
+what follows from an end (see `endings`) and capacity (see `scheduler`).
 
-Rules that hold here: a dependency counts only when SUCCEEDED; the failure of one fails the
-dependants, and theirs, without recursion; a cancelled PENDING job fails with the caller's reason
-once its dependencies are over, however they ended, and never runs.
+Rule that holds here: a cancelled PENDING job, or child, fails with the caller's reason once its
+dependencies are over, however they ended, and never runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from batchyard.core import events as e
-from batchyard.core.effects import StopTask
+from batchyard.core.bookkeeping import array_of, is_node
+from batchyard.core.endings import Ending, Failure, RestFailure, end, release, wish_reason_of
 from batchyard.core.inputs import AcceptJob, CancelJob, TerminateJob
-from batchyard.core.state import Job
+from batchyard.core.state import Job, State, child_status
+from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model import wording
-from batchyard.model.ids import JobId
-from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import StopCause, WishKind
+from batchyard.model.ids import JobId, child_id, is_part_id, split_part_id
+from batchyard.model.records import QueuedJob, StopCause, WishKind
 from batchyard.model.status import JobStatus
 
 
@@ -27,100 +27,92 @@ def accept_job(turn: Turn, command: AcceptJob) -> None:
     new = command.job
     if new.id in turn.state.jobs:
         return
-    unmet, has_failed = _sort_dependencies(turn, new.depends_on, command.finished)
+    unmet, has_failed = _sort_dependencies(turn.state, new.depends_on, command.finished)
     queue = turn.state.queues.get(new.queue_arn)
     failure = None
     if queue is None or queue.is_draining:
         failure = wording.QUEUE_DELETED
     elif has_failed:
         failure = wording.DEPENDENCY_FAILED
-    status = JobStatus.PENDING if unmet else JobStatus.RUNNABLE
-    turn.emit(
-        e.JobAccepted(
-            job_id=new.id,
-            seq=new.seq,
-            queue_arn=new.queue_arn,
-            demand=new.demand,
-            attempts_max=new.attempts_max,
-            exit_rules=new.exit_rules,
-            timeout_ms=new.timeout_ms,
-            created_ms=new.created_ms,
-            depends_on=new.depends_on,
-            unmet=() if failure else unmet,
-            status=JobStatus.SUBMITTED if failure else status,
-        )
-    )
+    status = JobStatus.SUBMITTED
+    if not failure:
+        is_pending = bool(unmet) or new.array_size is not None
+        status = JobStatus.PENDING if is_pending else JobStatus.RUNNABLE
+    turn.emit(_accepted(turn.state, new, () if failure else unmet, status))
     if failure:
         fail_job(turn, new.id, failure)
+    elif new.array_size is not None:
+        _begin_array(turn, command)
 
 
 def cancel_job(turn: Turn, command: CancelJob) -> None:
     """Cancel a job that has not started. STARTING and RUNNING jobs go on, as AWS has it."""
-    job = turn.state.jobs.get(command.job_id)
-    if job is None or job.progress.status.has_task:
+    job = turn.state.find(command.job_id)
+    if job is None or is_node(job) or job.progress.status.has_task:
         return
     _give_up_waiting(turn, job, WishKind.CANCEL, command.reason)
 
 
 def terminate_job(turn: Turn, command: TerminateJob) -> None:
-    """End a job in whatever state it is; stop its attempt if one is live."""
-    job = turn.state.jobs.get(command.job_id)
-    if job is None:
-        return
-    if not job.progress.status.has_task:
-        _give_up_waiting(turn, job, WishKind.TERMINATE, command.reason)
-        return
-    if not job.progress.is_terminated:
-        turn.emit(e.JobMarked(job_id=job.id, kind=WishKind.TERMINATE, reason=command.reason))
-    stop_attempt(turn, job, StopCause.TERMINATED)
+    """End a job in whatever state it is; stop its attempt if one is live.
 
-
-def stop_attempt(turn: Turn, job: Job, cause: StopCause) -> None:
-    """Ask the backend to stop the live attempt; the first cause decides how the job ends."""
-    attempt = job.progress.attempt
-    assert attempt is not None, job.id
-    if attempt.stop_cause is not None:
-        return
-    turn.emit(e.AttemptStopping(job_id=job.id, cause=cause))
-    turn.ask(StopTask(task_id=attempt.task_id, host_id=attempt.host_id, grace_ms=STOP_GRACE_MS))
-
-
-def succeed_job(turn: Turn, job_id: JobId, status_reason: str, *, at_ms: int) -> None:
-    """End the job well, and release those that waited for it."""
-    dependents = turn.state.dependents.get(job_id, [])
-    turn.emit(e.JobSucceeded(job_id=job_id, at_ms=at_ms, status_reason=status_reason))
-    for dependent_id in dependents:
-        _end_dependency(turn, dependent_id, job_id)
-
-
-def fail_job(turn: Turn, job_id: JobId, status_reason: str, *, at_ms: int | None = None) -> None:
-    """End the job badly, and with it, one after the other, everything that needed it.
-
-    `at_ms` is when its process stopped, if one did; everything else fails now.
+    A multi-node job whose main node is over is ending already, and ends as that did.
     """
-    pending = [(job_id, status_reason)]
-    when_ms = turn.now_ms if at_ms is None else at_ms
-    while pending:
-        failing_id, reason = pending.pop()
-        if failing_id not in turn.state.jobs:
-            continue
-        dependents = turn.state.dependents.get(failing_id, [])
-        turn.emit(e.JobFailed(job_id=failing_id, at_ms=when_ms, status_reason=reason))
-        when_ms = turn.now_ms
-        for dependent_id in dependents:
-            dependent = turn.state.jobs.get(dependent_id)
-            if dependent is None:
-                continue
-            if _is_given_up(dependent):
-                turn.emit(e.DependencyEnded(job_id=dependent_id, dependency_id=failing_id))
-                if not dependent.unmet:
-                    pending.append((dependent_id, _wish_reason(dependent)))
-            else:
-                pending.append((dependent_id, wording.DEPENDENCY_FAILED))
+    job = turn.state.find(command.job_id)
+    if job is None or is_node(job):
+        return
+    attempt = job.progress.attempt
+    if attempt is None:
+        _give_up_waiting(turn, job, WishKind.TERMINATE, command.reason)
+    elif attempt.stopped_ms is None:
+        _terminate_running(turn, job, command.reason)
+
+
+def fail_job(turn: Turn, job_id: JobId, status_reason: str) -> None:
+    """End a job badly, and with it everything that needed it."""
+    end(turn, [Failure(job_id=job_id, status_reason=status_reason, at_ms=turn.now_ms)])
+
+
+def fail_waiting_children(turn: Turn, parent: Job, status_reason: str) -> None:
+    """End every child of an array that has not started, whatever it waits for."""
+    progress = parent.progress.array
+    if progress is None or progress.rest is None:
+        fail_job(turn, parent.id, status_reason)
+        return
+    waiting = array_of(parent).own_indexes(JobStatus.PENDING, JobStatus.RUNNABLE)
+    end(
+        turn,
+        [
+            *_failures(turn, parent, waiting, status_reason),
+            RestFailure(array_id=parent.id, status_reason=status_reason),
+        ],
+    )
+
+
+def _accepted(
+    state: State, new: QueuedJob, unmet: tuple[JobId, ...], status: JobStatus
+) -> e.JobAccepted:
+    return e.JobAccepted(
+        job_id=new.id,
+        seq=new.seq,
+        queue_arn=new.queue_arn,
+        demand=new.demand,
+        attempts_max=new.attempts_max,
+        exit_rules=new.exit_rules,
+        timeout_ms=new.timeout_ms,
+        created_ms=new.created_ms,
+        depends_on=new.depends_on,
+        unmet=unmet,
+        status=status,
+        array_size=new.array_size,
+        unmet_each=tuple(each for each in dict.fromkeys(new.depends_on_each) if each in state.jobs),
+        is_sequential=new.is_sequential,
+        nodes=new.nodes,
+    )
 
 
 def _sort_dependencies(
-    turn: Turn, depends_on: tuple[JobId, ...], finished: Mapping[JobId, JobStatus]
+    state: State, depends_on: tuple[JobId, ...], finished: Mapping[JobId, JobStatus]
 ) -> tuple[tuple[JobId, ...], bool]:
     """Give the dependencies that are still live, and whether one has failed already.
 
@@ -130,24 +122,63 @@ def _sort_dependencies(
     unmet: dict[JobId, None] = {}
     has_failed = False
     for dependency_id in depends_on:
-        if dependency_id in turn.state.jobs:
+        ended = finished.get(dependency_id)
+        if dependency_id in state.jobs:
             unmet[dependency_id] = None
-        elif finished.get(dependency_id) is not JobStatus.SUCCEEDED:
+            continue
+        if is_part_id(dependency_id):
+            parent_id, index = split_part_id(dependency_id)
+            parent = state.jobs.get(parent_id)
+            if parent is not None and parent.array is not None:
+                ended = child_status(parent, index)
+                if index < parent.array.size and (ended is None or not ended.is_terminal):
+                    unmet[dependency_id] = None
+                    continue
+        if ended is not JobStatus.SUCCEEDED:
             has_failed = True
     return tuple(unmet), has_failed
 
 
-def _end_dependency(turn: Turn, job_id: JobId, dependency_id: JobId) -> None:
-    job = turn.state.jobs.get(job_id)
-    if job is None:
-        return
-    turn.emit(e.DependencyEnded(job_id=job_id, dependency_id=dependency_id))
-    if job.unmet:
-        return
-    if _is_given_up(job):
-        fail_job(turn, job_id, _wish_reason(job))
-    else:
-        turn.emit(e.JobBecameRunnable(job_id=job_id))
+def _begin_array(turn: Turn, command: AcceptJob) -> None:
+    """Note which children can never run, and make them all if nothing holds the array up."""
+    new = command.job
+    parent = turn.state.jobs[new.id]
+    assert new.array_size is not None, new.id
+    doomed = doomed_by(new.depends_on_each, new.array_size, command.ended_arrays, turn.state)
+    for partner_id, indexes in doomed.items():
+        turn.emit(e.ChildrenDoomed(job_id=new.id, indexes=indexes, dependency_id=partner_id))
+    if not parent.unmet:
+        end(turn, release(turn, parent))
+
+
+def doomed_by(
+    partner_ids: Sequence[JobId],
+    size: int,
+    ended: Mapping[JobId, Mapping[int, JobStatus]],
+    state: State,
+) -> dict[JobId, tuple[int, ...]]:
+    """Tell which children can never run because of arrays that have ended, by array.
+
+    A partner that `ended` does not tell of never was (its array failed before it had children), or
+    has been purged: only a success is worth waiting for.
+    """
+    doomed: dict[JobId, tuple[int, ...]] = {}
+    for partner_id in dict.fromkeys(partner_ids):
+        if partner_id in state.jobs:
+            continue
+        status_by_index = ended.get(partner_id, {})
+        failed = tuple(
+            index for index in range(size) if status_by_index.get(index) is not JobStatus.SUCCEEDED
+        )
+        if failed:
+            doomed[partner_id] = failed
+    return doomed
+
+
+def _terminate_running(turn: Turn, job: Job, reason: str) -> None:
+    if not job.progress.is_terminated:
+        turn.emit(e.JobMarked(job_id=job.id, kind=WishKind.TERMINATE, reason=reason))
+    stop_attempt(turn, job, StopCause.TERMINATED)
 
 
 def _give_up_waiting(turn: Turn, job: Job, kind: WishKind, reason: str) -> None:
@@ -155,14 +186,32 @@ def _give_up_waiting(turn: Turn, job: Job, kind: WishKind, reason: str) -> None:
     is_marked = job.progress.is_cancelled if kind is WishKind.CANCEL else job.progress.is_terminated
     if not is_marked:
         turn.emit(e.JobMarked(job_id=job.id, kind=kind, reason=reason))
-    if job.progress.status is not JobStatus.PENDING:
-        fail_job(turn, job.id, _wish_reason(job))
+        job = turn.state.jobs[job.id]
+    if job.array is not None:
+        _give_up_children(turn, job, kind)
+    elif job.progress.status is not JobStatus.PENDING:
+        fail_job(turn, job.id, wish_reason_of(job))
 
 
-def _is_given_up(job: Job) -> bool:
-    return job.progress.is_cancelled or job.progress.is_terminated
+def _give_up_children(turn: Turn, parent: Job, kind: WishKind) -> None:
+    """Forward a cancel or terminate to the children, if there are any yet.
+
+    A child that waits for another fails once that one is over, as a job would.
+    """
+    array, progress = array_of(parent), parent.progress.array
+    assert progress is not None, parent.id
+    reason = wish_reason_of(parent)
+    if kind is WishKind.TERMINATE:
+        for index in array.own_indexes(JobStatus.STARTING, JobStatus.RUNNING):
+            _terminate_running(turn, turn.state.jobs[child_id(parent.id, index)], reason)
+    endings = _failures(turn, parent, array.own_indexes(JobStatus.RUNNABLE), reason)
+    if progress.rest is JobStatus.RUNNABLE:
+        endings.append(RestFailure(array_id=parent.id, status_reason=reason))
+    end(turn, endings)
 
 
-def _wish_reason(job: Job) -> str:
-    assert job.progress.wish_reason is not None, job.id
-    return job.progress.wish_reason
+def _failures(turn: Turn, parent: Job, indexes: Sequence[int], status_reason: str) -> list[Ending]:
+    return [
+        Failure(job_id=child_id(parent.id, index), status_reason=status_reason, at_ms=turn.now_ms)
+        for index in indexes
+    ]

@@ -8,14 +8,17 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 """
 
 from batchyard.core import events as e
+from batchyard.core.bookkeeping import array_of
 from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
-from batchyard.core.jobs import fail_job, stop_attempt
+from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
+from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model import wording
-from batchyard.model.ids import EnvironmentArn, QueueArn
+from batchyard.model.ids import EnvironmentArn, QueueArn, child_id
 from batchyard.model.limits import DRAINED_JOBS_PER_TURN_MAX
 from batchyard.model.records import StopCause
+from batchyard.model.status import JobStatus
 
 
 def put_environment(turn: Turn, command: PutEnvironment) -> None:
@@ -93,10 +96,19 @@ def _drain(turn: Turn, queue: Queue) -> None:
     for job in ending:
         if job.id not in turn.state.jobs:  # it failed with one before it
             continue
-        if job.progress.attempt is not None:
+        if job.array is not None:
+            _drain_array(turn, job)
+        elif job.progress.attempt is not None:
             stop_attempt(turn, job, StopCause.QUEUE_DELETED)
         else:
             fail_job(turn, job.id, wording.QUEUE_DELETED)
+
+
+def _drain_array(turn: Turn, parent: Job) -> None:
+    for index in array_of(parent).own_indexes(JobStatus.STARTING, JobStatus.RUNNING):
+        child = turn.state.jobs[child_id(parent.id, index)]
+        stop_attempt(turn, child, StopCause.QUEUE_DELETED)
+    fail_waiting_children(turn, parent, wording.QUEUE_DELETED)
 
 
 def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:

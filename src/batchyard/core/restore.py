@@ -6,49 +6,177 @@ STARTING attempt whose task nobody knows was never handed over, and is handed ov
 one was lost. On a host that is gone, both were: its tasks may run on, but nobody hears of them.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 
+from batchyard.core.array import CODE_BY_STATUS, DOOMED, Array
 from batchyard.core.attempts import record_end
+from batchyard.core.bookkeeping import (
+    array_of,
+    attempt_of,
+    enter_job,
+    first_waits,
+    hold_capacity,
+    is_node,
+    own_waits,
+    set_rest,
+)
 from batchyard.core.effects import StartTask, StopTask
-from batchyard.core.evolve import add_job
+from batchyard.core.evolve_parts import new_nodes
 from batchyard.core.inputs import TaskEnded
-from batchyard.core.state import Job, State
+from batchyard.core.jobs import doomed_by
+from batchyard.core.multi_node import start_of_node
+from batchyard.core.state import Job, Nodes, State, child_status, part_of
 from batchyard.core.turn import Outcome, Turn
-from batchyard.model.ids import HostId, TaskId
+from batchyard.model.ids import HostId, JobId, TaskId, is_part_id, split_part_id
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import QueuedJob
+from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 
 
-def restore_jobs(state: State, records: Iterable[QueuedJob]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredParts:
+    """What is stored of the children and nodes of live jobs.
+
+    A part of a job that is not among the restored ones is passed over.
+    """
+
+    #: The status of each child and node that has a record: parent, index, status.
+    statuses: Iterable[tuple[JobId, int, JobStatus]] = ()
+    #: The progress of every live child, and of every node.
+    progress: Iterable[tuple[JobId, int, JobProgress]] = ()
+    #: How the children of arrays ended that are waited for child by child; see `AcceptJob`.
+    ended_arrays: Mapping[JobId, Mapping[int, JobStatus]] = field(default_factory=dict)
+
+
+def restore_jobs(
+    state: State, records: Iterable[QueuedJob], parts: StoredParts | None = None
+) -> None:
     """Enter the live jobs. Queues, environments and hosts must be there already.
 
     A dependency that is no longer live is over: had it failed, its dependants would have failed
     in the same commit.
     """
     kept = list(records)
-    live = {record.id for record in kept}
+    parts = parts or StoredParts()
     for record in kept:
-        is_pending = record.progress.status is JobStatus.PENDING
-        unmet = (
-            [each for each in dict.fromkeys(record.depends_on) if each in live]
-            if is_pending
-            else []
-        )
-        add_job(
-            state,
-            Job(
-                id=record.id,
-                seq=record.seq,
-                queue_arn=record.queue_arn,
-                demand=record.demand,
-                attempts_max=record.attempts_max,
-                exit_rules=record.exit_rules,
-                timeout_ms=record.timeout_ms,
-                unmet=unmet,
-                progress=record.progress,
-            ),
-        )
+        state.jobs[record.id] = _job_of(record)
+    for parent_id, index, status in parts.statuses:
+        parent = state.jobs.get(parent_id)
+        if parent is not None and parent.array is not None:
+            parent.array.codes[index] = CODE_BY_STATUS[status]
+    for record in kept:
+        _enter(state, record, parts.ended_arrays)
+    for parent_id, index, progress in parts.progress:
+        parent = state.jobs.get(parent_id)
+        if parent is not None:
+            _enter_part(state, parent, index, progress)
+    for record in kept:
+        job = state.jobs[record.id]
+        if job.nodes is not None and record.progress.attempt is not None:
+            job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt.number)
+            hold_capacity(state, job, record.progress.attempt)
+
+
+def _job_of(record: QueuedJob) -> Job:
+    size = record.array_size
+    return Job(
+        id=record.id,
+        seq=record.seq,
+        queue_arn=record.queue_arn,
+        demand=record.demand,
+        attempts_max=record.attempts_max,
+        exit_rules=record.exit_rules,
+        timeout_ms=record.timeout_ms,
+        unmet=[],
+        progress=record.progress,
+        array=None
+        if size is None
+        else Array(codes=bytearray(size), waits=None, is_sequential=record.is_sequential),
+        nodes=None if record.nodes is None else new_nodes(record.nodes),
+    )
+
+
+def _enter(state: State, record: QueuedJob, ended: Mapping[JobId, Mapping[int, JobStatus]]) -> None:
+    job = state.jobs[record.id]
+    is_waiting = record.progress.status is JobStatus.PENDING
+    if job.array is not None:
+        assert record.progress.array is not None, record.id
+        is_waiting = record.progress.array.rest is None
+        _restore_waits(state, job, record, ended)
+    if is_waiting:
+        unmet = dict.fromkeys(record.depends_on)
+        job.unmet = [each for each in unmet if _is_live(state, each)]
+    enter_job(state, job)
+    if record.progress.array is not None and record.progress.array.rest is not None:
+        set_rest(state, job, record.progress.array.rest)
+    if job.nodes is None and record.progress.attempt is not None:
+        hold_capacity(state, job, record.progress.attempt)
+
+
+def _restore_waits(
+    state: State, job: Job, record: QueuedJob, ended: Mapping[JobId, Mapping[int, JobStatus]]
+) -> None:
+    """Count again what the children wait for, from what has become of the others."""
+    array = array_of(job)
+    partners = [each for each in dict.fromkeys(record.depends_on_each) if each in state.jobs]
+    for partner_id in partners:
+        state.pair_dependents.setdefault(partner_id, []).append(job.id)
+    array.waits = first_waits(
+        state, array.size, tuple(partners), is_sequential=record.is_sequential
+    )
+    if array.is_sequential:
+        waits = own_waits(array)
+        succeeded = CODE_BY_STATUS[JobStatus.SUCCEEDED]
+        for index, code in enumerate(array.codes[:-1]):
+            if code == succeeded and waits[index + 1] != DOOMED:
+                waits[index + 1] -= 1
+    assert record.progress.array is not None, record.id
+    if record.progress.array.rest is None:
+        doomed = doomed_by(record.depends_on_each, array.size, ended, state)
+        for indexes in doomed.values():
+            for index in indexes:
+                own_waits(array)[index] = DOOMED
+
+
+def _is_live(state: State, job_id: JobId) -> bool:
+    if job_id in state.jobs:
+        return True
+    if not is_part_id(job_id):
+        return False
+    parent_id, index = split_part_id(job_id)
+    parent = state.jobs.get(parent_id)
+    if parent is None or parent.array is None:
+        return False
+    status = child_status(parent, index)
+    return status is None or not status.is_terminal
+
+
+def _enter_part(state: State, parent: Job, index: int, progress: JobProgress) -> None:
+    if parent.nodes is not None and progress.status.is_terminal:
+        parent.nodes.ended[index] = progress
+        return
+    part = part_of(parent, index, progress)
+    enter_job(state, part)
+    if parent.nodes is not None:
+        parent.nodes.live[index] = None
+    if progress.attempt is not None:
+        hold_capacity(state, part, progress.attempt)
+
+
+def _waiting_nodes(nodes: Nodes, number: int) -> dict[int, None]:
+    """Name the nodes that have no part in an attempt of their job yet."""
+    return {
+        index: None
+        for index in range(len(nodes.demands))
+        if index not in nodes.live and not _took_part(nodes.ended.get(index), number)
+    }
+
+
+def _took_part(progress: JobProgress | None, number: int) -> bool:
+    if progress is None or not progress.attempts:
+        return False
+    return progress.attempts[-1].number == number
 
 
 def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_ms: int) -> Outcome:
@@ -60,9 +188,10 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
     is_gone = known_tasks is None
     known_tasks = known_tasks or frozenset[TaskId]()
     for job_id in list(state.job_by_task.values()):
-        job = state.jobs[job_id]
-        attempt = job.progress.attempt
-        assert attempt is not None, job_id
+        job = state.jobs.get(job_id)
+        if job is None:  # it ended with one before it
+            continue
+        attempt = attempt_of(job)
         if attempt.host_id != host_id:
             continue
         if attempt.task_id in known_tasks:
@@ -71,15 +200,7 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
         elif (
             not is_gone and job.progress.status is JobStatus.STARTING and attempt.stop_cause is None
         ):
-            turn.ask(
-                StartTask(
-                    task_id=attempt.task_id,
-                    job_id=job.id,
-                    attempt_number=attempt.number,
-                    environment_arn=attempt.environment_arn,
-                    host_id=host_id,
-                )
-            )
+            turn.ask(_start_of(job))
         else:
             is_lost = is_gone or job.progress.status is JobStatus.RUNNING
             record_end(turn, _lost(attempt.task_id, now_ms, is_lost=is_lost))
@@ -87,6 +208,19 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
         if task_id not in state.job_by_task:
             turn.ask(StopTask(task_id=task_id, host_id=host_id, grace_ms=0))
     return turn.outcome
+
+
+def _start_of(job: Job) -> StartTask:
+    if is_node(job):
+        return start_of_node(job)
+    attempt = attempt_of(job)
+    return StartTask(
+        task_id=attempt.task_id,
+        job_id=job.id,
+        attempt_number=attempt.number,
+        environment_arn=attempt.environment_arn,
+        host_id=attempt.host_id,
+    )
 
 
 def _lost(task_id: TaskId, now_ms: int, *, is_lost: bool) -> TaskEnded:

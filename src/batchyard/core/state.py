@@ -1,17 +1,32 @@
 """The state of everything live: jobs that are not terminal, environments, queues, hosts.
 
+Arrays and multi-node jobs are jobs with parts: children and nodes. A part is a job of its own in
+`State.jobs` while it lives, under its own id; a child that nothing happened to alone is none yet
+(see `array`).
+
 Owns the collections and what each one holds. Only `evolve` (and `restore`, at start) writes them. A
 finished job leaves memory and stays in the store. Refuses to know how the state came about.
 """
 
 from dataclasses import dataclass, field
 
+from batchyard.core.array import REST, STATUS_BY_CODE, Array
 from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.ids import (
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    TaskId,
+    child_id,
+    is_part_id,
+    node_id,
+    split_part_id,
+)
 from batchyard.model.records import ExitRule, JobProgress
-from batchyard.model.status import EnvironmentKind, ResourceState
+from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,9 +45,37 @@ class Job:
     exit_rules: tuple[ExitRule, ...]
     #: Per attempt, from its start; None is no timeout.
     timeout_ms: int | None
-    #: Dependencies that are not over yet; empty unless PENDING.
+    #: Dependencies that are not over yet; empty unless PENDING. Those of an array hold up all its
+    #: children: there are none before it is empty.
     unmet: list[JobId]
     progress: JobProgress
+    #: Set exactly for children and nodes.
+    parent: "Job | None" = None
+    #: Among the parent's children or nodes.
+    index: int = 0
+    #: Set exactly for an array's parent.
+    array: Array | None = None
+    #: Set exactly for the parent of a multi-node job.
+    nodes: "Nodes | None" = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Nodes:
+    """What the parent of a multi-node job holds of its nodes.
+
+    All nodes of an attempt are placed together, and hold their capacity from then on. The main node
+    starts first; the others exist only once it runs.
+    """
+
+    main_index: int
+    #: What each node needs, by its index.
+    demands: list[Amount]
+    #: Indexes of the nodes of the live attempt that do not exist yet; their capacity is held.
+    waiting: dict[int, None] = field(default_factory=dict)
+    #: Indexes of the nodes that are live, in the order in which they began.
+    live: dict[int, None] = field(default_factory=dict)
+    #: What became of nodes that ended, by index: their attempts go on with the job's next one.
+    ended: dict[int, JobProgress] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,10 +131,12 @@ class State:
 
     #: Holds all and only jobs that are not terminal.
     jobs: dict[JobId, Job] = field(default_factory=dict)
-    #: The PENDING jobs that wait for each live job, in the order in which they were accepted. A
-    #: job that failed meanwhile stays listed until its dependency ends; readers skip what is not
-    #: in `jobs`.
+    #: The PENDING jobs that wait for each live job or child, in the order in which they were
+    #: accepted. A job that failed meanwhile stays listed until its dependency ends; readers skip
+    #: what is not in `jobs`.
     dependents: dict[JobId, list[JobId]] = field(default_factory=dict)
+    #: The arrays that wait for each live array child by child, likewise.
+    pair_dependents: dict[JobId, list[JobId]] = field(default_factory=dict)
     #: Holds all and only the live attempts' tasks.
     job_by_task: dict[TaskId, JobId] = field(default_factory=dict)
     environments: dict[EnvironmentArn, Environment] = field(default_factory=dict)
@@ -100,6 +145,23 @@ class State:
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
     deadlines: Deadlines = field(default_factory=Deadlines)
 
+    def find(self, job_id: JobId) -> Job | None:
+        """Give a live job, child or node; None: there is none (any more, or yet).
+
+        A child of the rest is made up for reading: it is entered when an event is about it.
+        """
+        job = self.jobs.get(job_id)
+        if job is not None or not is_part_id(job_id):
+            return job
+        parent_id, index = split_part_id(job_id)
+        parent = self.jobs.get(parent_id)
+        if parent is None or parent.array is None or job_id != child_id(parent_id, index):
+            return None
+        status = child_status(parent, index)
+        if status is None or status.is_terminal:
+            return None
+        return new_child(parent, index)
+
     def job_of_task(self, task_id: TaskId) -> Job | None:
         job_id = self.job_by_task.get(task_id)
         return None if job_id is None else self.jobs[job_id]
@@ -107,3 +169,43 @@ class State:
     def next_deadline_ms(self) -> int | None:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
         return self.deadlines.next_ms(self.job_by_task.__contains__)
+
+
+def child_status(parent: Job, index: int) -> JobStatus | None:
+    """Tell the status of an array's child; None: there is no such child (yet)."""
+    array, progress = parent.array, parent.progress.array
+    assert array is not None, parent.id
+    assert progress is not None, parent.id
+    if index >= array.size:
+        return None
+    code = array.codes[index]
+    return progress.rest if code == REST else STATUS_BY_CODE[code]
+
+
+def new_child(parent: Job, index: int) -> Job:
+    """Make a child as the rest of its array is."""
+    assert parent.progress.array is not None, parent.id
+    rest = parent.progress.array.rest
+    assert rest is not None, parent.id
+    return part_of(parent, index, JobProgress(status=rest))
+
+
+def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
+    """Make a child or a node: its parent's job, under its own id and with its own progress.
+
+    The timeout of a multi-node job is its own, not that of its nodes; nor are nodes tried again.
+    """
+    nodes = parent.nodes
+    return Job(
+        id=child_id(parent.id, index) if nodes is None else node_id(parent.id, index),
+        seq=parent.seq,
+        queue_arn=parent.queue_arn,
+        demand=parent.demand if nodes is None else nodes.demands[index],
+        attempts_max=parent.attempts_max,
+        exit_rules=parent.exit_rules,
+        timeout_ms=parent.timeout_ms if nodes is None else None,
+        unmet=[],
+        progress=progress,
+        parent=parent,
+        index=index,
+    )

@@ -19,12 +19,20 @@ LEGAL_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
 }
 
+#: An array's parent never runs itself: it is PENDING for as long as its children live
+#: (reference/jobs.md section 4.3).
+LEGAL_MOVES_OF_ARRAYS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.SUBMITTED: frozenset({JobStatus.PENDING, JobStatus.FAILED}),
+    JobStatus.PENDING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED}),
+}
+
 
 class InvariantBroken(Exception):
     """We were wrong. The process stops, and the store brings it back."""
 
 
-def check_move(job_id: str, before: JobStatus, after: JobStatus) -> None:
+def check_move(job_id: str, before: JobStatus, after: JobStatus, *, is_array: bool) -> None:
     """Raise `InvariantBroken` unless a job may go from `before` to `after`."""
-    if after not in LEGAL_MOVES[before]:
+    moves = LEGAL_MOVES_OF_ARRAYS if is_array else LEGAL_MOVES
+    if after not in moves.get(before, ()):
         raise InvariantBroken(f"job {job_id} may not go from {before} to {after}")

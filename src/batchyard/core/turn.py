@@ -6,7 +6,7 @@ Owns the rule that every event takes effect at once, so that what is decided nex
 from dataclasses import dataclass, field
 
 from batchyard.core.effects import Effect
-from batchyard.core.events import Event, JobFact
+from batchyard.core.events import Event
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
 from batchyard.model.ids import JobId
@@ -22,7 +22,7 @@ class Outcome:
 
     events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
-    #: The progress of every job that an event is about, finished ones included.
+    #: The progress of every job, child and node whose record changed, finished ones included.
     changed: dict[JobId, JobProgress] = field(default_factory=dict)
     #: An input was too large for one turn: give it once more.
     is_partial: bool = False
@@ -45,15 +45,12 @@ class Turn:
 
     def emit(self, event: Event) -> None:
         """Make the event true, and keep it for the outcome."""
-        state = self.state
-        if isinstance(event, JobFact):
-            job_id = event.job_id
-            job = state.jobs.get(job_id)
-            evolve(state, event)
-            job = job or state.jobs[job_id]
-            self.outcome.changed[job_id] = job.progress
-        else:
-            evolve(state, event)
+        job = evolve(self.state, event)
+        if job is not None:
+            changed = self.outcome.changed
+            changed[job.id] = job.progress
+            if job.parent is not None and job.parent.array is not None:
+                changed[job.parent.id] = job.parent.progress  # It counts its children.
         self.outcome.events.append(event)
 
     def note(self, event: Event) -> None:

@@ -6,6 +6,7 @@ Costs O(queues + environments + hosts); jobs are seen lazily.
 from collections.abc import Iterator
 
 from batchyard.core.state import Environment, Queue, State
+from batchyard.model.ids import whole_id_of
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
 
 
@@ -49,4 +50,14 @@ def _view_environment(environment: Environment) -> EnvironmentView:
 
 def _waiting(state: State, queue: Queue) -> Iterator[WaitingJob]:
     for job_id in queue.line:
-        yield WaitingJob(job_id=job_id, demand=state.jobs[job_id].demand)
+        job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
+        nodes = job.nodes
+        if nodes is None:
+            yield WaitingJob(job_id=job_id, demand=job.demand)
+        else:
+            yield WaitingJob(
+                job_id=job_id,
+                demand=job.demand,
+                node_demands=nodes.demands,
+                main_index=nodes.main_index,
+            )

@@ -1,49 +1,64 @@
 """The RUNNABLE jobs of one queue, in the order in which they should start.
 
-Decides the FIFO order: jobs that are tried again go first, then by submission number
-(reference/compute-and-scheduling.md section 3.1). Refuses to know priorities and capacity. Taking
-a job out costs nothing at once: its ticket is void, and the entry is dropped when it comes to the
-top, or when most entries are void.
+Decides the FIFO order: jobs that are tried again go first, then by submission number and by index
+among an array's children (reference/compute-and-scheduling.md section 3.1). Refuses to know
+priorities and capacity. An array stands in line once, for all its children that have no story of
+their own, and is unfolded only as far as somebody reads. Taking a job out costs nothing at once:
+its ticket is void, and the entry is dropped when it comes to the top, or when most entries are
+void.
 """
 
 import heapq
 from collections.abc import Iterator
 
-from batchyard.model.ids import JobId
+from batchyard.model.ids import JobId, child_id
 
-_Entry = tuple[int, int, int, JobId]
+#: (rank, submission number, index, ticket, job)
+_Entry = tuple[int, int, int, int, JobId]
 
 #: A smaller heap is not worth cleaning.
 _CLEAN_SIZE_MIN = 1024
+
+_RETRIED = 0
+_NEW = 1
+#: An array stands before its first child; where exactly is seen when it is unfolded.
+_UNFOLDED_LATER = -1
+#: Marks an entry of the frontier that is not in the heap: a child of an array being unfolded.
+_NOT_IN_HEAP = -1
 
 
 class WaitingLine:
     """A line of jobs. Joining and leaving cost O(log n); reading the first k costs O(k log k)."""
 
-    __slots__ = ("_heap", "_ticket_by_job", "_tickets_given")
+    __slots__ = ("_heap", "_rest_by_array", "_ticket_by_job", "_tickets_given")
 
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
-        #: Holds all and only the jobs in line, with the ticket that is valid for each.
+        #: Holds all and only the jobs and arrays in line, with the ticket that is valid for each.
         self._ticket_by_job: dict[JobId, int] = {}
+        #: The arrays among them: one byte a child, 0 for each one that the array stands for.
+        self._rest_by_array: dict[JobId, bytearray] = {}
         self._tickets_given = 0
 
     def __len__(self) -> int:
+        """Count the entries: an array is one."""
         return len(self._ticket_by_job)
 
     def __contains__(self, job_id: JobId) -> bool:
         return job_id in self._ticket_by_job
 
-    def join(self, job_id: JobId, seq: int, *, is_retry: bool) -> None:
+    def join(self, job_id: JobId, seq: int, index: int = 0, *, is_retry: bool) -> None:
         """Put the job in line; one that is tried again stands before those that never ran."""
-        assert job_id not in self._ticket_by_job, job_id
-        self._tickets_given += 1
-        self._ticket_by_job[job_id] = self._tickets_given
-        rank = 0 if is_retry else 1
-        heapq.heappush(self._heap, (rank, seq, self._tickets_given, job_id))
+        self._add(_RETRIED if is_retry else _NEW, seq, index, job_id)
+
+    def join_array(self, job_id: JobId, seq: int, codes: bytearray) -> None:
+        """Put an array in line for each child whose byte in `codes` is 0, now and later."""
+        self._rest_by_array[job_id] = codes
+        self._add(_NEW, seq, _UNFOLDED_LATER, job_id)
 
     def leave(self, job_id: JobId) -> None:
         del self._ticket_by_job[job_id]
+        self._rest_by_array.pop(job_id, None)
         if len(self._heap) >= max(_CLEAN_SIZE_MIN, 2 * len(self._ticket_by_job)):
             self._heap = [entry for entry in self._heap if self._is_valid(entry)]
             heapq.heapify(self._heap)
@@ -55,12 +70,30 @@ class WaitingLine:
         heap = self._heap
         frontier: list[tuple[_Entry, int]] = [(heap[0], 0)] if heap else []
         while frontier:
-            entry, index = heapq.heappop(frontier)
-            if self._is_valid(entry):
-                yield entry[3]
-            for child in (2 * index + 1, 2 * index + 2):
-                if child < len(heap):
-                    heapq.heappush(frontier, (heap[child], child))
+            entry, at = heapq.heappop(frontier)
+            if at != _NOT_IN_HEAP:
+                for below in (2 * at + 1, 2 * at + 2):
+                    if below < len(heap):
+                        heapq.heappush(frontier, (heap[below], below))
+                if not self._is_valid(entry):
+                    continue
+            codes = self._rest_by_array.get(entry[4])
+            if codes is None:
+                yield entry[4]
+                continue
+            rank, seq, index, ticket, job_id = entry
+            if at == _NOT_IN_HEAP:
+                yield child_id(job_id, index)
+            following = codes.find(0, index + 1)
+            if following >= 0:
+                child = (rank, seq, following, ticket, job_id)
+                heapq.heappush(frontier, (child, _NOT_IN_HEAP))
+
+    def _add(self, rank: int, seq: int, index: int, job_id: JobId) -> None:
+        assert job_id not in self._ticket_by_job, job_id
+        self._tickets_given += 1
+        self._ticket_by_job[job_id] = self._tickets_given
+        heapq.heappush(self._heap, (rank, seq, index, self._tickets_given, job_id))
 
     def _is_valid(self, entry: _Entry) -> bool:
-        return self._ticket_by_job.get(entry[3]) == entry[2]
+        return self._ticket_by_job.get(entry[4]) == entry[3]

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from batchyard.core import events as e
 from batchyard.core.turn import Outcome
 from batchyard.model import wording
 from batchyard.model.ids import JobId
-from batchyard.model.records import EventRecord
+from batchyard.model.records import EventRecord, JobProgress
 from batchyard.model.status import ResourceStatus
 from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
 
@@ -27,7 +28,8 @@ def write_facts(
 ) -> None:
     """Make an outcome durable within the transaction of `connection`."""
     if outcome.changed:
-        live_jobs.write_progress(connection, list(outcome.changed.items()))
+        changed = [(each, _dated(progress, at_ms)) for each, progress in outcome.changed.items()]
+        live_jobs.write_progress(connection, changed)
     if outcome.events:
         events.append_events(connection, list(_event_rows(outcome.events, at_ms)))
     for event in outcome.events:
@@ -45,6 +47,13 @@ def decode_event(record: EventRecord) -> e.Event:
     if record.version != e.VERSION:
         raise ValueError(f"events of version {record.version} are not known here")
     return msgspec.convert(record.body, type=_TYPE_BY_KIND[record.kind])
+
+
+def _dated(progress: JobProgress, at_ms: int) -> JobProgress:
+    """Say when an array's counts were last written; nothing is decided by it."""
+    if progress.array is None:
+        return progress
+    return replace(progress, array=replace(progress.array, updated_ms=at_ms))
 
 
 def _event_rows(

@@ -5,18 +5,20 @@ what is owed to the backends: that is the core's `resume` to say. What was in tr
 as it was asked for, and is settled in the first turn like any wish.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from batchyard.compute.port import Backend, Host
 from batchyard.core.inputs import PutHost
-from batchyard.core.restore import restore_jobs
+from batchyard.core.restore import StoredParts, restore_jobs
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
-from batchyard.model.records import QueuedJob
-from batchyard.store import Connection, Store, environments, live_jobs, queues
+from batchyard.model.ids import JobId
+from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.status import JobStatus
+from batchyard.store import Connection, Store, children, environments, live_jobs, queues
 
 _PAGE_ROWS = 5000
 
@@ -35,8 +37,21 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
     for host in hosts:
         outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))
     live = list(_live_jobs(connection))
-    _keep_lost_hosts(state, live, now_ms)
-    restore_jobs(state, live)
+    parts = [
+        (row.parent_id, row.index, row.progress) for row in children.read_live_children(connection)
+    ]
+    _keep_lost_hosts(
+        state, [*(job.progress for job in live), *(progress for _, _, progress in parts)], now_ms
+    )
+    restore_jobs(
+        state,
+        live,
+        StoredParts(
+            statuses=children.read_live_statuses(connection),
+            progress=parts,
+            ended_arrays=_ended_partners(connection, live),
+        ),
+    )
     return state, outcome
 
 
@@ -61,9 +76,25 @@ def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:
         after_seq = page[-1].seq
 
 
-def _keep_lost_hosts(state: State, live: Iterable[QueuedJob], now_ms: int) -> None:
+def _ended_partners(
+    connection: Connection, live: Iterable[QueuedJob]
+) -> Mapping[JobId, Mapping[int, JobStatus]]:
+    """Read how the children of ended arrays did that arrays without children still wait for."""
+    wanted = {
+        partner_id
+        for job in live
+        if (array := job.progress.array) is not None and array.rest is None
+        for partner_id in job.depends_on_each
+    }
+    return live_jobs.read_ended_arrays(connection, sorted(wanted)) if wanted else {}
+
+
+def _keep_lost_hosts(state: State, live: Iterable[JobProgress], now_ms: int) -> None:
     """Remember hosts that no backend offers any more: attempts on them are about to be lost."""
-    for job in live:
-        attempt = job.progress.attempt
-        if attempt is not None and attempt.host_id not in state.hosts:
-            step(state, PutHost(host_id=attempt.host_id, capacity=Amount()), now_ms)
+    for progress in live:
+        attempt = progress.attempt
+        if attempt is None:
+            continue
+        for host_id in (attempt.host_id, *attempt.node_hosts):
+            if host_id not in state.hosts:
+                step(state, PutHost(host_id=host_id, capacity=Amount()), now_ms)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from batchyard.core import inputs as i
-from batchyard.model.ids import JobId
+from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     EnvironmentRecord,
@@ -38,14 +38,19 @@ class Harvest:
 
 
 def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
-    """Read everything waiting, up to a limit. `is_live` tells which jobs the core holds."""
+    """Read everything waiting, up to a limit. `is_live` tells which whole jobs the core holds."""
     submitted = live_jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
     last_seq = submitted[-1].seq if submitted else 0
     inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
     inputs += _accepts(connection, submitted, is_live)
     taken = {job.id for job in submitted}
     waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
-    settled = _settle(connection, waiting, lambda job_id: job_id in taken or is_live(job_id))
+
+    def is_known(job_id: JobId) -> bool:
+        whole_id = whole_id_of(job_id)
+        return whole_id in taken or is_live(whole_id)
+
+    settled = _settle(connection, waiting, is_known)
     inputs += [_input_of_wish(wish) for wish in settled]
     return Harvest(
         inputs=inputs,
@@ -98,29 +103,42 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
 def _accepts(
     connection: Connection, submitted: list[QueuedJob], is_live: Callable[[JobId], bool]
 ) -> Iterable[i.AcceptJob]:
-    wanted = {
-        dependency_id
-        for job in submitted
-        for dependency_id in job.depends_on
-        if not is_live(dependency_id)
-    }
-    finished: Mapping[JobId, JobStatus] = (
-        live_jobs.read_statuses(connection, sorted(wanted)) if wanted else {}
-    )
+    finished, ended = _read_ended(connection, submitted, is_live)
     for job in submitted:
         yield i.AcceptJob(
             job=job,
             finished={each: finished[each] for each in job.depends_on if each in finished},
+            ended_arrays={each: ended[each] for each in job.depends_on_each if each in ended},
         )
+
+
+def _read_ended(
+    connection: Connection, submitted: list[QueuedJob], is_live: Callable[[JobId], bool]
+) -> tuple[Mapping[JobId, JobStatus], Mapping[JobId, Mapping[int, JobStatus]]]:
+    """Read what became of the dependencies that the core does not hold."""
+
+    def gone(ids: Iterable[JobId]) -> list[JobId]:
+        return sorted({each for each in ids if not is_live(whole_id_of(each))})
+
+    whole = gone(each for job in submitted for each in job.depends_on)
+    arrays = gone(each for job in submitted for each in job.depends_on_each)
+    return (
+        live_jobs.read_statuses(connection, whole) if whole else {},
+        live_jobs.read_ended_arrays(connection, arrays) if arrays else {},
+    )
 
 
 def _settle(
     connection: Connection, waiting: list[Wish], is_known: Callable[[JobId], bool]
 ) -> list[Wish]:
     """Pick the wishes that can be settled now: all but those about jobs still SUBMITTED."""
-    unknown = sorted({wish.job_id for wish in waiting if not is_known(wish.job_id)})
+    unknown = sorted({whole_id_of(wish.job_id) for wish in waiting if not is_known(wish.job_id)})
     statuses = live_jobs.read_statuses(connection, unknown) if unknown else {}
-    return [wish for wish in waiting if statuses.get(wish.job_id) is not JobStatus.SUBMITTED]
+    return [
+        wish
+        for wish in waiting
+        if statuses.get(whole_id_of(wish.job_id)) is not JobStatus.SUBMITTED
+    ]
 
 
 def _input_of_wish(wish: Wish) -> i.CancelJob | i.TerminateJob:

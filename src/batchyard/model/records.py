@@ -33,6 +33,8 @@ class StopCause(StrEnum):
     TERMINATED = "TERMINATED"
     TIMED_OUT = "TIMED_OUT"
     QUEUE_DELETED = "QUEUE_DELETED"
+    #: Of a node: its job is over, as the main node is.
+    MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
 
 
 class ExitAction(StrEnum):

@@ -4,6 +4,7 @@ ESSENTIAL_CONTAINER_EXITED = "Essential container in task exited"
 TASK_FAILED_TO_START = "Task failed to start"
 TIMEOUT_EXCEEDED = "Job attempt duration exceeded timeout"
 DEPENDENCY_FAILED = "Dependent Job failed"
+ARRAY_CHILD_FAILED = "Array Child Job failed"
 QUEUE_DELETED = "JobQueue deleted"
 #: The driver's own words, as ECS passes them on.
 _NO_LOG_GROUP = (

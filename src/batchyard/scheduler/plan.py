@@ -19,18 +19,22 @@ class Obstacle(StrEnum):
     NO_ENABLED_ENVIRONMENT = "NO_ENABLED_ENVIRONMENT"
     #: The job asks for more vCPUs than `maxvCpus` of every usable environment.
     ABOVE_ENVIRONMENT_MAX = "ABOVE_ENVIRONMENT_MAX"
-    #: The job asks for more than any host has, even when empty.
+    #: The job asks for more than any host has, even when empty; or its nodes, than all hosts have.
     ABOVE_HOST_CAPACITY = "ABOVE_HOST_CAPACITY"
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """Start an attempt of this job, in this environment, on this host."""
+    """Start an attempt of this job, in this environment, on this host.
+
+    A multi-node job has a host for each node, and its `host_id` is that of the main one.
+    """
 
     job_id: JobId
     environment_arn: EnvironmentArn
     host_id: HostId
+    node_hosts: tuple[HostId, ...] = ()
 
 
 class BlockedHead(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ Rules (reference/compute-and-scheduling.md sections 2.2 and 3.1):
    behind it is placed. It takes nothing away from other queues.
 3. A job goes to the first environment, in the queue's order, that is VALID, ENABLED and has room
    under `maxvCpus`, on the first host with room for all that the job asks.
+4. The nodes of a multi-node job start together or not at all: each on the first host that has room
+   for it beside those before it.
 
 The cost of a round follows what it places: O(placements + queues), not the length of the queues.
 """
@@ -34,21 +36,42 @@ class _Ledger:
 
     def take(self, job: WaitingJob, environments: Sequence[EnvironmentView]) -> Placement | None:
         """Reserve room for the job in the first environment and host that have it, if any."""
-        demand = job.demand
         for environment in environments:
             if not (environment.is_valid and environment.is_enabled):
                 continue
             taken = self._taken_by_environment.get(environment.arn, 0)
             used = environment.cpu_milli_used + taken
-            if used + demand.cpu_milli > environment.cpu_milli_max:
+            if used + job.demand.cpu_milli > environment.cpu_milli_max:
                 continue
-            for host_id, free in self._free_by_host.items():
-                if demand.fits_in(free):
-                    self._free_by_host[host_id] = free - demand
-                    self._taken_by_environment[environment.arn] = taken + demand.cpu_milli
-                    return Placement(
-                        job_id=job.job_id, environment_arn=environment.arn, host_id=host_id
-                    )
+            hosts = self.take_hosts(job.node_demands or (job.demand,))
+            if not hosts:
+                return None  # Hosts are the same for every environment.
+            self._taken_by_environment[environment.arn] = taken + job.demand.cpu_milli
+            return Placement(
+                job_id=job.job_id,
+                environment_arn=environment.arn,
+                host_id=hosts[job.main_index if job.node_demands else 0],
+                node_hosts=tuple(hosts) if job.node_demands else (),
+            )
+        return None
+
+    def take_hosts(self, demands: Sequence[Amount]) -> list[HostId]:
+        """Reserve room for all demands, or for none: empty then."""
+        hosts: list[HostId] = []
+        for demand in demands:
+            host_id = self._take_host(demand)
+            if host_id is None:
+                for taken_id, given in zip(hosts, demands, strict=False):
+                    self._free_by_host[taken_id] += given
+                return []
+            hosts.append(host_id)
+        return hosts
+
+    def _take_host(self, demand: Amount) -> HostId | None:
+        for host_id, free in self._free_by_host.items():
+            if demand.fits_in(free):
+                self._free_by_host[host_id] = free - demand
+                return host_id
         return None
 
 
@@ -70,7 +93,7 @@ def plan_round(view: View) -> Plan:
                     continue
                 placement = ledger.take(job, queue.environments)
                 if placement is None:
-                    obstacle = find_obstacle(job.demand, queue.environments, view.hosts)
+                    obstacle = find_obstacle(job, queue.environments, view.hosts)
                     blocked.append(
                         BlockedHead(queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle)
                     )
@@ -82,7 +105,7 @@ def plan_round(view: View) -> Plan:
 
 
 def find_obstacle(
-    demand: Amount, environments: Sequence[EnvironmentView], hosts: Sequence[HostView]
+    job: WaitingJob, environments: Sequence[EnvironmentView], hosts: Sequence[HostView]
 ) -> Obstacle:
     """Say what keeps a job that was not placed; the most lasting cause comes first."""
     if not any(environment.is_valid for environment in environments):
@@ -90,8 +113,15 @@ def find_obstacle(
     usable = [each for each in environments if each.is_valid and each.is_enabled]
     if not usable:
         return Obstacle.NO_ENABLED_ENVIRONMENT
-    if all(demand.cpu_milli > environment.cpu_milli_max for environment in usable):
+    if all(job.demand.cpu_milli > environment.cpu_milli_max for environment in usable):
         return Obstacle.ABOVE_ENVIRONMENT_MAX
-    if not any(demand.fits_in(host.capacity) for host in hosts):
+    if not _would_fit_when_empty(job, hosts):
         return Obstacle.ABOVE_HOST_CAPACITY
     return Obstacle.CAPACITY_IN_USE
+
+
+def _would_fit_when_empty(job: WaitingJob, hosts: Sequence[HostView]) -> bool:
+    empty = _Ledger(
+        [HostView(host_id=each.host_id, capacity=each.capacity, used=Amount()) for each in hosts]
+    )
+    return bool(empty.take_hosts(job.node_demands or (job.demand,)))

@@ -17,7 +17,11 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     """A RUNNABLE job, as far as the scheduler needs to know it."""
 
     job_id: JobId
+    #: In all; of a multi-node job, what its nodes need together.
     demand: Amount
+    #: What each node of a multi-node job needs; they start together or not at all.
+    node_demands: Sequence[Amount] = ()
+    main_index: int = 0
 
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):

@@ -210,16 +210,16 @@ class LocalBackend:
             return
         orders: list[tuple[TaskSpec, str | None]] = []
         for task in fresh:
-            self._tails[task.task_id] = Tail(task.task_id, task.log)
+            self._tails[task.task_id] = Tail(task.task_id, task.containers[0].log)
             self._unsettled.add(task.task_id)
-            orders.append((_clamped(task), self.images.resolve(task.image)))
+            orders.append((_clamped(task), self.images.resolve(task.containers[0].image)))
         try:
             await self._link.ask({"do": "accept", "tasks": orders})
         finally:
             self._unsettled.difference_update(task.task_id for task in fresh)
         for task, image in orders:
             if image is None:
-                self._await_image(task.task_id, task.image)
+                self._await_image(task.task_id, task.containers[0].image)
 
     async def stop(self, task_id: TaskId, *, grace_ms: int) -> None:
         tail = self._tails.get(task_id)
@@ -340,16 +340,24 @@ def _read_host_id(data_dir: Path) -> HostId:
 
 def _clamped(task: TaskSpec) -> TaskSpec:
     """Lower ulimits to what this process may grant, and say so in the log."""
-    if not task.ulimits or _has_sys_resource():
+    if not any(container.ulimits for container in task.containers) or _has_sys_resource():
         return task
+    containers = tuple(
+        replace(each, ulimits=_clamped_ulimits(task.task_id, each.ulimits))
+        for each in task.containers
+    )
+    return replace(task, containers=containers)
+
+
+def _clamped_ulimits(task_id: TaskId, wanted: Sequence[Ulimit]) -> tuple[Ulimit, ...]:
     ulimits = []
-    for ulimit in task.ulimits:
+    for ulimit in wanted:
         number = getattr(resource, f"RLIMIT_{ulimit.name.upper()}", None)
         hard_max = resource.getrlimit(number)[1] if number is not None else -1
         if hard_max != resource.RLIM_INFINITY and (ulimit.hard > hard_max or ulimit.hard < 0):
             log.warning(
                 "ulimit_clamped",
-                task_id=task.task_id,
+                task_id=task_id,
                 ulimit=ulimit.name,
                 wanted=ulimit.hard,
                 granted=hard_max,
@@ -357,7 +365,7 @@ def _clamped(task: TaskSpec) -> TaskSpec:
             soft = hard_max if ulimit.soft < 0 else min(ulimit.soft, hard_max)
             ulimit = Ulimit(name=ulimit.name, soft=soft, hard=hard_max)
         ulimits.append(ulimit)
-    return replace(task, ulimits=tuple(ulimits))
+    return tuple(ulimits)
 
 
 def _has_sys_resource() -> bool:

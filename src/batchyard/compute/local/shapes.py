@@ -22,6 +22,7 @@ class LogShape(TypedDict):
 
 class MountShape(TypedDict):
     source: str | None
+    volume: str
     destination: str
     is_read_only: bool
 
@@ -38,21 +39,48 @@ class TmpfsShape(TypedDict):
     options: list[str]
 
 
-class SpecShape(TypedDict):
-    task_id: str
+class DeviceShape(TypedDict):
+    source: str
+    destination: str
+    permissions: str
+
+
+class StartsAfterShape(TypedDict):
+    container: str
+    condition: str
+
+
+class ContainerShape(TypedDict):
+    name: str
     image: str
     limits: AmountShape
     log: LogShape | None
     command: list[str] | None
     environment: list[tuple[str, str]]
-    is_cpu_capped: bool
     user: str | None
     is_root_read_only: bool
+    is_privileged: bool
     has_init: bool
     mounts: list[MountShape]
     ulimits: list[UlimitShape]
     tmpfs: list[TmpfsShape]
+    devices: list[DeviceShape]
     shared_memory_mib: int
+    swap_mib: int | None
+    swappiness: int | None
+    is_essential: bool
+    starts_after: list[StartsAfterShape]
+    start_timeout_ms: int | None
+    stop_timeout_ms: int | None
+
+
+class SpecShape(TypedDict):
+    task_id: str
+    containers: list[ContainerShape]
+    is_cpu_capped: bool
+    network: str
+    processes: str
+    ipc: str
 
 
 class ConfigShape(TypedDict, total=False):

@@ -22,7 +22,7 @@ from batchyard.compute.local.supervisor.roots import Root, Roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from batchyard.compute.local.shapes import ImageShape, SettingsShape, SpecShape
+    from batchyard.compute.local.shapes import ContainerShape, ImageShape, SettingsShape, SpecShape
 
 #: Directories and files every container needs as mount points, lowest of all layers: so that the
 #: runtime need not make them in each container's own layer.
@@ -80,6 +80,11 @@ def clip(name: str, text: str) -> str:
     return reason if len(reason) <= _REASON_LENGTH_MAX else reason[: _REASON_LENGTH_MAX - 3] + "..."
 
 
+def host_name_of(task_id: str) -> str:
+    """Name the machine that a task's containers see, as docker does."""
+    return task_id[:12]
+
+
 class Launcher:
     """Starts containers and cleans up after them."""
 
@@ -131,14 +136,19 @@ class Launcher:
         task_id = spec["task_id"]
         root: Root | None = None
         try:
-            self._check(spec)
+            if len(spec["containers"]) != 1:
+                raise LaunchRefused(
+                    clip("CannotCreateContainerError", "tasks of several containers are not run")
+                )
+            container = spec["containers"][0]
+            self._check(container)
             image = self._image(image_id)
             os.mkdir(f"{self._run}/{task_id}", 0o700)
             root = self._roots.take(image_id, image.lower)
             if image.accounts is None:
                 image.accounts = rootfs.read_accounts(root.merged)
-            place = self._place(spec, image, root.merged)
-            config = self._templates.compose(spec, image.config, place)
+            place = self._place(task_id, container, image, root.merged)
+            config = self._templates.compose(container, image.config, place)
             with open(f"{self._run}/{task_id}/config.json", "wb") as file:
                 file.write(config)
             return self._spawn(spec, place, root)
@@ -155,7 +165,7 @@ class Launcher:
         self._clean(task_id, root, self.settings["runtime_name"])
         raise LaunchRefused(reason)
 
-    def _check(self, spec: SpecShape) -> None:
+    def _check(self, spec: ContainerShape) -> None:
         if spec["has_init"] and not self.settings["init_path"]:
             text = "initProcessEnabled needs tini or catatonit on this host (apt-get install tini)"
             raise LaunchRefused(clip("CannotStartContainerError", text))
@@ -177,15 +187,15 @@ class Launcher:
         self._images.pop(image_id, None)
         self.leftovers += self._roots.drop_image(image_id)
 
-    def _place(self, spec: SpecShape, image: Image, root: str) -> ocispec.Place:
+    def _place(self, task_id: str, spec: ContainerShape, image: Image, root: str) -> ocispec.Place:
         accounts = image.accounts
         assert accounts is not None
         user = spec["user"] if spec["user"] is not None else image.config.user
-        task_id = spec["task_id"]
         place = ocispec.Place(
             root=root,
             identity=rootfs.identify(accounts, user),
             hosts_file=self._write_hosts(task_id),
+            host_name=host_name_of(task_id),
         )
         for mount in sorted(spec["mounts"], key=lambda item: item["destination"].count("/")):
             destination = mount["destination"]
@@ -219,13 +229,13 @@ class Launcher:
         except OSError:
             text = "127.0.0.1 localhost\n"
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"{text.rstrip()}\n127.0.1.1 {task_id[:12]}\n")
+            file.write(f"{text.rstrip()}\n127.0.1.1 {host_name_of(task_id)}\n")
         os.chmod(path, 0o644)
         return path
 
     def _spawn(self, spec: SpecShape, place: ocispec.Place, root: Root) -> Container:
         task_id = spec["task_id"]
-        amount = spec["limits"]
+        amount = spec["containers"][0]["limits"]
         limits = Limits(
             cpu_milli=amount["cpu_milli"],
             memory_mib=amount["memory_mib"],

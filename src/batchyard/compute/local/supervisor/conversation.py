@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batchyard.compute.local.shapes import NewsShape, OrderShape
 
 #: Of what is said over the socket and kept in task directories; raised when either changes.
-VERSION = 1
+VERSION = 2
 SOCKET_FILE = "supervisor.sock"
 _READ_BYTES = 1024 * 1024
 

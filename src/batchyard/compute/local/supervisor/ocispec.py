@@ -16,7 +16,7 @@ from batchyard.compute.local.supervisor.rootfs import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from batchyard.compute.local.shapes import ConfigShape, SpecShape
+    from batchyard.compute.local.shapes import ConfigShape, ContainerShape
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT_DESTINATION = "/sbin/docker-init"
@@ -76,10 +76,20 @@ class ImageConfig:
 class Place:
     """Everything about one container that was resolved on the machine before."""
 
-    __slots__ = ("binds", "cgroup_path", "hosts_file", "identity", "resources", "root", "writable")
+    __slots__ = (
+        "binds",
+        "cgroup_path",
+        "host_name",
+        "hosts_file",
+        "identity",
+        "resources",
+        "root",
+        "writable",
+    )
 
-    def __init__(self, *, root: str, identity: Identity, hosts_file: str) -> None:
+    def __init__(self, *, root: str, identity: Identity, hosts_file: str, host_name: str) -> None:
         self.root = root
+        self.host_name = host_name
         self.identity = identity
         self.hosts_file = hosts_file
         #: (source, destination, is read-only) of bind mounts.
@@ -105,9 +115,8 @@ class SpecTemplate:
         self._fixed_mounts = _fixed_mounts(has_cgroup_mount, has_resolv_conf)
         self._linux_tail = {"maskedPaths": _MASKED_PATHS, "readonlyPaths": _READ_ONLY_PATHS}
 
-    def compose(self, spec: SpecShape, image: ImageConfig, place: Place) -> bytes:
+    def compose(self, spec: ContainerShape, image: ImageConfig, place: Place) -> bytes:
         """Give the `config.json` of a task. Raises `NoCommand`."""
-        hostname = spec["task_id"][:12]
         namespaces = ["pid", "mount", "ipc", "uts", *(["cgroup"] if self._has_cgroup_mount else [])]
         linux: dict[str, object] = {"namespaces": [{"type": kind} for kind in namespaces]}
         linux |= self._linux_tail
@@ -116,24 +125,23 @@ class SpecTemplate:
             linux["resources"] = place.resources
         config = {
             "ociVersion": "1.0.2",
-            "process": self._process(spec, image, place.identity, hostname),
+            "process": self._process(spec, image, place),
             "root": {"path": place.root, "readonly": spec["is_root_read_only"]},
-            "hostname": hostname,
+            "hostname": place.host_name,
             "mounts": self._fixed_mounts + _task_mounts(spec, place),
             "linux": linux,
         }
         return json.dumps(config, separators=(",", ":")).encode()
 
-    def _process(
-        self, spec: SpecShape, image: ImageConfig, identity: Identity, hostname: str
-    ) -> dict[str, object]:
+    def _process(self, spec: ContainerShape, image: ImageConfig, place: Place) -> dict[str, object]:
+        identity = place.identity
         user: dict[str, object] = {"uid": identity.uid, "gid": identity.gid}
         if identity.additional_gids:
             user["additionalGids"] = identity.additional_gids
         process: dict[str, object] = {
             "args": arguments_of(spec, image),
             "cwd": image.working_directory,
-            "env": environment_of(spec, image, hostname=hostname, home=identity.home),
+            "env": environment_of(spec, image, place),
             "user": user,
             "capabilities": self._capabilities,
         }
@@ -145,7 +153,7 @@ class SpecTemplate:
         return process
 
 
-def arguments_of(spec: SpecShape, image: ImageConfig) -> list[str]:
+def arguments_of(spec: ContainerShape, image: ImageConfig) -> list[str]:
     """Give the arguments of the first process. Raises `NoCommand`."""
     arguments = image.entrypoint + (spec["command"] or image.command)
     if not arguments:
@@ -153,14 +161,14 @@ def arguments_of(spec: SpecShape, image: ImageConfig) -> list[str]:
     return [INIT_DESTINATION, "--", *arguments] if spec["has_init"] else arguments
 
 
-def environment_of(spec: SpecShape, image: ImageConfig, *, hostname: str, home: str) -> list[str]:
+def environment_of(spec: ContainerShape, image: ImageConfig, place: Place) -> list[str]:
     """Give the environment; the task's values win over the image's, and those over the defaults."""
-    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": place.host_name}
     for line in image.environment:
         name, _, value = line.partition("=")
         values[name] = value
     values.update((name, value) for name, value in spec["environment"])
-    values.setdefault("HOME", home)
+    values.setdefault("HOME", place.identity.home)
     return [f"{name}={value}" for name, value in values.items()]
 
 
@@ -202,7 +210,7 @@ def _bind(source: str, destination: str, is_read_only: bool) -> dict[str, object
     }
 
 
-def _task_mounts(spec: SpecShape, place: Place) -> list[dict[str, object]]:
+def _task_mounts(spec: ContainerShape, place: Place) -> list[dict[str, object]]:
     size = f"size={spec['shared_memory_mib']}m"
     mounts = [
         _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm"),  # noqa: S108  # a mount point

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 
-from batchyard.compute.local.shapes import SpecShape
+from batchyard.compute.local.shapes import ContainerShape, SpecShape
 from batchyard.compute.local.supervisor.cgroups import Groups, layout_of
 from batchyard.compute.local.supervisor.container import MOUNT_POINTS_LAYER, Launcher, LaunchRefused
 from batchyard.compute.local.supervisor.loop import prepare_mount_points
@@ -69,21 +69,36 @@ def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None
 
 
 def _spec(arguments: list[str]) -> SpecShape:
-    return {
-        "task_id": "probe",
+    container: ContainerShape = {
+        "name": "default",
         "image": "probe",
         "limits": {"cpu_milli": 1000, "memory_mib": 32, "gpu_count": 0},
         "log": None,
         "command": arguments,
         "environment": [],
-        "is_cpu_capped": False,
         "user": None,
         "is_root_read_only": False,
+        "is_privileged": False,
         "has_init": False,
         "mounts": [],
         "ulimits": [],
         "tmpfs": [],
+        "devices": [],
         "shared_memory_mib": 64,
+        "swap_mib": None,
+        "swappiness": None,
+        "is_essential": True,
+        "starts_after": [],
+        "start_timeout_ms": None,
+        "stop_timeout_ms": None,
+    }
+    return {
+        "task_id": "probe",
+        "containers": [container],
+        "is_cpu_capped": False,
+        "network": "HOST",
+        "processes": "NONE",
+        "ipc": "NONE",
     }
 
 

@@ -22,7 +22,7 @@ from batchyard.compute.local.supervisor.spool import LineCutter, SpoolWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from batchyard.compute.local.shapes import SpecShape, TaskShape
+    from batchyard.compute.local.shapes import ContainerShape, SpecShape, TaskShape
 
 _PIPE_READ_BYTES = 65536
 #: A runtime's complaint is one line; more than this is output.
@@ -63,7 +63,7 @@ class Task:
         #: Pid of the container's first process, once the runtime has told it.
         self.process_id: int | None = None
         self.started_at_ms: int | None = None
-        self.spool = SpoolWriter(record.spool_path) if spec["log"] else None
+        self.spool = SpoolWriter(record.spool_path) if self._only["log"] else None
         #: Streams that still deliver, with the unfinished line of each.
         self.open_streams: dict[int, LineCutter] = {}
         #: What stderr began with while it may still be the runtime's own complaint; None later.
@@ -78,11 +78,15 @@ class Task:
     def task_id(self) -> str:
         return self.record.task_id
 
+    @property
+    def _only(self) -> ContainerShape:
+        return self.spec["containers"][0]
+
     def describe(self) -> TaskShape:
         return {
             "task_id": self.task_id,
-            "image": self.spec["image"],
-            "log": self.spec["log"],
+            "image": self._only["image"],
+            "log": self._only["log"],
             "is_waiting": self.image is None and self.end is None,
             "started_at_ms": self.started_at_ms,
             "spool_size": self.spool.size if self.spool else 0,

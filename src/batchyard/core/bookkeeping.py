@@ -1,0 +1,233 @@
+"""Where a live job is entered and counted: queues, lines, hosts, environments, its array.
+
+Owns what must change together whenever a job appears, moves or goes, so that no counter is ever
+kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
+"""
+
+from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
+from batchyard.core.state import Job, State, new_child
+from batchyard.core.transitions import check_move
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import (
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    is_part_id,
+    split_part_id,
+)
+from batchyard.model.records import ArrayProgress, Attempt
+from batchyard.model.status import JobStatus
+
+
+def enter_job(state: State, job: Job) -> None:
+    """Enter a live job that holds no capacity; the parent of a part before the part."""
+    state.jobs[job.id] = job
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None and job.parent is None:
+        queue.jobs[job.id] = None
+    if job.progress.status is JobStatus.RUNNABLE:
+        _join_line(state, job)
+    for dependency_id in job.unmet:
+        state.dependents.setdefault(dependency_id, []).append(job.id)
+        _note_awaited_child(state, dependency_id)
+
+
+def own_job(state: State, job_id: JobId, *, joins_line: bool = True) -> Job:
+    """Give the live job that an event is about; a child of the rest leaves the rest with it.
+
+    `joins_line` False: the event takes it out of the line.
+    """
+    job = state.jobs.get(job_id)
+    if job is not None:
+        return job
+    parent_id, index = split_part_id(job_id)
+    job = new_child(state.jobs[parent_id], index)
+    _leave_rest(state, job)
+    state.jobs[job_id] = job
+    if joins_line and job.progress.status is JobStatus.RUNNABLE:
+        _join_line(state, job)
+    return job
+
+
+def move(state: State, job: Job, status: JobStatus) -> None:
+    """Change the status, and everything that follows it."""
+    before = job.progress.status
+    check_move(job.id, before, status, is_array=job.array is not None)
+    job.progress.status = status
+    if before is JobStatus.RUNNABLE:
+        _leave_line(state, job.queue_arn, job.id)
+    elif status is JobStatus.RUNNABLE:
+        _join_line(state, job)
+    if job.parent is not None and job.parent.array is not None:
+        _recount(job.parent, job.index, before, status)
+
+
+def drop_job(state: State, job: Job) -> None:
+    """Let go of a job that has come to its end."""
+    del state.jobs[job.id]
+    if job.parent is None:
+        queue = state.queues.get(job.queue_arn)
+        if queue is not None:
+            del queue.jobs[job.id]
+    elif job.parent.nodes is not None:
+        del job.parent.nodes.live[job.index]
+        job.parent.nodes.ended[job.index] = job.progress
+    state.dependents.pop(job.id, None)
+    state.pair_dependents.pop(job.id, None)
+
+
+def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
+    """Change the status of every child of the rest at once."""
+    array, progress = parent.array, parent.progress.array
+    assert array is not None, parent.id
+    assert progress is not None, parent.id
+    if progress.rest is JobStatus.RUNNABLE:
+        _leave_line(state, parent.queue_arn, parent.id)
+    progress.rest = status
+    queue = state.queues.get(parent.queue_arn)
+    if status is JobStatus.RUNNABLE and progress.rest_count and queue is not None:
+        queue.line.join_array(parent.id, parent.seq, array.codes)
+    return progress
+
+
+def take_capacity(
+    state: State, environment_arn: EnvironmentArn, host_id: HostId, demand: Amount
+) -> None:
+    state.environments[environment_arn].used += demand
+    state.hosts[host_id].used += demand
+
+
+def give_back_capacity(
+    state: State, environment_arn: EnvironmentArn, host_id: HostId, demand: Amount
+) -> None:
+    state.environments[environment_arn].used -= demand
+    state.hosts[host_id].used -= demand
+
+
+def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
+    """Count a live attempt in its environment and on its hosts, and watch its time.
+
+    A multi-node job holds what those of its nodes need that do not exist yet; each other one holds
+    its own.
+    """
+    nodes = job.nodes
+    if nodes is not None:
+        for index in nodes.waiting:
+            host_id = attempt.node_hosts[index]
+            take_capacity(state, attempt.environment_arn, host_id, nodes.demands[index])
+    else:
+        state.job_by_task[attempt.task_id] = job.id
+        take_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
+    if not is_node(job):
+        state.environments[attempt.environment_arn].attempt_count += 1
+    watch_time(state, job, attempt)
+
+
+def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
+    """Give back what `hold_capacity` took."""
+    nodes = job.nodes
+    if nodes is not None:
+        for index in nodes.waiting:
+            host_id = attempt.node_hosts[index]
+            give_back_capacity(state, attempt.environment_arn, host_id, nodes.demands[index])
+    else:
+        del state.job_by_task[attempt.task_id]
+        give_back_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
+    if not is_node(job):
+        state.environments[attempt.environment_arn].attempt_count -= 1
+
+
+def watch_time(state: State, job: Job, attempt: Attempt) -> None:
+    """Note when a started attempt runs out of time, if it has a limit."""
+    if attempt.started_ms is not None and job.timeout_ms is not None:
+        state.deadlines.add(attempt.started_ms + job.timeout_ms, attempt.task_id)
+
+
+def is_node(job: Job) -> bool:
+    return job.parent is not None and job.parent.nodes is not None
+
+
+def attempt_of(job: Job) -> Attempt:
+    """Give the live attempt of a job that has one."""
+    attempt = job.progress.attempt
+    assert attempt is not None, job.id
+    return attempt
+
+
+def array_of(parent: Job) -> Array:
+    assert parent.array is not None, parent.id
+    return parent.array
+
+
+def own_waits(array: Array) -> bytearray:
+    """Give the conditions of each child, none being the beginning."""
+    if array.waits is None:
+        array.waits = bytearray(array.size)
+    return array.waits
+
+
+def first_waits(
+    state: State, size: int, unmet_each: tuple[JobId, ...], *, is_sequential: bool
+) -> bytearray | None:
+    """Count what each child of a new array waits for, given the arrays it is paired with."""
+    if not unmet_each and not is_sequential:
+        return None
+    waits = bytearray(size)
+    if is_sequential:
+        waits[1:] = b"\1" * (size - 1)
+    for partner_id in unmet_each:
+        for index, wait in enumerate(_waits_for(state.jobs[partner_id])):
+            if wait:
+                waits[index] = DOOMED if DOOMED in (wait, waits[index]) else waits[index] + 1
+    return waits
+
+
+def _waits_for(partner: Job) -> bytes:
+    """Tell for each child of an array whether its partner waits (1), need not (0) or cannot."""
+    assert partner.progress.array is not None, partner.id
+    wait_by_code = bytearray(b"\1" * 256)
+    wait_by_code[CODE_BY_STATUS[JobStatus.SUCCEEDED]] = 0
+    wait_by_code[CODE_BY_STATUS[JobStatus.FAILED]] = DOOMED
+    if partner.progress.array.rest is JobStatus.FAILED:
+        wait_by_code[REST] = DOOMED
+    return bytes(array_of(partner).codes.translate(wait_by_code))
+
+
+def _leave_rest(state: State, child: Job) -> None:
+    """Let a child have a story of its own from now on."""
+    parent = child.parent
+    assert parent is not None, child.id
+    assert parent.progress.array is not None, parent.id
+    progress, status = parent.progress.array, child.progress.status
+    array_of(parent).codes[child.index] = CODE_BY_STATUS[status]
+    progress.rest_count -= 1
+    if not progress.rest_count and progress.rest is JobStatus.RUNNABLE:
+        _leave_line(state, parent.queue_arn, parent.id)
+    counts = progress.own_count_by_status
+    counts[status] = counts.get(status, 0) + 1
+
+
+def _recount(parent: Job, index: int, before: JobStatus, after: JobStatus) -> None:
+    assert parent.progress.array is not None, parent.id
+    array_of(parent).codes[index] = CODE_BY_STATUS[after]
+    counts = parent.progress.array.own_count_by_status
+    counts[before] -= 1
+    counts[after] = counts.get(after, 0) + 1
+
+
+def _join_line(state: State, job: Job) -> None:
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None:
+        queue.line.join(job.id, job.seq, job.index, is_retry=bool(job.progress.attempts))
+
+
+def _leave_line(state: State, queue_arn: QueueArn, job_id: JobId) -> None:
+    queue = state.queues.get(queue_arn)
+    if queue is not None and job_id in queue.line:
+        queue.line.leave(job_id)
+
+
+def _note_awaited_child(state: State, dependency_id: JobId) -> None:
+    if is_part_id(dependency_id):
+        array_of(state.jobs[split_part_id(dependency_id)[0]]).has_awaited_children = True

@@ -1,0 +1,83 @@
+"""Multi-node parallel jobs: many tasks that are one attempt.
+
+Decides by reference/jobs.md section 9.4. Refuses to know networks: a node's address comes with the
+report of its start.
+
+Rules that hold here: all nodes hold their capacity from the moment the attempt is placed; the main
+node starts first, and the others once it runs; the end of another node changes nothing for the job;
+the end of the main node decides how the job ends, and the others are stopped; the attempt is over,
+and may be tried again, only when the last of them is gone.
+"""
+
+from batchyard.core import events as e
+from batchyard.core.bookkeeping import attempt_of
+from batchyard.core.effects import StartTask
+from batchyard.core.state import Job, Nodes
+from batchyard.core.stopping import stop_nodes
+from batchyard.core.turn import Turn
+from batchyard.core.verdict import Verdict
+from batchyard.model.ids import node_id, task_id_of
+from batchyard.model.records import StopCause
+
+
+def nodes_of(parent: Job) -> Nodes:
+    assert parent.nodes is not None, parent.id
+    return parent.nodes
+
+
+def is_main(node: Job) -> bool:
+    assert node.parent is not None, node.id
+    return node.index == nodes_of(node.parent).main_index
+
+
+def begin_main_node(turn: Turn, parent: Job) -> None:
+    """Let the main node of a placed attempt begin."""
+    _begin_node(turn, parent, nodes_of(parent).main_index)
+
+
+def begin_other_nodes(turn: Turn, parent: Job) -> None:
+    """Let the other nodes begin: the main one runs, and its address is known."""
+    if attempt_of(parent).stop_cause is not None:
+        return
+    for index in list(nodes_of(parent).waiting):
+        _begin_node(turn, parent, index)
+
+
+def note_main_end(turn: Turn, parent: Job, verdict: Verdict, reason: str, at_ms: int) -> None:
+    """Keep how the main node ended, and stop the others."""
+    turn.emit(
+        e.MainNodeEnded(
+            job_id=parent.id,
+            at_ms=at_ms,
+            exit_code=verdict.exit_code,
+            reason=verdict.reason,
+            status_reason=reason,
+            containers=verdict.containers,
+        )
+    )
+    stop_nodes(turn, parent, StopCause.MAIN_NODE_ENDED)
+
+
+def start_of_node(node: Job) -> StartTask:
+    """Say what starts the live attempt of a node."""
+    assert node.parent is not None, node.id
+    attempt = attempt_of(node)
+    return StartTask(
+        task_id=attempt.task_id,
+        job_id=node.id,
+        attempt_number=attempt.number,
+        environment_arn=attempt.environment_arn,
+        host_id=attempt.host_id,
+        main_address=None if is_main(node) else attempt_of(node.parent).address,
+    )
+
+
+def _begin_node(turn: Turn, parent: Job, index: int) -> None:
+    number = attempt_of(parent).number
+    job_id = node_id(parent.id, index)
+    turn.emit(
+        e.NodePlaced(
+            job_id=job_id, number=number, task_id=task_id_of(job_id, number), at_ms=turn.now_ms
+        )
+    )
+    turn.ask(start_of_node(turn.state.jobs[job_id]))

@@ -1,0 +1,33 @@
+"""How a live attempt is asked to stop.
+
+Decides which tasks that concerns: those of all nodes, for a multi-node job. Refuses to know why.
+Rule: the first cause decides how the job ends.
+"""
+
+from batchyard.core import events as e
+from batchyard.core.bookkeeping import attempt_of
+from batchyard.core.effects import StopTask
+from batchyard.core.state import Job
+from batchyard.core.turn import Turn
+from batchyard.model.ids import node_id
+from batchyard.model.limits import STOP_GRACE_MS
+from batchyard.model.records import StopCause
+
+
+def stop_attempt(turn: Turn, job: Job, cause: StopCause) -> None:
+    """Ask the backend to stop the live attempt, on all its nodes; repeating it changes nothing."""
+    attempt = attempt_of(job)
+    if attempt.stop_cause is not None or attempt.stopped_ms is not None:
+        return
+    turn.emit(e.AttemptStopping(job_id=job.id, cause=cause))
+    if job.nodes is None:
+        turn.ask(StopTask(task_id=attempt.task_id, host_id=attempt.host_id, grace_ms=STOP_GRACE_MS))
+    else:
+        stop_nodes(turn, job, cause)
+
+
+def stop_nodes(turn: Turn, parent: Job, cause: StopCause) -> None:
+    """Ask the backend to stop every live node of a multi-node job."""
+    assert parent.nodes is not None, parent.id
+    for index in list(parent.nodes.live):
+        stop_attempt(turn, turn.state.jobs[node_id(parent.id, index)], cause)

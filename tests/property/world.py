@@ -1,0 +1,268 @@
+"""A core with everything around it pretended: a store, a backend, and a memory of what was seen.
+
+The store keeps what an engine would commit, in the form it would, so that a crash can be pretended
+at any step: the state is made again from records alone. The memory checks each event as it comes,
+against rules written down a second time and in another way than the core has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from batchyard.core import events as e
+from batchyard.core import inputs as i
+from batchyard.core.check import check
+from batchyard.core.effects import StartTask, StopTask
+from batchyard.core.evolve import evolve
+from batchyard.core.restore import StoredParts, restore_jobs, resume
+from batchyard.core.state import Job, State, child_status
+from batchyard.core.step import step
+from batchyard.core.turn import Outcome
+from batchyard.model.ids import HostId, JobId, TaskId, child_id, is_part_id, split_part_id
+from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.status import JobStatus
+from batchyard.store import codec
+from tests.builders import run_round
+
+#: Told of a job, but no sign that something happened to it alone.
+_SILENT = (e.DependencyEnded, e.ChildrenDoomed)
+
+
+class PretendedStore:
+    """Records as they would lie in the tables `jobs` and `children`."""
+
+    def __init__(self) -> None:
+        self.job_by_id: dict[JobId, QueuedJob] = {}
+        self.progress_by_id: dict[JobId, bytes] = {}
+
+    def commit(self, outcome: Outcome) -> None:
+        for job_id, progress in outcome.changed.items():
+            self.progress_by_id[job_id] = codec.encode_progress(progress)
+
+    def progress(self, job_id: JobId) -> JobProgress:
+        return codec.decode_progress(self.progress_by_id.get(job_id))
+
+    def children_of(self, parent_id: JobId) -> Iterator[tuple[int, JobProgress]]:
+        for job_id in sorted(self.progress_by_id):
+            if is_part_id(job_id) and split_part_id(job_id)[0] == parent_id:
+                yield split_part_id(job_id)[1], self.progress(job_id)
+
+    def ended_children(self, parent_id: JobId) -> dict[int, JobStatus]:
+        array = self.progress(parent_id).array
+        if array is None or array.rest is None:
+            return {}
+        statuses = dict.fromkeys(range(array.size), array.rest)
+        statuses.update((index, each.status) for index, each in self.children_of(parent_id))
+        return statuses
+
+    def ended_arrays(self, job: QueuedJob) -> dict[JobId, dict[int, JobStatus]]:
+        return {
+            each: self.ended_children(each)
+            for each in job.depends_on_each
+            if self.progress(each).status.is_terminal
+        }
+
+    def finished(self, job: QueuedJob) -> dict[JobId, JobStatus]:
+        """Tell the status of dependencies that have ended, as the engine reads it."""
+        found = {}
+        for each in job.depends_on:
+            status = self.progress(each).status
+            if is_part_id(each):
+                parent_id, index = split_part_id(each)
+                if not self.progress(parent_id).status.is_terminal:
+                    continue
+                status = self.ended_children(parent_id).get(index, JobStatus.SUBMITTED)
+            if status.is_terminal:
+                found[each] = status
+        return found
+
+    def load(self, state: State) -> None:
+        """Bring everything live into a state, as a restarted engine does."""
+        live = [
+            _with_progress(job, progress)
+            for job in self.job_by_id.values()
+            if not (progress := self.progress(job.id)).status.is_terminal
+            and progress.status is not JobStatus.SUBMITTED
+        ]
+        statuses, progresses, ended = [], [], {}
+        for job in live:
+            ended |= self.ended_arrays(job)
+            for index, progress in self.children_of(job.id):
+                statuses.append((job.id, index, progress.status))
+                if job.nodes is not None or not progress.status.is_terminal:
+                    progresses.append((job.id, index, progress))
+        parts = StoredParts(statuses=statuses, progress=progresses, ended_arrays=ended)
+        restore_jobs(state, live, parts)
+
+
+class Memory:
+    """What was seen so far, and the rules it must keep."""
+
+    def __init__(self, store: PretendedStore) -> None:
+        self.store = store
+        self.events: list[e.Event] = []
+        self.final: dict[JobId, JobStatus] = {}
+        #: Children that something happened to alone.
+        self.own: set[JobId] = set()
+        self.spawned: set[JobId] = set()
+        self.placed: set[tuple[JobId, int]] = set()
+
+    def see(self, event: e.Event) -> None:  # noqa: C901 -- one branch an event
+        self.events.append(event)
+        if not isinstance(event, e.JobFact):
+            return
+        job_id = event.job_id
+        is_node = "#" in job_id
+        assert job_id not in self.final or is_node, f"{job_id} is terminal and changed"
+        if is_part_id(job_id) and not isinstance(event, _SILENT):
+            self.own.add(job_id)
+        match event:
+            case e.AttemptPlaced():
+                self._see_placed(event)
+            case e.ChildrenSpawned():
+                self.spawned.add(job_id)
+            case e.RestFailed():
+                for index in range(self.store.job_by_id[job_id].array_size or 0):
+                    rest_id = child_id(job_id, index)
+                    if rest_id not in self.own:
+                        assert rest_id not in self.final
+                        self.final[rest_id] = JobStatus.FAILED
+            case e.JobSucceeded():
+                self.final[job_id] = JobStatus.SUCCEEDED
+                self._see_end_of_array(job_id)
+            case e.JobFailed():
+                self.final[job_id] = JobStatus.FAILED
+                self._see_end_of_array(job_id)
+            case e.NodePlaced():
+                self.final.pop(job_id, None)
+                parent_id, _ = split_part_id(job_id)
+                assert (parent_id, event.number) in self.placed, "a node outside an attempt"
+
+    def _see_placed(self, event: e.AttemptPlaced) -> None:
+        assert (event.job_id, event.number) not in self.placed, "an attempt was placed twice"
+        self.placed.add((event.job_id, event.number))
+        for dependency_id in self.conditions_of(event.job_id):
+            found = self.final.get(dependency_id)
+            assert found is JobStatus.SUCCEEDED, f"{event.job_id} before {dependency_id}: {found}"
+
+    def conditions_of(self, job_id: JobId) -> list[JobId]:
+        """Name everything that must have succeeded before a job or child may start."""
+        if not is_part_id(job_id):
+            return list(self.store.job_by_id[job_id].depends_on)
+        parent_id, index = split_part_id(job_id)
+        parent = self.store.job_by_id[parent_id]
+        partners = [child_id(each, index) for each in parent.depends_on_each]
+        before = [child_id(parent_id, index - 1)] if parent.is_sequential and index else []
+        return [*parent.depends_on, *partners, *before]
+
+    def _see_end_of_array(self, job_id: JobId) -> None:
+        size = self.store.job_by_id[job_id].array_size if not is_part_id(job_id) else None
+        if size is None or job_id not in self.spawned:
+            return
+        ends = [self.final.get(child_id(job_id, index)) for index in range(size)]
+        assert None not in ends, f"{job_id} ended before its children: {ends}"
+        all_good = all(each is JobStatus.SUCCEEDED for each in ends)
+        assert (self.final[job_id] is JobStatus.SUCCEEDED) == all_good
+
+
+class World:
+    """The core and its surroundings."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.now_ms = 1_000
+        self.store = PretendedStore()
+        self.memory = Memory(self.store)
+        self.started_tasks: list[TaskId] = []
+        #: Tasks that run, and their hosts.
+        self.live_tasks: dict[TaskId, HostId] = {}
+        #: What makes queues, environments and hosts, to make them again after a crash.
+        self.resources: dict[object, i.Input] = {}
+
+    def feed(self, happening: i.Input) -> Outcome:
+        if isinstance(happening, (i.PutQueue, i.PutEnvironment)):
+            self.resources[happening.arn] = happening
+        elif isinstance(happening, i.PutHost):
+            self.resources[happening.host_id] = happening
+        return self.absorb(step(self.state, happening, self.now_ms))
+
+    def submit(self, job: QueuedJob) -> None:
+        self.store.job_by_id[job.id] = job
+        finished, ended = self.store.finished(job), self.store.ended_arrays(job)
+        self.feed(i.AcceptJob(job=job, finished=finished, ended_arrays=ended))
+
+    def plan(self) -> Outcome:
+        return self.absorb(run_round(self.state, self.now_ms))
+
+    def absorb(self, outcome: Outcome) -> Outcome:
+        for event in outcome.events:
+            self.memory.see(event)
+            if isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)):
+                self.resources.pop(event.arn, None)
+        self.store.commit(outcome)
+        for effect in outcome.effects:
+            if isinstance(effect, StartTask) and effect.task_id not in self.live_tasks:
+                assert effect.task_id not in self.started_tasks, "an attempt was started twice"
+                self.started_tasks.append(effect.task_id)
+                self.live_tasks[effect.task_id] = effect.host_id
+            elif isinstance(effect, StopTask):
+                assert effect.task_id in self.live_tasks
+        return outcome
+
+    def crash(self) -> None:
+        """Forget the state, and make it again from what was committed."""
+        draining = [each for each in self.state.queues.values() if each.is_draining]
+        again = State()
+        for happening in self.resources.values():
+            step(again, happening, self.now_ms)
+        for queue in draining:
+            again.queues[queue.arn].is_draining = True
+        self.store.load(again)
+        check(again)
+        assert sorted(again.jobs) == sorted(self.state.jobs)
+        for job_id, job in again.jobs.items():
+            assert essence_of(job) == essence_of(self.state.jobs[job_id])
+        for arn, queue in again.queues.items():
+            assert list(queue.line) == list(self.state.queues[arn].line)
+        self.state = again
+        for host_id in sorted(again.hosts):
+            known = {task for task, host in self.live_tasks.items() if host == host_id}
+            self.absorb(resume(self.state, frozenset(known), HostId(host_id), self.now_ms))
+
+    def replay(self) -> State:
+        """Give the state that the events alone lead to."""
+        again = State()
+        for event in self.memory.events:
+            if not isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)) or (
+                event.arn in again.queues or event.arn in again.environments
+            ):
+                evolve(again, event)
+        return again
+
+
+def essence_of(job: Job) -> dict[str, object]:
+    """Give what a live job holds, less what nobody will ask about any more."""
+    array, nodes = job.array, job.nodes
+    return {
+        "progress": job.progress,
+        "unmet": job.unmet,
+        "parent": job.parent and job.parent.id,
+        "codes": array and array.codes,
+        "waits": array and [_wait_of(job, index) for index in range(array.size)],
+        "nodes": nodes and (sorted(nodes.live), sorted(nodes.waiting), sorted(nodes.ended.items())),
+    }
+
+
+def _wait_of(parent: Job, index: int) -> int | None:
+    """Tell what a child waits for, if it may still have to wait."""
+    assert parent.array is not None
+    if child_status(parent, index) not in (None, JobStatus.PENDING):
+        return None
+    return parent.array.waits[index] if parent.array.waits is not None else 0
+
+
+def _with_progress(job: QueuedJob, progress: JobProgress) -> QueuedJob:
+    fields: Mapping[str, object] = {
+        name: getattr(job, name) for name in job.__struct_fields__ if name != "progress"
+    }
+    return QueuedJob(**fields, progress=progress)  # type: ignore[arg-type]
