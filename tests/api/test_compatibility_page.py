@@ -16,10 +16,27 @@ _WORDS = ("supported", "shown", "ignored", "refused")
 #: Structures that have a table of their own, and a request in which they stand.
 _STRUCTURES = {
     "computeResources": ("CreateComputeEnvironment", ("computeResources",)),
+    "eksConfiguration": ("CreateComputeEnvironment", ("eksConfiguration",)),
     "containerProperties": ("RegisterJobDefinition", ("containerProperties",)),
     "volumes": ("RegisterJobDefinition", ("containerProperties", "volumes")),
     "linuxParameters": ("RegisterJobDefinition", ("containerProperties", "linuxParameters")),
     "logConfiguration": ("RegisterJobDefinition", ("containerProperties", "logConfiguration")),
+    "taskProperties": ("RegisterJobDefinition", ("ecsProperties", "taskProperties")),
+    "taskProperties.containers": (
+        "RegisterJobDefinition",
+        ("ecsProperties", "taskProperties", "containers"),
+    ),
+    "podProperties": ("RegisterJobDefinition", ("eksProperties", "podProperties")),
+    "podProperties.containers": (
+        "RegisterJobDefinition",
+        ("eksProperties", "podProperties", "containers"),
+    ),
+    "nodeProperties": ("RegisterJobDefinition", ("nodeProperties",)),
+    "nodeRangeProperties": ("RegisterJobDefinition", ("nodeProperties", "nodeRangeProperties")),
+    "containerOverrides": ("SubmitJob", ("containerOverrides",)),
+    "ecsPropertiesOverride": ("SubmitJob", ("ecsPropertiesOverride",)),
+    "nodeOverrides": ("SubmitJob", ("nodeOverrides",)),
+    "nodePropertyOverrides": ("SubmitJob", ("nodeOverrides", "nodePropertyOverrides")),
 }
 
 

@@ -510,7 +510,7 @@ async def test_secrets_come_from_secrets_manager_and_parameter_store(yard: Yard,
                     },
                 ),
                 ("json-file", {"max-size": "10m", "max-file": "3"}),
-                ("json-file", {"max-size": "-1"}),
+                ("json-file", {"mode": "blocking"}),
                 ("none", {}),
             )
         ),

@@ -1,6 +1,7 @@
 """The pure rules of nodes, tasks, pods and dependencies, as laws."""
 
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,10 @@ words = st.text("abcXYZ019_-", min_size=1, max_size=5)
 variables = st.dictionaries(words, words, max_size=3).map(
     lambda held: [{"name": name, "value": value} for name, value in held.items()]
 )
+
+
+def name_of(each: Any) -> str:
+    return str(each["name"])
 
 
 # ── ranges of nodes ──────────────────────────────────────────────────────────────────────
@@ -169,7 +174,7 @@ task_overrides = st.lists(
         },
     ),
     max_size=2,
-    unique_by=lambda each: str(each["name"]),
+    unique_by=name_of,
 ).map(lambda containers: {"taskProperties": [{"containers": containers}]})
 
 
@@ -226,7 +231,7 @@ pod_overrides = st.fixed_dictionaries(
                 },
             ),
             max_size=2,
-            unique_by=lambda each: str(each["name"]),
+            unique_by=name_of,
         ),
         "metadata": st.fixed_dictionaries(
             {"labels": st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"))}

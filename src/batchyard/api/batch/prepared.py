@@ -125,7 +125,7 @@ def check_shape(request: Json) -> None:
 def _is_shaped(definition: PreparedDefinition, request: Json) -> bool:
     propagates = request.get("propagateTags", definition.propagate_tags)
     return propagates != definition.propagate_tags or any(
-        request.get(member) for member in _SHAPING
+        value for member, value in request.items() if member in _SHAPING
     )
 
 

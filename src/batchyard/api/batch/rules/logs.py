@@ -73,12 +73,6 @@ def _check_bytes(option: str, value: str) -> None:
         raise client_exception(f"{option} {value} is not a number of bytes (like 25m).")
 
 
-def _check_max_size(option: str, value: str) -> None:
-    # Docker's own default: no limit.
-    if value != "-1":
-        _check_bytes(option, value)
-
-
 def _check_files(option: str, value: str) -> None:
     if not _FILES.fullmatch(value):
         raise client_exception(f"{option} {value} must be a whole number greater than 0.")
@@ -103,6 +97,11 @@ _CHECK_BY_OPTION_BY_DRIVER: Mapping[str, Mapping[str, _Check]] = {
         "mode": _check_mode,
         "max-buffer-size": _check_bytes,
     },
-    "json-file": {"max-size": _check_max_size, "max-file": _check_files},
+    "json-file": {
+        "max-size": _check_bytes,
+        "max-file": _check_files,
+        "mode": _check_mode,
+        "max-buffer-size": _check_bytes,
+    },
     "none": {},
 }

@@ -74,7 +74,7 @@ _IN_WORDS = {
 def override_of(kind: Kind, request: Json) -> Json:
     """Give what the request changes of a workload. Refuses overrides of another kind."""
     for other, member in OVERRIDDEN_BY.items():
-        if other is not kind and not is_blank(request.get(member)):
+        if member in request and other is not kind and not is_blank(request[member]):
             raise client_exception(
                 f"{_OVERRIDES_IN_WORDS[other]} should not be set for {_IN_WORDS[kind]} job"
                 " definitions."
