@@ -33,9 +33,8 @@ class Running:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        server = Server(
-            handlers=self._handlers, keys=KeyRing([KEY]), host="127.0.0.1", port=0, **self._options
-        )
+        options = {"keys": KeyRing([KEY]), **self._options}
+        server = Server(handlers=self._handlers, host="127.0.0.1", port=0, **options)
         await server.start()
         self.port, self.url = server.port, server.url
         self._is_up.set()

@@ -253,6 +253,20 @@ async def test_a_server_can_be_started_again_on_its_port():
 
 
 @pytest.mark.ours_only
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")],  # noqa: S104
+)
+async def test_programs_on_this_machine_use_loopback(host, local):
+    server = server_on(0, host)
+    await server.start()
+    try:
+        assert server.local_url == f"http://{local}:{server.port}"
+    finally:
+        await server.stop()
+
+
+@pytest.mark.ours_only
 def test_a_handler_for_no_operation_is_refused():
     with pytest.raises(ValueError, match="FlyJob"):
         server_on(0, handlers={("batch", "FlyJob"): echo_size})

@@ -301,7 +301,7 @@ def test_host_and_every_amz_header_must_be_signed():
 
 
 @pytest.mark.unknown
-def test_a_session_token_is_refused_until_there_are_sessions():
+def test_a_long_term_key_has_no_session_token():
     request = signed(credentials=Credentials(KEY.id, KEY.secret, "token"))
 
     assert refused(request) == (

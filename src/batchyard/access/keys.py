@@ -4,13 +4,15 @@ Owns the look-up from access key id to secret and principal. Refuses to know wha
 and how a request is signed. A secret never appears in a repr, a log line or an error.
 """
 
-import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+
+from batchyard.access.access_key import AccessKey as AccessKey
+from batchyard.access.private_file import create_private_file
+from batchyard.access.sessions import Session, SessionKeys
 
 #: The account of the development key, unless another is asked for.
 DEVELOPMENT_ACCOUNT = "000000000000"
@@ -22,28 +24,23 @@ _KEY_ID_RANDOM_LENGTH = 16
 _SECRET_LENGTH = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessKey:
-    """One long-term access key and the principal it speaks for."""
-
-    #: `AKIA…`, as clients send it.
-    id: str
-    secret: str = field(repr=False)
-    #: Twelve digits: what the caller sees and creates belongs to this account.
-    account: str
-    principal_arn: str
-    #: What GetCallerIdentity answers as UserId.
-    user_id: str
-
-
 class KeyRing:
-    """The access keys that may sign. Fixed once built."""
+    """The access keys that may sign. Fixed once built.
 
-    def __init__(self, keys: Iterable[AccessKey]) -> None:
+    With `sessions`, temporary keys may sign, too: they are recognised by their token, not kept.
+    """
+
+    def __init__(self, keys: Iterable[AccessKey], sessions: SessionKeys | None = None) -> None:
         self._key_by_id = {key.id: key for key in keys}
+        self._sessions = sessions
 
     def find(self, access_key_id: str) -> AccessKey | None:
         return self._key_by_id.get(access_key_id)
+
+    def find_session(self, access_key_id: str, token: str) -> Session | None:
+        """Give the session of a temporary key; None unless the token is ours and fits the key."""
+        session = None if self._sessions is None else self._sessions.find(token)
+        return session if session is not None and session.key.id == access_key_id else None
 
 
 class CredentialsFileError(Exception):
@@ -82,7 +79,8 @@ def load_or_create_development_key(data_dir: Path, account: str = DEVELOPMENT_AC
             secret_access_key=_draw(_MIXED_BASE64, _SECRET_LENGTH),
             account=account,
         )
-        stored = fresh if _create(path, fresh) else _read(path)
+        content = msgspec.json.format(msgspec.json.encode(fresh), indent=2) + b"\n"
+        stored = fresh if create_private_file(path, content) else _read(path)
     if stored is None:
         raise CredentialsFileError(f"{path} was removed while it was being read; start again")
     return root_key(stored.access_key_id, stored.secret_access_key, stored.account)
@@ -100,28 +98,6 @@ def _read(path: Path) -> _StoredKey | None:
         raise CredentialsFileError(
             f"{path} is not a credentials file of batchyard; mend it, or remove it to get a new key"
         ) from None
-
-
-def _create(path: Path, stored: _StoredKey) -> bool:
-    """Write `path` unless it exists; tell whether we wrote it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    content = msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # fails if the name is taken, unlike a rename
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            draft.rename(path)
-        return True
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _draw(letters: str, count: int) -> str:

@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_paths: tuple[str, ...] = ()
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
+    #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.
+    is_endpoint_given_to_jobs: bool = False
     #: Days for which finished jobs stay describable, 7 or more as on AWS.
     finished_job_retention_days: Annotated[int, Meta(ge=7)] = 7
     #: What the server logs: debug, info, warning, error.

@@ -80,7 +80,8 @@ def _query_answer(refusal: Refusal, operation: Operation | None, request_id: str
     namespace = ""
     if operation is not None:
         namespace = f' xmlns="{operation.service.xml_namespace}"'
-        modelled = operation.service.shapes.get(refusal.code)
+        # STS models an ExpiredTokenException of its own, of identity tokens: not the caller's.
+        modelled = None if code != refusal.code else operation.service.shapes.get(refusal.code)
         if modelled is not None and modelled.error is not None:
             code = modelled.error.code or code
             status = modelled.error.http_status_code or status

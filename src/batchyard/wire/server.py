@@ -77,6 +77,15 @@ class Server:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
+    @property
+    def local_url(self) -> str:
+        """What programs on this machine take as endpoint URL: loopback, where that is listened on.
+
+        Only between `start` and `stop`.
+        """
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self._host)  # noqa: S104
+        return self.url if loopback is None else f"http://{loopback}:{self.port}"
+
     async def start(self) -> None:
         """Listen; requests are answered from here on. Raises CannotListen."""
         assert self._running is None, "the server is started already"

@@ -26,7 +26,7 @@ from batchyard.wire.request import HttpRequest
 SKEW_S_MAX = 5 * 60
 #: A presigned URL lives at most a week.
 PRESIGNED_S_MAX = 7 * 24 * 3600
-#: Signing keys kept: one per access key, day, region and service in use.
+#: Signing keys kept: one per access key (with its token), day, region and service in use.
 SIGNING_KEYS_MAX = 1024
 
 _ALGORITHM = b"AWS4-HMAC-SHA256"
@@ -54,6 +54,7 @@ _TEXT_MISMATCH = (
     " Secret Access Key and signing method. Consult the service documentation for details."
 )
 _TEXT_TOKEN_INVALID = "The security token included in the request is invalid."  # noqa: S105
+_TEXT_TOKEN_EXPIRED = "The security token included in the request is expired"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class _Credential:
     service: str
     scope: bytes
     signing_key: bytes = field(repr=False)
+    #: When a temporary key ends; None for a long-term one.
+    expires_ms: int | None = None
 
 
 class _Claim(msgspec.Struct):
@@ -84,6 +87,8 @@ class _Claim(msgspec.Struct):
     date: str | None
     #: Seconds that a presigned URL lives; None for a signature in the header.
     expires_s: int | None = None
+    #: The session token of a temporary key.
+    token: str | None = None
 
 
 class Verifier:
@@ -99,12 +104,18 @@ class Verifier:
         Raises Refusal (403) with AWS's texts. A presigned request is proved by its query alone.
         """
         claim = _read_claim(request)
-        credential = self._credentials.get(claim.credential)
-        # A key that has left the ring proves nothing any more, whatever is kept of it.
-        if credential is None or self._keys.find(credential.identity.key.id) is None:
-            credential = self._derive(claim.credential)
-        if b"x-amz-security-token" in request.headers:
-            raise _unknown_token()
+        if claim.token is None:
+            credential = self._credentials.get(claim.credential)
+            # A key that has left the ring proves nothing any more, whatever is kept of it.
+            if credential is None or self._keys.find(credential.identity.key.id) is None:
+                credential = self._derive(claim.credential, None)
+        else:
+            credential = self._credentials.get(f"{claim.credential} {claim.token}")
+            if credential is None:
+                credential = self._derive(claim.credential, claim.token)
+            assert credential.expires_ms is not None
+            if now_ms >= credential.expires_ms:
+                raise Refusal("ExpiredTokenException", _TEXT_TOKEN_EXPIRED, http_status=403)
         if credential.service != service:
             raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
         date = _check_date(claim, credential.day, now_ms)
@@ -127,10 +138,16 @@ class Verifier:
                 return credential.identity
         raise _invalid(_TEXT_MISMATCH)
 
-    def _derive(self, text: str) -> _Credential:
+    def _derive(self, text: str, token: str | None) -> _Credential:
         """Check a credential scope not met before, derive its signing key, and keep both."""
         access_key_id, day, region, service, terminator = _split_credential(text)
-        key = self._keys.find(access_key_id)
+        expires_ms = None
+        if token is None:
+            key = self._keys.find(access_key_id)
+        else:
+            session = self._keys.find_session(access_key_id, token)
+            key = None if session is None else session.key
+            expires_ms = None if session is None else session.expires_ms
         if key is None:
             raise _unknown_token()
         if terminator != _TERMINATOR:
@@ -146,8 +163,9 @@ class Verifier:
             service=service,
             scope=f"{day}/{region}/{service}/{terminator}".encode(),
             signing_key=signing_key,
+            expires_ms=expires_ms,
         )
-        self._credentials[text] = credential
+        self._credentials[text if token is None else f"{text} {token}"] = credential
         if len(self._credentials) > SIGNING_KEYS_MAX:
             self._credentials.popitem(last=False)
         return credential
@@ -168,6 +186,8 @@ def _read_claim(request: HttpRequest) -> _Claim:
     if authorization is not None:
         return _read_header_claim(authorization, request.headers)
     if is_presigned:
+        if b"x-amz-security-token" in request.headers:
+            raise _unknown_token()
         return _read_query_claim(request.query)
     raise Refusal(
         "MissingAuthenticationTokenException", "Missing Authentication Token", http_status=403
@@ -198,11 +218,13 @@ def _read_header_claim(authorization: bytes, headers: dict[bytes, bytes]) -> _Cl
                 " header."
             )
         raise _incomplete(" ".join(missing))
+    token = headers.get(b"x-amz-security-token")
     return _Claim(
         credential=credential.decode("latin-1"),
         signed_headers=signed_headers,
         signature=signature,
         date=date.decode("latin-1"),
+        token=None if token is None else token.decode("latin-1"),
     )
 
 
@@ -224,8 +246,6 @@ def _read_query_claim(query: bytes) -> _Claim:
         raise _incomplete("An AWS query-string parameter has characters beyond ASCII.")
     if values["X-Amz-Algorithm"].encode() != _ALGORITHM:
         raise _incomplete("'X-Amz-Algorithm' must be 'AWS4-HMAC-SHA256'.")
-    if values.get("X-Amz-Security-Token"):
-        raise _unknown_token()
     expires = values["X-Amz-Expires"]
     is_number = len(expires) <= _EXPIRES_DIGITS_MAX and expires.isdigit()
     if not (is_number and 1 <= int(expires) <= PRESIGNED_S_MAX):
@@ -236,6 +256,7 @@ def _read_query_claim(query: bytes) -> _Claim:
         signature=values["X-Amz-Signature"].encode(),
         date=values["X-Amz-Date"],
         expires_s=int(expires),
+        token=values.get("X-Amz-Security-Token"),
     )
 
 

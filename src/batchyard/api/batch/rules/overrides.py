@@ -9,14 +9,11 @@ from collections.abc import Mapping
 from batchyard.api.batch.rules.choices import check_command, check_environment, merged_by_name
 from batchyard.api.batch.rules.container import not_deprecated_on_fargate
 from batchyard.api.batch.rules.ground import Ground
-from batchyard.api.batch.rules.requirements import (
-    DEPRECATED_MEMBER_BY_TYPE,
-    check_requirements,
-    merged_requirements,
-)
+from batchyard.api.batch.rules.requirements import check_requirements, merged_requirements
 from batchyard.api.batch.rules.secrets import check_names_apart
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
+from batchyard.model.requirements import DEPRECATED_MEMBER_BY_TYPE
 
 
 def check_overrides(overrides: Json, ground: Ground) -> None:

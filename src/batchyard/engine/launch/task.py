@@ -1,0 +1,213 @@
+"""A task from a stored job: the containers, their limits, places, variables and logs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from batchyard.compute.port import (
+    Condition,
+    ContainerSpec,
+    Device,
+    LogTarget,
+    Network,
+    Sharing,
+    StartsAfter,
+    TaskSpec,
+    Tmpfs,
+    Ulimit,
+)
+from batchyard.core.effects import StartTask
+from batchyard.engine.launch.environment import (
+    agent_variables,
+    default_variables,
+    environment_of,
+    service_variables,
+)
+from batchyard.engine.launch.surroundings import Surroundings
+from batchyard.engine.launch.volumes import NotMapped, Source, mounts_of, sources_of
+from batchyard.engine.launch.workload import Workload, name_of, workload_of
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import Scope, TaskId
+from batchyard.model.log_stream import (
+    DEFAULT_LOG_GROUP,
+    has_log_stream,
+    log_group_of,
+    log_region_of,
+    log_stream_of,
+    may_create_log_group,
+)
+from batchyard.model.records import JobRecord, Json
+from batchyard.model.secret_reference import SecretReference, parse_value_from
+from batchyard.model.status import EnvironmentKind
+
+_SHARED_MEMORY_MIB_DEFAULT = 64
+_MS_PER_SECOND = 1000
+_LOG_GROUP_OPTION = b'"awslogs-group"'
+_SECRETS_MEMBER = b'"valueFrom"'
+_PERMISSION_LETTERS = {"READ": "r", "WRITE": "w", "MKNOD": "m"}
+_SHARING_BY_MODE = {"task": Sharing.TASK, "host": Sharing.HOST}
+
+
+class CannotLaunch(Exception):
+    """The task cannot be started; the text is the attempt's reason, in AWS's form."""
+
+
+def task_of(
+    record: JobRecord,
+    effect: StartTask,
+    kind: EnvironmentKind,
+    surroundings: Surroundings,
+    secrets: Mapping[SecretReference, str],
+) -> TaskSpec:
+    """Build the task of one attempt; `secrets` has the value of each that `secrets_of` names.
+
+    Raises `CannotLaunch`, and `KeyError`, `TypeError` or `ValueError` for a spec that is not ours.
+    """
+    work = workload_of(record)
+    network = Network.HOST if record.job.nodes is None else Network.OWN
+    try:
+        sources = sources_of(work.shared.get("volumes") or (), surroundings.folder_by_file_system)
+    except NotMapped as error:
+        raise CannotLaunch(f"ResourceInitializationError: {error}") from error
+    defaults = default_variables(record, surroundings, network)
+    service = service_variables(record, effect, kind)
+    containers = []
+    for container, amount in zip(work.containers, work.amounts, strict=True):
+        agent = agent_variables(
+            effect,
+            container_name=name_of(container),
+            account=work.scope.account,
+            job_role_arn=work.job_role_arn,
+            surroundings=surroundings,
+            network=network,
+        )
+        variables = environment_of(
+            container,
+            _values(container, work.scope, secrets),
+            defaults=defaults,
+            service=service | agent,
+        )
+        containers.append(_container(work, container, amount, variables, sources, effect.task_id))
+    return TaskSpec(
+        task_id=effect.task_id,
+        containers=tuple(containers),
+        is_cpu_capped=kind.is_fargate,
+        network=network,
+        processes=_SHARING_BY_MODE.get(work.shared.get("pidMode") or "", Sharing.NONE),
+        ipc=_SHARING_BY_MODE.get(work.shared.get("ipcMode") or "", Sharing.NONE),
+    )
+
+
+def needed_log_groups_of(record: JobRecord) -> Sequence[tuple[Scope, str]]:
+    """Name the log groups that must exist before an attempt starts; others are made on demand.
+
+    AWS Batch makes its own group, and others only where the definition says so.
+    """
+    if _LOG_GROUP_OPTION not in record.job.spec:
+        return ()  # nearly every job: not worth reading its spec twice
+    return tuple(
+        (Scope(record.job.scope.account, _region_of(record.job.scope, container)), group)
+        for container in workload_of(record).containers
+        if has_log_stream(container)
+        and (group := log_group_of(container)) != DEFAULT_LOG_GROUP
+        and not may_create_log_group(container)
+    )
+
+
+def secrets_of(record: JobRecord) -> frozenset[SecretReference]:
+    """Name the secrets that an attempt's containers are given."""
+    if _SECRETS_MEMBER not in record.job.spec:
+        return frozenset()
+    work = workload_of(record)
+    return frozenset(
+        parse_value_from(each["valueFrom"], work.scope.region)
+        for container in work.containers
+        for each in container.get("secrets") or ()
+    )
+
+
+def _container(
+    work: Workload,
+    container: Json,
+    amount: Amount,
+    variables: Mapping[str, str],
+    sources: Mapping[str, Source],
+    task_id: TaskId,
+) -> ContainerSpec:
+    linux: Json = container.get("linuxParameters") or {}
+    command = container.get("command")
+    return ContainerSpec(
+        name=name_of(container),
+        image=container["image"],
+        limits=amount,
+        log=_log_target(work, container, task_id),
+        command=tuple(command) if command else None,
+        environment=tuple(variables.items()),
+        user=container.get("user"),
+        is_root_read_only=bool(container.get("readonlyRootFilesystem")),
+        is_privileged=bool(container.get("privileged")),
+        has_init=bool(linux.get("initProcessEnabled")),
+        mounts=tuple(mounts_of(container, sources)),
+        ulimits=tuple(
+            Ulimit(name=each["name"], soft=each["softLimit"], hard=each["hardLimit"])
+            for each in container.get("ulimits") or ()
+        ),
+        tmpfs=tuple(_tmpfs(linux.get("tmpfs") or ())),
+        devices=tuple(_devices(linux.get("devices") or ())),
+        shared_memory_mib=linux.get("sharedMemorySize") or _SHARED_MEMORY_MIB_DEFAULT,
+        swap_mib=linux.get("maxSwap"),
+        # AWS ignores it unless there is swap to speak of.
+        swappiness=None if linux.get("maxSwap") is None else linux.get("swappiness"),
+        is_essential=container.get("essential") is not False,
+        starts_after=tuple(
+            StartsAfter(container=each["containerName"], condition=Condition(each["condition"]))
+            for each in container.get("dependsOn") or ()
+        ),
+        start_timeout_ms=_milliseconds(container.get("startTimeout")),
+        stop_timeout_ms=_milliseconds(container.get("stopTimeout")),
+    )
+
+
+def _log_target(work: Workload, container: Json, task_id: TaskId) -> LogTarget | None:
+    if not has_log_stream(container):
+        return None
+    return LogTarget(
+        account=work.scope.account,
+        region=_region_of(work.scope, container),
+        group=log_group_of(container),
+        stream=log_stream_of(container, work.definition_arn, task_id, name=name_of(container)),
+    )
+
+
+def _region_of(scope: Scope, container: Json) -> str:
+    return log_region_of(container) or scope.region
+
+
+def _values(
+    container: Json, scope: Scope, secrets: Mapping[SecretReference, str]
+) -> dict[str, str]:
+    return {
+        each["name"]: secrets[parse_value_from(each["valueFrom"], scope.region)]
+        for each in container.get("secrets") or ()
+    }
+
+
+def _tmpfs(given: Iterable[Json]) -> Iterable[Tmpfs]:
+    for each in given:
+        yield Tmpfs(
+            destination=each["containerPath"],
+            size_mib=each["size"],
+            options=tuple(each.get("mountOptions") or ()),
+        )
+
+
+def _devices(given: Iterable[Json]) -> Iterable[Device]:
+    for each in given:
+        permissions = each.get("permissions") or list(_PERMISSION_LETTERS)
+        yield Device(
+            source=each["hostPath"],
+            destination=each.get("containerPath") or each["hostPath"],
+            permissions="".join(_PERMISSION_LETTERS[name] for name in permissions),
+        )
+
+
+def _milliseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * _MS_PER_SECOND

@@ -1,0 +1,62 @@
+"""Which containers an attempt has: one, or those of a task; of the job, or of one of its nodes."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import DefinitionArn, Scope
+from batchyard.model.log_stream import CONTAINER_NAME
+from batchyard.model.node_ranges import range_of_node
+from batchyard.model.records import JobRecord, Json
+from batchyard.model.requirements import stored_amount_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What one attempt runs, as the stored spec says."""
+
+    scope: Scope
+    definition_arn: DefinitionArn
+    #: `containerProperties` with everything merged, or the containers of `ecsProperties`.
+    containers: tuple[Json, ...]
+    #: What each container needs.
+    amounts: tuple[Amount, ...]
+    #: What they share: volumes, roles, modes.
+    shared: Json
+    job_role_arn: str | None
+
+
+def workload_of(record: JobRecord) -> Workload:
+    """Read what an attempt of a job, child or node runs. Raises `KeyError` for a spec not ours."""
+    job = record.job
+    spec: Json = msgspec.json.decode(job.spec)
+    amount = job.demand
+    if job.nodes is not None:
+        assert record.index is not None, job.id
+        spec = range_of_node(spec["nodeProperties"], record.index)
+        amount = job.nodes.demands()[record.index]
+    if (properties := spec.get("ecsProperties")) is not None:
+        [task] = properties["taskProperties"]
+        return Workload(
+            scope=job.scope,
+            definition_arn=job.definition_arn,
+            containers=tuple(task["containers"]),
+            amounts=tuple(stored_amount_of(each) for each in task["containers"]),
+            shared=task,
+            job_role_arn=task.get("taskRoleArn"),
+        )
+    container: Json = spec["container"]
+    return Workload(
+        scope=job.scope,
+        definition_arn=job.definition_arn,
+        containers=(container,),
+        amounts=(amount,),
+        shared=container,
+        job_role_arn=container.get("jobRoleArn"),
+    )
+
+
+def name_of(container: Json) -> str:
+    """Give the name of a container within its task."""
+    return str(container.get("name") or CONTAINER_NAME)

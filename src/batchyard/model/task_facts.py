@@ -1,0 +1,57 @@
+"""What is told to a running task about itself: the facts behind its metadata endpoint.
+
+Filled by whoever can read the records; shown by the wire in the member names of ECS. Times are Unix
+milliseconds. Holds nothing secret: no environment, no values.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import Scope, TaskId
+
+
+class ContainerFacts(Struct, frozen=True, kw_only=True):
+    """One container of a task."""
+
+    name: str
+    image: str
+    limits: Amount
+    #: `awslogs`, `json-file`, `none`, …; None: not known.
+    log_driver: str | None = None
+    log_options: Mapping[str, str] = {}
+    #: `host` or `awsvpc`.
+    network_mode: str = "host"
+    #: IPv4, in a network of its own.
+    address: str | None = None
+    created_ms: int | None = None
+    started_ms: int | None = None
+    exit_code: int | None = None
+
+
+class TaskFacts(Struct, frozen=True, kw_only=True):
+    """A task that was started and has not ended."""
+
+    task_id: TaskId
+    #: Account and region of the job.
+    scope: Scope
+    task_arn: str
+    #: Name or ARN of the cluster.
+    cluster: str
+    #: Name and revision of the job definition.
+    family: str
+    revision: str
+    is_fargate: bool
+    availability_zone: str
+    #: Its process runs: RUNNING rather than STARTING.
+    is_running: bool
+    #: It was asked to end.
+    is_stopping: bool = False
+    #: What the job's `jobRoleArn` is, if it has one that it may have (`model.roles`).
+    role_arn: str | None = None
+    started_ms: int | None = None
+    tags: Mapping[str, str] = {}
+    #: Of the host; None on Fargate.
+    container_instance_arn: str | None = None
+    containers: tuple[ContainerFacts, ...]
