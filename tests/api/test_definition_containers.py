@@ -83,25 +83,22 @@ def awslogs(**options: str) -> dict[str, Any]:
         *(
             (
                 {"executionRoleArn": ROLE, "secrets": [{"name": "a", "valueFrom": value}]},
-                f"secrets.valueFrom {value} must be the ARN of a secret of Secrets Manager, or the"
-                " name or ARN of a parameter of Systems Manager.",
+                f"secrets.valueFrom: {value!r} {problem}.",
             )
-            for value in (
-                "",
-                "no spaces",
-                "arn:aws:s3:::bucket",
-                f"{SECRET}:key",
-                f"{SECRET}:key:stage:id:more",
-                "arn:aws:ssm:eu-central-1:123456789012:parameters/a",
+            for value, problem in (
+                ("", "is not the name of an SSM parameter"),
+                ("no spaces", "is not the name of an SSM parameter"),
+                ("arn:aws:s3:::bucket", "is not the ARN of a secret or of an SSM parameter"),
+                (f"{SECRET}:key:stage:id:more", "is not the ARN of a secret"),
+                (
+                    f"{SECRET}::AWSCURRENT:some-id",
+                    "names both a version stage and a version id",
+                ),
+                (
+                    "arn:aws:ssm:eu-central-1:123456789012:parameters/a",
+                    "is not the ARN of an SSM parameter",
+                ),
             )
-        ),
-        (
-            {
-                "executionRoleArn": ROLE,
-                "secrets": [{"name": "a", "valueFrom": f"{SECRET}::AWSCURRENT:some-id"}],
-            },
-            f"secrets.valueFrom {SECRET}::AWSCURRENT:some-id must not have both a version stage and"
-            " a version id.",
         ),
         (
             {
