@@ -219,6 +219,7 @@ async def test_empty_members_count_as_absent(yard: Yard):
     [shown] = (await yard.call("DescribeJobDefinitions"))["jobDefinitions"]
     assert "retryStrategy" not in shown
     assert "timeout" not in shown
+    assert shown["containerOrchestrationType"] == "ECS"
 
 
 async def test_an_inactive_revision_stays_describable(yard: Yard):

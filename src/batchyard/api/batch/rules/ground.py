@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batchyard.api.batch.rules.choices import is_blank
 from batchyard.model.records import Json
 
 
@@ -43,7 +44,5 @@ def platform_of(detail: Json) -> Platform:
 
 def has_pods(detail: Json) -> bool:
     """Tell whether a definition is made of pods, alone or in any of its node ranges."""
-    if detail.get("eksProperties"):
-        return True
     ranges = (detail.get("nodeProperties") or {}).get("nodeRangeProperties", ())
-    return any(each.get("eksProperties") for each in ranges)
+    return any(not is_blank(each.get("eksProperties")) for each in (detail, *ranges))
