@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchyard.api.batch.arns import cluster_name_of
 from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.paging import (
     page_size,
@@ -21,6 +20,7 @@ from batchyard.api.batch.rules.requirements import demand_of
 from batchyard.api.batch.rules.substitution import substitute
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.model.amounts import Amount
+from batchyard.model.ecs_arns import cluster_name_of
 from batchyard.model.ids import DefinitionArn, Scope, TaskId, is_job_id
 from batchyard.model.log_stream import log_group_of, log_region_of, log_stream_of
 from batchyard.model.records import Json

@@ -20,16 +20,22 @@ from batchyard.compute.local.supervisor.cgroups import (
     v1_files,
     v2_files,
 )
-from batchyard.compute.local.supervisor.container import Container, Launcher, clip, exec_failure_of
+from batchyard.compute.local.supervisor.container import Container, Launcher, exec_failure_of
 from batchyard.compute.local.supervisor.loop import Supervisor
 from batchyard.compute.local.supervisor.namespace import base_name_of, unwanted_mounts
 from batchyard.compute.local.supervisor.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
 from batchyard.compute.local.supervisor.probe import _spec
-from batchyard.compute.local.supervisor.records import End, Stored, TaskRecord, delete_tree
+from batchyard.compute.local.supervisor.records import (
+    ContainerEnd,
+    End,
+    Stored,
+    TaskRecord,
+    delete_tree,
+)
+from batchyard.compute.local.supervisor.refusals import clip
 from batchyard.compute.local.supervisor.rootfs import Accounts, BadUser, identify, resolve_in_root
-from batchyard.compute.local.supervisor.roots import Root
 from batchyard.compute.local.supervisor.spool import LINE_BYTES_MAX, LineCutter, SpoolWriter, decode
-from batchyard.compute.local.supervisor.task import Task
+from batchyard.compute.local.supervisor.unit import Unit
 from batchyard.compute.port import Trouble
 
 pytestmark = [pytest.mark.ours_only]
@@ -289,27 +295,58 @@ def test_records_survive_half_done_work(tmp_path: Path) -> None:
     record = TaskRecord(str(tmp_path), "t")
     (tmp_path / "t.task").touch()  # killed between making the file and writing to it
     assert record.read() is None
-    record.delete()
+    record.delete([])
     spec = _spec(["x"])
-    record.claim(spec, image=None)
+    record.claim(spec, images=None)
     with pytest.raises(Stored):
-        record.claim(spec, image=None)
-    content = record.read()
-    assert content is not None
-    assert content[1:] == (None, None)
-    record.write_image("i")
-    end = End(at_ms=1, exit_code=2, reason=None, spool_size=3)
+        record.claim(spec, images=None)
+    kept = record.read()
+    assert kept is not None
+    assert (kept.images, kept.end) == (None, None)
+    record.write_images(["i", "j"])
+    record.write_launch(0)
+    record.write_launch(1)
+    first = ContainerEnd(exit_code=2, reason=None, spool_size=3)
+    record.write_unit_end(1, first)
+    end = End(at_ms=1, containers=[first], started_at_ms=0, address="10.0.0.2")
     record.write_end(end)
     with (tmp_path / "t.task").open("ab") as file:
         file.write(b"\0\0half a li")  # as after a power failure
-    content = record.read()
-    assert content is not None
-    assert content[0]["containers"][0]["command"] == ["x"]
-    assert content[1] == "i"
-    assert content[2] is not None
-    assert content[2].to_plain() == end.to_plain()
-    record.delete()
+    kept = record.read()
+    assert kept is not None
+    assert kept.spec["containers"][0]["command"] == ["x"]
+    assert (kept.images, kept.launched) == (["i", "j"], {0, 1})
+    assert kept.end_by_unit[1].to_plain() == first.to_plain()
+    assert kept.end is not None
+    assert kept.end.to_plain() == end.to_plain()
+    (tmp_path / "t-1.spool").touch()
+    record.delete(["t-0", "t-1"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
+    """A task then was one container, whose members lay beside the task's own."""
+    (tmp_path / "t.task").write_text(
+        '{"spec":{"task_id":"t","image":"b","limits":{"cpu_milli":1,"memory_mib":2,"gpu_count":0},'
+        '"log":null,"command":["x"],"environment":[],"is_cpu_capped":true,"user":null,'
+        '"is_root_read_only":false,"has_init":false,'
+        '"mounts":[{"source":null,"destination":"/d","is_read_only":false}],'
+        '"ulimits":[],"tmpfs":[],"shared_memory_mib":64},"image":null}\n'
+        '{"image":"i"}\n'
+        '{"end":{"at_ms":5,"exit_code":3,"reason":null,"is_lost":false,"started_at_ms":4,'
+        '"spool_size":9,"lost_bytes":0}}\n'
+    )
+    kept = TaskRecord(str(tmp_path), "t").read()
+    assert kept is not None
+    assert kept.spec["is_cpu_capped"]
+    (container,) = kept.spec["containers"]
+    assert (container["image"], container["is_essential"]) == ("b", True)
+    assert container["mounts"][0]["volume"] == ""
+    assert kept.images == ["i"]
+    assert kept.end is not None
+    (end,) = kept.end.containers
+    assert (kept.end.at_ms, kept.end.started_at_ms) == (5, 4)
+    assert (end.exit_code, end.spool_size, end.was_stopped) == (3, 9, False)
 
 
 def test_large_trees_are_set_aside(tmp_path: Path) -> None:
@@ -412,14 +449,13 @@ def test_a_group_that_is_busy_is_tried_again_until_it_is_gone(
     answers = [False, False, True]
     monkeypatch.setattr(Launcher, "remove_group", lambda *_: answers.pop(0))
     container = Container(
-        task_id="a",
+        unit_id="a",
         pid=1,
         stdout=0,
         stderr=0,
-        root=Root(directory="", merged="", image=""),
         runtime="crun",
     )
-    keeper._busy_groups.append(container)
+    keeper.life.busy_groups.append(container)
     for _ in range(3):
         timeout_s = keeper._next_timeout_s()
         assert timeout_s is not None
@@ -433,27 +469,27 @@ def test_a_pipe_that_somebody_goes_on_writing_to_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task can hand its end of a pipe to another task, through a socket that both reach."""
-    task = Task(_spec(["true"]), TaskRecord(str(tmp_path), "probe"))
+    (spec,) = _spec(["true"])["containers"]
+    unit = Unit(spec, task_id="t", unit_id="t", number=0, spool_path=str(tmp_path / "t.spool"))
     ends = [os.pipe(), os.pipe()]
-    task.container = Container(
-        task_id="probe",
+    unit.container = Container(
+        unit_id="t",
         pid=1,
         stdout=ends[0][0],
         stderr=ends[1][0],
-        root=Root(directory="", merged="", image=""),
         runtime="crun",
     )
-    task.open_pipes()
+    unit.open_pipes()
     reads: list[int] = []
 
-    def read_and_find_more(_task: Task, fd: int) -> bool:
+    def read_and_find_more(_unit: Unit, fd: int) -> bool:
         reads.append(fd)
         assert len(reads) < 100
         return True  # the pipe is as full as before
 
-    monkeypatch.setattr(Task, "read_pipe", read_and_find_more)
+    monkeypatch.setattr(Unit, "read_pipe", read_and_find_more)
     os.write(ends[0][1], b"a\n")
-    task.drain_pipes()
+    unit.drain_pipes()
     assert reads == [ends[0][0]]  # a pipe of this size holds no more than one read takes
     for fd in (fd for pair in ends for fd in pair):
         os.close(fd)

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from batchyard.compute.twin import TwinBackend, TwinMachine
+from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import JobRecord, NewJob, WishKind
+from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.store import Store, environments, jobs, queues, wishes
 from tests.builders import SCOPE, environment_arn, job_id, queue_arn
@@ -43,6 +45,11 @@ class Stage:
         self.now_ms = 1_000_000
         self.machine = TwinMachine(now_ms=lambda: self.now_ms)
         self.sink = Sink()
+        self.surroundings = Surroundings()
+        self.secrets: dict[SecretReference, str] = {}
+
+    async def read_secrets(self, wanted):
+        return {each: self.secrets[each] for each in wanted}
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
@@ -53,6 +60,8 @@ class Stage:
             store=self.store,
             backend=backend,
             forget_output=self.sink.forget,
+            read_secrets=self.read_secrets,
+            surroundings=self.surroundings,
             clock_ms=lambda: self.now_ms,
         )
         running = asyncio.ensure_future(engine.run())

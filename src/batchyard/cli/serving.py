@@ -1,9 +1,9 @@
 """One server put together from its parts, from settings to a clean stop.
 
-Owns the order: lock and store, keys, logs, backend, engine, HTTP last; and the reverse on the way
-out. Refuses to decide anything that a room decides. Requests are answered only once the engine is
-ready, so that a client never talks to half a server; or once it stands by for another server's
-engine on the same database, which takes the wishes written here.
+Owns the order: lock and store, address, backend, engine, HTTP last; and the reverse on the way out.
+Refuses to decide anything that a room decides. Requests are answered only once the engine is ready,
+so that a client never talks to half a server; or once it stands by for another server's engine on
+the same database, which takes the wishes written here.
 """
 
 import asyncio
@@ -17,17 +17,23 @@ from typing import Literal, cast
 import structlog
 
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
+from batchyard.access.sessions import SessionKeys
+from batchyard.access.task_tokens import TaskTokens, load_or_create_secret
 from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
-from batchyard.compute.port import Trouble
+from batchyard.compute.port import Network, Trouble
+from batchyard.compute.secrets import SecretReader
 from batchyard.engine.housekeeping import keep_house
+from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.model.amounts import Amount
 from batchyard.store import Store
 from batchyard.wire.server import Server
+from batchyard.wire.task_endpoint import TaskEndpoint
 
 _log = structlog.get_logger()
 
@@ -53,29 +59,55 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     data_path = settings.data_path
     data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = load_or_create_development_key(data_path, settings.account_id)
+    secret = load_or_create_secret(data_path)
     async with AsyncExitStack() as stack:
         store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
         stack.push_async_callback(store.close)
         log_store = LogStore(store, clock_ms=clock_ms)
+        secret_reader = SecretReader()
+        stack.callback(secret_reader.close)
         backend = make_backend(settings, log_store)
+
+        def url_seen_from(network: Network) -> str | None:
+            return server.local_url if network is Network.HOST else None
+
+        engine = Engine(
+            store=store,
+            backend=backend,
+            forget_output=log_store.forget,
+            read_secrets=secret_reader.read,
+            surroundings=Surroundings(
+                folder_by_file_system=settings.file_systems,
+                url_seen_from=url_seen_from,
+                tokens=TaskTokens(secret),
+                is_endpoint_given=settings.is_endpoint_given_to_jobs,
+            ),
+            clock_ms=clock_ms,
+        )
+        tasks = TaskEndpoint(
+            describe_task=task_describer(store, engine.find_task),
+            tokens=TaskTokens(secret),
+            sessions=SessionKeys(secret) if settings.is_endpoint_given_to_jobs else None,
+        )
+        server = Server(
+            handlers={
+                **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
+                **logs.handlers(log_store),
+                **sts.handlers(),
+            },
+            keys=_key_ring(settings, key, SessionKeys(secret)),
+            host=settings.host,
+            port=settings.port,
+            extra_routes=tasks.routes(),
+        )
+        server.bind()
+        stack.push_async_callback(server.stop)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
-        engine = Engine(
-            store=store, backend=backend, forget_output=log_store.forget, clock_ms=clock_ms
-        )
         running = asyncio.ensure_future(_run(engine, store, log_store, settings))
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
-        handlers = {
-            **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
-            **logs.handlers(log_store),
-            **sts.handlers(),
-        }
-        server = Server(
-            handlers=handlers, keys=_key_ring(settings, key), host=settings.host, port=settings.port
-        )
         await server.start()
-        stack.push_async_callback(server.stop)
         yield Yard(url=server.url, key=key, failed=running)
 
 
@@ -132,7 +164,7 @@ async def _cancel(running: asyncio.Future[None]) -> None:
     await asyncio.wait([running])
 
 
-def _key_ring(settings: Settings, development: AccessKey) -> KeyRing:
+def _key_ring(settings: Settings, development: AccessKey, sessions: SessionKeys) -> KeyRing:
     configured = [
         AccessKey(
             id=key.access_key_id,
@@ -143,4 +175,4 @@ def _key_ring(settings: Settings, development: AccessKey) -> KeyRing:
         )
         for key in settings.keys
     ]
-    return KeyRing([development, *configured])
+    return KeyRing([development, *configured], sessions)

@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     machine_memory_mib: Annotated[int, Meta(gt=0)] | None = None
     #: Folders of this machine that jobs may mount (`host.sourcePath` at or below one of them).
     host_paths: tuple[str, ...] = ()
+    #: Folders of this machine that stand for AWS's file systems, as `ID=FOLDER`: by the id of an
+    #: EFS file system or access point, or the ARN of one of S3 Files. Jobs may mount them.
+    file_systems: dict[str, str] = {}
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.
@@ -87,7 +90,7 @@ def read_settings(
     for name in Settings.__struct_fields__:
         text = environ.get(PREFIX + name.upper())
         if text is not None and name != "keys":
-            values[name] = [each for each in text.split(",") if each] if name in _LISTS else text
+            values[name] = _read_variable(name, text)
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return msgspec.convert(values, type=Settings, strict=False)
@@ -97,6 +100,17 @@ def read_settings(
 
 #: Given in a variable as items between commas.
 _LISTS = ("host_paths", "insecure_registries")
+#: Given in a variable as `NAME=VALUE` between commas.
+_TABLES = ("file_systems",)
+
+
+def _read_variable(name: str, text: str) -> object:
+    items = [each for each in text.split(",") if each]
+    if name in _LISTS:
+        return items
+    if name in _TABLES:
+        return {left: right for left, _, right in (each.partition("=") for each in items)}
+    return text
 
 
 def _read_file(path: str | None) -> dict[str, Any]:

@@ -1,24 +1,34 @@
 """Carries effects to one backend, in order, after their commit.
 
 Owns the queue between the loop and a backend, so that a slow or failing backend never holds up a
-commit. Refuses to decide: what cannot be handed over is tried again, for as long as the backend
-is in trouble; a task that cannot even be described, or whose log group is missing, ends as a failed
-attempt.
+commit, and a secret that is slow to come holds up no other task. Refuses to decide: what cannot be
+handed over is tried again, for as long as the backend is in trouble; a task that cannot even be
+described, whose log group is missing or whose secrets cannot be had, ends as a failed attempt.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import structlog
 
 from batchyard.compute.port import Backend, TaskSpec, Trouble
+from batchyard.compute.secrets import SecretUnavailable
 from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
 from batchyard.core.inputs import TaskEnded
-from batchyard.engine.launch import needed_log_group_of, task_of
+from batchyard.engine.launch import (
+    CannotLaunch,
+    Surroundings,
+    needed_log_groups_of,
+    secrets_of,
+    task_of,
+)
 from batchyard.model import wording
 from batchyard.model.ids import EnvironmentArn, JobId, TaskId
+from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
 from batchyard.model.records import JobRecord
+from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import EnvironmentKind
 from batchyard.store import Connection
 from batchyard.store.jobs import read_specs
@@ -34,6 +44,20 @@ _RETRY_PAUSE_S_MAX = 10.0
 #: Drops what is kept about the output of tasks that the backend has forgotten (not the output).
 ForgetOutput = Callable[[Sequence[TaskId]], Awaitable[None]]
 
+#: Fetches secrets. Raises `SecretUnavailable`.
+ReadSecrets = Callable[[Collection[SecretReference]], Awaitable[Mapping[SecretReference, str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A task whose secrets have come."""
+
+    effect: StartTask
+    task: TaskSpec
+
+
+_Waiting = Effect | _Prepared
+
 
 class Dispatch:
     """One backend's queue of effects."""
@@ -46,6 +70,8 @@ class Dispatch:
         kind_of: Callable[[EnvironmentArn], EnvironmentKind],
         report: Callable[[TaskEnded], None],
         forget_output: ForgetOutput,
+        read_secrets: ReadSecrets,
+        surroundings: Surroundings,
         clock_ms: Callable[[], int],
     ) -> None:
         self._backend = backend
@@ -53,12 +79,18 @@ class Dispatch:
         self._kind_of = kind_of
         self._report = report
         self._forget_output = forget_output
+        self._read_secrets = read_secrets
+        self._surroundings = surroundings
         self._clock_ms = clock_ms
-        self._waiting: asyncio.Queue[Effect] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         #: Tasks handed to the backend that it has not confirmed yet.
         self._offered: set[TaskId] = set()
         #: Tasks of the same batch that were ended instead.
         self._refused: set[TaskId] = set()
+        #: Tasks that wait for their secrets; whoever takes one out of here decides what becomes
+        #: of it.
+        self._preparing: dict[TaskId, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     def send(self, effects: Iterable[Effect]) -> None:
         """Take effects whose events are durable. Never blocks."""
@@ -67,14 +99,15 @@ class Dispatch:
 
     async def run(self) -> None:
         """Hand effects over until cancelled; everything waiting goes as one batch."""
-        while True:
-            batch = [await self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            for kind, run in groupby(batch, key=type):
-                await self._insist(kind, list(run))
+        async with asyncio.TaskGroup() as self._group:
+            while True:
+                batch = [await self._waiting.get()]
+                while not self._waiting.empty():
+                    batch.append(self._waiting.get_nowait())
+                for kind, run in groupby(batch, key=type):
+                    await self._insist(kind, list(run))
 
-    async def _insist(self, kind: type[Effect], effects: Sequence[Effect]) -> None:
+    async def _insist(self, kind: type[_Waiting], effects: Sequence[_Waiting]) -> None:
         pause_s = _RETRY_PAUSE_S
         while True:
             try:
@@ -84,9 +117,15 @@ class Dispatch:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RETRY_PAUSE_S_MAX)
 
-    async def _hand_over(self, kind: type[Effect], effects: Sequence[Effect]) -> None:
+    async def _hand_over(self, kind: type[_Waiting], effects: Sequence[_Waiting]) -> None:
         if kind is StartTask:
             await self._start([each for each in effects if isinstance(each, StartTask)])
+        elif kind is _Prepared:
+            prepared = [each for each in effects if isinstance(each, _Prepared)]
+            wanted = [each.task for each in prepared if each.task.task_id in self._preparing]
+            await self._backend.start(wanted)
+            for task in wanted:
+                self._preparing.pop(task.task_id, None)
         elif kind is ForgetTask:
             task_ids = [each.task_id for each in effects if isinstance(each, ForgetTask)]
             await self._backend.forget(task_ids)
@@ -94,7 +133,15 @@ class Dispatch:
         else:
             for each in effects:
                 if isinstance(each, StopTask):
-                    await self._backend.stop(each.task_id, grace_ms=each.grace_ms)
+                    await self._stop(each)
+
+    async def _stop(self, effect: StopTask) -> None:
+        preparing = self._preparing.pop(effect.task_id, None)
+        if preparing is None:
+            await self._backend.stop(effect.task_id, grace_ms=effect.grace_ms)
+        else:
+            preparing.cancel()
+            self._end_unstarted(effect.task_id, reason=None)
 
     async def _start(self, effects: Sequence[StartTask]) -> None:
         ids = [effect.job_id for effect in effects]
@@ -103,27 +150,56 @@ class Dispatch:
         for effect in effects:
             # Nothing is judged a second time: what was offered to the backend may be running, and
             # what was refused has ended.
-            if effect.task_id in self._refused:
+            if effect.task_id in self._refused or effect.task_id in self._preparing:
                 continue
             if effect.job_id in without_group and effect.task_id not in self._offered:
                 self._refuse(effect, self._no_log_group(effect))
-            elif (task := self._describe(effect, records)) is not None:
+            elif wanted := secrets_of(records[effect.job_id]):
+                self._prepare(effect, records[effect.job_id], wanted)
+            elif (task := self._describe(effect, records[effect.job_id], {})) is not None:
                 tasks.append(task)
         self._offered.update(task.task_id for task in tasks)
         await self._backend.start(tasks)
         self._offered.clear()
         self._refused.clear()
 
-    def _describe(self, effect: StartTask, records: dict[JobId, JobRecord]) -> TaskSpec | None:
+    def _prepare(
+        self, effect: StartTask, record: JobRecord, wanted: Collection[SecretReference]
+    ) -> None:
+        assert self._group is not None, "effects are carried while `run` runs"
+        fetching = self._group.create_task(self._fetch_secrets(effect, record, wanted))
+        self._preparing[effect.task_id] = fetching
+
+    async def _fetch_secrets(
+        self, effect: StartTask, record: JobRecord, wanted: Collection[SecretReference]
+    ) -> None:
+        try:
+            secrets = await self._read_secrets(wanted)
+        except SecretUnavailable as trouble:
+            self._preparing.pop(effect.task_id, None)
+            self._end_unstarted(effect.task_id, trouble.reason)
+            return
+        task = self._describe(effect, record, secrets)
+        if task is None:
+            self._preparing.pop(effect.task_id, None)
+        else:
+            self._waiting.put_nowait(_Prepared(effect=effect, task=task))
+
+    def _describe(
+        self, effect: StartTask, record: JobRecord, secrets: Mapping[SecretReference, str]
+    ) -> TaskSpec | None:
         try:
             kind = self._kind_of(effect.environment_arn)
-            return task_of(records[effect.job_id], effect, kind)
+            return task_of(record, effect, kind, self._surroundings, secrets)
+        except CannotLaunch as error:
+            self._refuse(effect, str(error))
         except (KeyError, TypeError, ValueError) as error:
-            _log.exception("task_not_describable", job_id=effect.job_id)
+            # The error alone: a traceback could show what is secret.
+            _log.error("task_not_describable", job_id=effect.job_id, error=type(error).__name__)
             self._refuse(
                 effect, f"CannotCreateContainerError: the job's spec is not usable: {error!r}"
             )
-            return None
+        return None
 
     def _no_log_group(self, effect: StartTask) -> str:
         if self._kind_of(effect.environment_arn).is_fargate:
@@ -133,8 +209,11 @@ class Dispatch:
     def _refuse(self, effect: StartTask, reason: str) -> None:
         """End a task that was never handed over."""
         self._refused.add(effect.task_id)
+        self._end_unstarted(effect.task_id, reason[:CONTAINER_REASON_LENGTH_MAX])
+
+    def _end_unstarted(self, task_id: TaskId, reason: str | None) -> None:
         self._report(
-            TaskEnded(task_id=effect.task_id, at_ms=self._clock_ms(), exit_code=None, reason=reason)
+            TaskEnded(task_id=task_id, at_ms=self._clock_ms(), exit_code=None, reason=reason)
         )
 
 
@@ -144,9 +223,12 @@ def _look_up(
     """Read jobs, and tell which of them must not start because their log group is missing."""
     records = read_specs(conn, ids)
     needed = {
-        job_id: group
+        job_id: groups
         for job_id, record in records.items()
-        if (group := needed_log_group_of(record)) is not None
+        if (groups := needed_log_groups_of(record))
     }
-    missing = {group for group in set(needed.values()) if read_group(conn, *group) is None}
-    return records, frozenset(job_id for job_id, group in needed.items() if group in missing)
+    wanted = {group for groups in needed.values() for group in groups}
+    missing = {group for group in wanted if read_group(conn, *group) is None}
+    return records, frozenset(
+        job_id for job_id, groups in needed.items() if missing.intersection(groups)
+    )

@@ -19,12 +19,13 @@ from batchyard.core.state import State
 from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
-from batchyard.engine.dispatch import Dispatch, ForgetOutput
+from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
+from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
 from batchyard.engine.recovery import load_state, stop_given_up
 from batchyard.engine.wishes import Harvest, read_wishes
-from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
@@ -43,12 +44,14 @@ _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 class Engine:
     """The only writer of facts. `run` it in a task; cancel the task to stop it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it stands between
         self,
         *,
         store: Store,
         backend: port.Backend,
         forget_output: ForgetOutput,
+        read_secrets: ReadSecrets,
+        surroundings: Surroundings,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
@@ -75,6 +78,8 @@ class Engine:
             kind_of=self._kind_of,
             report=self._take_report,
             forget_output=forget_output,
+            read_secrets=read_secrets,
+            surroundings=surroundings,
             clock_ms=clock_ms,
         )
 
@@ -99,6 +104,10 @@ class Engine:
         Or once another engine is found to be in charge: the API can be served beside it.
         """
         await self._is_ready.wait()
+
+    def find_task(self, task_id: TaskId) -> JobId | None:
+        """Name the job, child or node that a live attempt's task runs; None: there is none."""
+        return self._state.job_by_task.get(task_id)
 
     async def _stand_by(self) -> None:
         """Let others lead, and end what ran here until they took over: it has been given up."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from batchyard.core import inputs as i
+from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
@@ -68,8 +69,14 @@ def put_environment_of(record: EnvironmentRecord) -> i.PutEnvironment:
         kind=EnvironmentKind(resources["type"]),
         state=record.state,
         cpu_milli_max=int(resources["maxvCpus"]) * 1000,
-        fault=record.status_reason if record.status is ResourceStatus.INVALID else None,
+        fault=_fault_of(record),
     )
+
+
+def _fault_of(record: EnvironmentRecord) -> str | None:
+    """Say why it cannot be used: for good, or as was found before."""
+    found = record.status_reason if record.status is ResourceStatus.INVALID else None
+    return environment_fault_of(record.detail) or found
 
 
 def put_queue_of(record: QueueRecord) -> i.PutQueue:

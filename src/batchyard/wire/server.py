@@ -66,14 +66,14 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port listened on. Only between `start` and `stop`."""
-        assert self._socket is not None, "the server is not started"
+        """The port listened on. Only between `bind` and `stop`."""
+        assert self._socket is not None, "the server has no address yet"
         port: int = self._socket.getsockname()[1]
         return port
 
     @property
     def url(self) -> str:
-        """What clients take as endpoint URL. Only between `start` and `stop`."""
+        """What clients take as endpoint URL. Only between `bind` and `stop`."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
@@ -81,15 +81,21 @@ class Server:
     def local_url(self) -> str:
         """What programs on this machine take as endpoint URL: loopback, where that is listened on.
 
-        Only between `start` and `stop`.
+        Only between `bind` and `stop`.
         """
         loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self._host)  # noqa: S104
         return self.url if loopback is None else f"http://{loopback}:{self.port}"
 
+    def bind(self) -> None:
+        """Take the address: whoever connects waits until `start`. Raises CannotListen."""
+        if self._socket is None:
+            self._socket = _listen(self._host, self._asked_port)
+
     async def start(self) -> None:
         """Listen; requests are answered from here on. Raises CannotListen."""
         assert self._running is None, "the server is started already"
-        self._socket = _listen(self._host, self._asked_port)
+        self.bind()
+        assert self._socket is not None
         config = uvicorn.Config(
             self._app,
             http=Connection,
@@ -125,6 +131,9 @@ class Server:
     async def stop(self) -> None:
         """Take no more connections, finish the requests under way within STOP_S_MAX, close."""
         if self._running is None or self._uvicorn is None:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
             return
         self._uvicorn.should_exit = True
         await self._running

@@ -36,12 +36,17 @@ def settings_table() -> str:
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for field in msgspec.structs.fields(Settings):
         name = f"`{PREFIX}{field.name.upper()}`" if field.name != "keys" else "`keys`, in the file"
-        lines.append(f"| {name} | {_shown(field.default)} | {sentences[field.name]} |")
+        lines.append(f"| {name} | {_shown(_default_of(field))} | {sentences[field.name]} |")
     return "\n".join(lines)
 
 
+def _default_of(field: msgspec.structs.FieldInfo) -> object:
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
+
+
 def _shown(default: object) -> str:
-    if default is None or default == ():
+    if default in (None, (), {}):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 

@@ -6,7 +6,7 @@ Everything here is of one attempt: where it was, which streams have its output, 
 
 from dataclasses import dataclass
 
-from batchyard.api.batch.arns import attachment_id_of, container_instance_arn_of, task_arn_of
+from batchyard.model.ecs_arns import attachment_id_of, container_instance_arn_of, task_arn_of
 from batchyard.model.ids import DefinitionArn, Scope, TaskId, node_id, task_id_of
 from batchyard.model.log_stream import has_log_stream, log_stream_of
 from batchyard.model.records import Attempt, JobRecord, Json

@@ -6,7 +6,6 @@ it.
 
 from uuid import uuid4
 
-from batchyard.api.batch.arns import cluster_arn_of
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.compute_resources import check_resources, with_defaults
@@ -15,6 +14,7 @@ from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
+from batchyard.model.ecs_arns import cluster_arn_of
 from batchyard.model.ids import EnvironmentArn, Scope
 from batchyard.model.limits import ENVIRONMENT_COUNT_MAX, ENVIRONMENTS_PER_EKS_CLUSTER_MAX
 from batchyard.model.records import EnvironmentRecord, Json

@@ -25,11 +25,20 @@ from batchyard.compute.local.detect import (
     machine_capacity,
     now_ms,
 )
+from batchyard.compute.local.gpus import control_paths, declared_gpus, detect_gpus, find_hook
 from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.local.link import Link
-from batchyard.compute.local.output import Pump, Tail
-from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
+from batchyard.compute.local.output import Pump, Tail, Watch
+from batchyard.compute.local.shapes import (
+    EndShape,
+    GpuShape,
+    NewsShape,
+    SettingsShape,
+    TaskShape,
+)
+from batchyard.compute.local.supervisor.network import Range
+from batchyard.compute.local.supervisor.records import unit_ids_for
 from batchyard.compute.port import (
     Host,
     LogTarget,
@@ -43,6 +52,8 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
 
+#: Where tasks with a network of their own have their addresses, if the operator does not say.
+DEFAULT_NETWORK_RANGE = "10.213.0.0/16"
 _RETRY_S = 1.0
 _LEAVE_TIMEOUT_S = 20.0
 
@@ -61,11 +72,24 @@ class LocalBackend:
         capacity: Amount | None = None,
         runtime: Literal["auto", "crun", "runc"] = "auto",
         insecure_registries: Sequence[str] = (),
+        devices: Sequence[Path] = (),
+        is_privileged_allowed: bool = False,
+        gpus: Sequence[str] | None = None,
+        network_range: str = DEFAULT_NETWORK_RANGE,
     ) -> None:
+        """`devices` and `host_paths` are what jobs may have of the host (with what lies below);
+        privileged containers, and those that share the host's processes, need their own word.
+        `gpus` None looks for them. `network_range` is for tasks with a network of their own.
+        """
         self._data_dir = data_dir.absolute()
         self._host_paths = [str(path) for path in host_paths]
         self._capacity = capacity
         self._host_id = HostId("")
+        self._device_paths = [str(path) for path in devices]
+        self._is_privileged_allowed = is_privileged_allowed
+        self._gpu_wishes = gpus
+        self._gpus: list[GpuShape] = []
+        self._network_range = network_range
         self._runtime_wish = runtime
         self.images = ImageStore(self._data_dir)
         self._puller = Puller(self.images, insecure_registries=insecure_registries)
@@ -76,7 +100,9 @@ class LocalBackend:
             note_taken=self._note_taken,
             report=self._report,
         )
-        self._tails: dict[TaskId, Tail] = {}
+        self._watches: dict[TaskId, Watch] = {}
+        #: Where the output of each container stands, by unit.
+        self._tails: dict[TaskId, tuple[Watch, Tail]] = {}
         #: Tasks whose `start` or `forget` the supervisor has not answered yet.
         self._unsettled: set[TaskId] = set()
         self._waiting_by_image: dict[str, set[TaskId]] = {}
@@ -96,17 +122,28 @@ class LocalBackend:
         if os.geteuid() != 0:
             raise Trouble("containers can be run directly only as root; see `batchyard doctor`")
         try:
+            Range(self._network_range)
+        except ValueError as error:
+            raise Trouble(f"the range of jobs' own networks: {error}") from error
+        try:
             os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
         except OSError as error:
             raise Trouble(f"the data directory cannot be made: {error}") from error
         self._host_id = _read_host_id(self._data_dir)
         found = await asyncio.to_thread(find_runtime, self._data_dir, self._runtime_wish)
+        self._gpus = await asyncio.to_thread(_find_gpus, self._gpu_wishes)
         log.info("runtime_chosen", runtime=found.name, path=found.path, version=found.version)
         self._settings = {
             "runtime_name": found.name,
             "runtime_path": found.path,
             "init_path": find_init(),
             "host_paths": self._host_paths,
+            "device_paths": self._device_paths,
+            "is_privileged_allowed": self._is_privileged_allowed,
+            "gpus": self._gpus,
+            "gpu_control_paths": control_paths() if self._gpus else [],
+            "gpu_hook_path": find_hook() if self._gpus else None,
+            "network_range": self._network_range,
         }
         self._is_closing = False
         snapshot = await self._link.connect(self._settings)
@@ -124,6 +161,7 @@ class LocalBackend:
             runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await runner
+        self._watches.clear()
         self._tails.clear()
         self._reports.clear()
         self._waiting_by_image.clear()
@@ -170,60 +208,65 @@ class LocalBackend:
         """Make what we know equal to what the supervisor knows."""
         for shape in snapshot:
             task_id = TaskId(shape["task_id"])
-            tail = self._tails.get(task_id)
-            if tail is None:
-                target = LogTarget(**shape["log"]) if shape["log"] else None
-                tail = self._tails[task_id] = Tail(task_id, target)
-            tail.started_at_ms = shape["started_at_ms"] or tail.started_at_ms
-            tail.size = max(tail.size, shape["spool_size"])
-            tail.end = shape["end"]
-            self._wake(tail)
-            if shape["is_waiting"]:
-                self._await_image(task_id, shape["image"])
+            watch = self._watches.get(task_id) or self._follow(_watch_of(shape))
+            watch.started_at_ms = shape["started_at_ms"] or watch.started_at_ms
+            watch.address = shape["address"] or watch.address
+            for tail, unit in zip(watch.tails, shape["units"], strict=True):
+                tail.size = max(tail.size, unit["spool_size"])
+            watch.end = shape["end"]
+            self._wake(watch)
+            for image in shape["missing_images"]:
+                self._await_image(task_id, image)
         known = {shape["task_id"] for shape in snapshot}
-        for task_id in [t for t in self._tails if t not in known and t not in self._unsettled]:
+        for task_id in [t for t in self._watches if t not in known and t not in self._unsettled]:
             log.error("task_vanished", task_id=task_id)
-            tail = self._tails[task_id]
-            if tail.end is None:
-                tail.end = {
-                    "at_ms": now_ms(),
-                    "exit_code": None,
-                    "reason": "DockerStateError: the task's directory has vanished",
-                    "is_lost": True,
-                    "started_at_ms": tail.started_at_ms,
-                    "spool_size": tail.size,
-                    "lost_bytes": 0,
-                }
-                self._wake(tail)
+            watch = self._watches[task_id]
+            if watch.end is None:
+                watch.end = _end_of_vanished(watch)
+                self._wake(watch)
+
+    def _follow(self, watch: Watch) -> Watch:
+        self._watches[watch.task_id] = watch
+        for tail in watch.tails:
+            self._tails[tail.unit_id] = watch, tail
+        return watch
 
     # -- the port -----------------------------------------------------------------------------
 
     async def list_hosts(self) -> Sequence[Host]:
-        return [Host(host_id=self._host_id, capacity=self._capacity or machine_capacity())]
+        machine = self._capacity or machine_capacity()
+        capacity = Amount(
+            cpu_milli=machine.cpu_milli,
+            memory_mib=machine.memory_mib,
+            gpu_count=len(self._gpus),
+        )
+        return [Host(host_id=self._host_id, capacity=capacity)]
 
     async def list_tasks(self) -> frozenset[TaskId]:
-        return frozenset(self._tails)
+        return frozenset(self._watches)
 
     async def start(self, tasks: Sequence[TaskSpec]) -> None:
-        fresh = [task for task in tasks if task.task_id not in self._tails]
+        fresh = [task for task in tasks if task.task_id not in self._watches]
         if not fresh:
             return
-        orders: list[tuple[TaskSpec, str | None]] = []
+        orders: list[tuple[TaskSpec, list[str | None]]] = []
         for task in fresh:
-            self._tails[task.task_id] = Tail(task.task_id, task.containers[0].log)
+            self._follow(_watch_for(task))
             self._unsettled.add(task.task_id)
-            orders.append((_clamped(task), self.images.resolve(task.containers[0].image)))
+            images = [self.images.resolve(each.image) for each in task.containers]
+            orders.append((_clamped(task), images))
         try:
             await self._link.ask({"do": "accept", "tasks": orders})
         finally:
             self._unsettled.difference_update(task.task_id for task in fresh)
-        for task, image in orders:
-            if image is None:
-                self._await_image(task.task_id, task.containers[0].image)
+        for task, images in orders:
+            pairs = zip(task.containers, images, strict=True)
+            for image in dict.fromkeys(each.image for each, found in pairs if found is None):
+                self._await_image(task.task_id, image)
 
     async def stop(self, task_id: TaskId, *, grace_ms: int) -> None:
-        tail = self._tails.get(task_id)
-        if tail is not None and tail.end is None:
+        watch = self._watches.get(task_id)
+        if watch is not None and watch.end is None:
             await self._link.ask({"do": "stop", "task_id": task_id, "grace_ms": grace_ms})
 
     async def reports(self) -> AsyncIterator[Sequence[Report]]:
@@ -241,49 +284,52 @@ class LocalBackend:
         finally:
             self._unsettled.difference_update(task_ids)
         for task_id in task_ids:
-            tail = self._tails.get(task_id)
-            if tail is not None and tail.end is not None:
-                del self._tails[task_id]
+            watch = self._watches.get(task_id)
+            if watch is not None and watch.end is not None:
+                del self._watches[task_id]
+                for tail in watch.tails:
+                    del self._tails[tail.unit_id]
 
     # -- news and output ----------------------------------------------------------------------
 
     def _on_news(self, news: NewsShape) -> None:
-        for name, at_ms in news.get("started", ()):
-            if (tail := self._tails.get(TaskId(name))) is not None:
-                tail.started_at_ms = at_ms
-                self._wake(tail)
+        for name, at_ms, address in news.get("started", ()):
+            if (watch := self._watches.get(TaskId(name))) is not None:
+                watch.started_at_ms = at_ms
+                watch.address = address
+                self._wake(watch)
         for name, size in news.get("output", {}).items():
-            if (tail := self._tails.get(TaskId(name))) is not None:
+            if (pair := self._tails.get(TaskId(name))) is not None:
+                watch, tail = pair
                 tail.size = max(tail.size, size)
-                self._wake(tail)
+                self._wake(watch)
         for name, end in news.get("ended", ()):
-            if (tail := self._tails.get(TaskId(name))) is not None:
-                tail.end = end
-                tail.size = max(tail.size, end["spool_size"])
-                self._wake(tail)
+            if (watch := self._watches.get(TaskId(name))) is not None:
+                watch.take_end(end)
+                self._wake(watch)
 
-    def _wake(self, tail: Tail) -> None:
-        tail.is_dirty = True
-        if not tail.is_pumping and self._group is not None:
-            tail.is_pumping = True
-            self._group.create_task(self._pump_until_done(tail))
+    def _wake(self, watch: Watch) -> None:
+        watch.is_dirty = True
+        if not watch.is_pumping and self._group is not None:
+            watch.is_pumping = True
+            self._group.create_task(self._pump_until_done(watch))
 
-    async def _pump_until_done(self, tail: Tail) -> None:
+    async def _pump_until_done(self, watch: Watch) -> None:
         try:
-            while tail.is_dirty:
+            while watch.is_dirty:
                 try:
-                    await self._pump.run(tail)
+                    await self._pump.run(watch)
                 except Exception as error:
-                    log.error("output_not_stored", task_id=tail.task_id, reason=str(error))
-                    tail.is_dirty = True
+                    log.error("output_not_stored", task_id=watch.task_id, reason=str(error))
+                    watch.is_dirty = True
                     await asyncio.sleep(_RETRY_S)
         finally:
-            tail.is_pumping = False
+            watch.is_pumping = False
 
-    def _note_taken(self, task_id: TaskId, position: int) -> None:
+    def _note_taken(self, unit_id: TaskId, position: int) -> None:
         if not self._taken:
             asyncio.get_running_loop().call_soon(self._send_taken)
-        self._taken[task_id] = position
+        self._taken[unit_id] = position
 
     def _send_taken(self) -> None:
         taken, self._taken = self._taken, {}
@@ -308,7 +354,7 @@ class LocalBackend:
         order: dict[str, object]
         try:
             image_id = self.images.resolve(image) or await self._puller.pull(image)
-            order = {"do": "launch", "image": image_id}
+            order = {"do": "launch", "image_id": image_id}
         except PullFailed as failure:
             log.warning("image_not_pulled", image=image, reason=str(failure))
             text = f"CannotPullContainerError: {failure}"
@@ -319,7 +365,63 @@ class LocalBackend:
             text = f"CannotPullContainerError: {image}: {error}"
             order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
         for task_id in sorted(self._waiting_by_image.pop(image)):
-            self._link.send(order | {"task_id": task_id})
+            self._link.send(order | {"task_id": task_id, "image": image})
+
+
+def _watch_for(task: TaskSpec) -> Watch:
+    units = unit_ids_for(task.task_id, len(task.containers))
+    return Watch(
+        task.task_id,
+        [
+            Tail(TaskId(unit_id), each.log, name=each.name, is_essential=each.is_essential)
+            for unit_id, each in zip(units, task.containers, strict=True)
+        ],
+    )
+
+
+def _watch_of(shape: TaskShape) -> Watch:
+    units = unit_ids_for(shape["task_id"], len(shape["units"]))
+    return Watch(
+        TaskId(shape["task_id"]),
+        [
+            Tail(
+                TaskId(unit_id),
+                LogTarget(**each["log"]) if each["log"] else None,
+                name=each["name"],
+                is_essential=each["is_essential"],
+            )
+            for unit_id, each in zip(units, shape["units"], strict=True)
+        ],
+    )
+
+
+def _end_of_vanished(watch: Watch) -> EndShape:
+    """Tell the end of a task that the supervisor does not know any more."""
+    reason = "DockerStateError: the task's directory has vanished"
+    return {
+        "at_ms": now_ms(),
+        "is_lost": True,
+        "started_at_ms": watch.started_at_ms,
+        "address": watch.address,
+        "containers": [
+            {
+                "exit_code": None,
+                "reason": reason,
+                "was_stopped": False,
+                "spool_size": tail.size,
+                "lost_bytes": 0,
+            }
+            for tail in watch.tails
+        ],
+    }
+
+
+def _find_gpus(wishes: Sequence[str] | None) -> list[GpuShape]:
+    """Find the GPUs that jobs may have. Raises `Trouble`; blocks."""
+    if wishes is not None and not wishes:
+        return []
+    found = detect_gpus()
+    return found if wishes is None else declared_gpus(wishes, found)
 
 
 def _read_host_id(data_dir: Path) -> HostId:

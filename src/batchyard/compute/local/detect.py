@@ -63,11 +63,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def machine_capacity() -> Amount:
+def machine_capacity(*, gpu_count: int = 0) -> Amount:
     """Tell what jobs may have of this machine, unless the operator says otherwise."""
     return Amount(
         cpu_milli=(psutil.cpu_count() or 1) * 1000,
         memory_mib=(psutil.virtual_memory().total >> 20) - _MEMORY_RESERVE_MIB,
+        gpu_count=gpu_count,
     )
 
 

@@ -1,6 +1,6 @@
-"""From the spool to the sink: one task's output, read where the supervisor left it.
+"""From the spool to the sink: each container's output, read where the supervisor left it.
 
-Owns how far each task's output has come and when its reports may be told: the start after its
+Owns how far each container's output has come and when its reports may be told: the start after its
 stream exists, the end after everything is stored (rule 4 of the port). Refuses to know sockets and
 containers. A spool is read in the event loop: it was written a moment ago and lies in the page
 cache.
@@ -14,6 +14,7 @@ from batchyard.compute.local.shapes import EndShape
 from batchyard.compute.local.supervisor.records import SPOOL_SUFFIX
 from batchyard.compute.local.supervisor.spool import READ_BYTES, READ_BYTES_MAX, decode
 from batchyard.compute.port import (
+    ContainerEnded,
     LogTarget,
     OutputLine,
     OutputSink,
@@ -25,41 +26,88 @@ from batchyard.model.ids import TaskId
 
 
 class Tail:
-    """What the server knows of one task."""
+    """How far the output of one container has come."""
 
-    __slots__ = (
-        "end",
-        "has_stream",
-        "is_dirty",
-        "is_end_told",
-        "is_pumping",
-        "is_start_told",
-        "position",
-        "size",
-        "started_at_ms",
-        "target",
-        "task_id",
-    )
+    __slots__ = ("has_stream", "is_essential", "name", "position", "size", "target", "unit_id")
 
-    def __init__(self, task_id: TaskId, target: LogTarget | None) -> None:
-        self.task_id = task_id
+    def __init__(
+        self, unit_id: TaskId, target: LogTarget | None, *, name: str, is_essential: bool
+    ) -> None:
+        #: The task's id if it is the only container; the sink knows the output by it.
+        self.unit_id = unit_id
         self.target = target
-        self.started_at_ms: int | None = None
-        self.end: EndShape | None = None
+        self.name = name
+        self.is_essential = is_essential
         #: How large the spool is, as far as the supervisor has told.
         self.size = 0
         #: Up to where it is in the sink; None until the sink was asked.
         self.position: int | None = None
         self.has_stream = False
+
+
+class Watch:
+    """What the server knows of one task."""
+
+    __slots__ = (
+        "address",
+        "end",
+        "is_dirty",
+        "is_end_told",
+        "is_pumping",
+        "is_start_told",
+        "started_at_ms",
+        "tails",
+        "task_id",
+    )
+
+    def __init__(self, task_id: TaskId, tails: list[Tail]) -> None:
+        self.task_id = task_id
+        #: One for each container, in the order of the spec.
+        self.tails = tails
+        self.started_at_ms: int | None = None
+        self.address: str | None = None
+        self.end: EndShape | None = None
         self.is_start_told = False
         self.is_end_told = False
         self.is_pumping = False
         #: Something was told since the pump last looked.
         self.is_dirty = False
 
+    def take_end(self, end: EndShape) -> None:
+        """Note the end, and how much output there is."""
+        self.end = end
+        self.address = end["address"] or self.address
+        for tail, container in zip(self.tails, end["containers"], strict=True):
+            tail.size = max(tail.size, container["spool_size"])
+
+
+def end_report_of(watch: Watch, end: EndShape) -> TaskEnded:
+    """Tell a task's end in the words of the port."""
+    first = end["containers"][0]
+    is_group = len(watch.tails) > 1
+    return TaskEnded(
+        task_id=watch.task_id,
+        at_ms=end["at_ms"],
+        exit_code=None if is_group else first["exit_code"],
+        reason=None if is_group else first["reason"],
+        is_lost=end["is_lost"],
+        containers=tuple(
+            ContainerEnded(
+                name=tail.name,
+                is_essential=tail.is_essential,
+                exit_code=each["exit_code"],
+                reason=each["reason"],
+                was_stopped=each["was_stopped"],
+            )
+            for tail, each in zip(watch.tails, end["containers"], strict=True)
+        )
+        if is_group
+        else (),
+    )
+
 
 class Pump:
-    """Moves output and then reports, for one task at a time and many tasks at once."""
+    """Moves output and then reports; many tasks at once, of each one container after the other."""
 
     def __init__(
         self,
@@ -74,57 +122,58 @@ class Pump:
         self._note_taken = note_taken
         self._report = report
 
-    async def run(self, tail: Tail) -> None:
+    async def run(self, watch: Watch) -> None:
         """Move everything there is to move. Raises whatever the sink raises; then call it again."""
-        while tail.is_dirty:
-            tail.is_dirty = False
-            started_at_ms = tail.started_at_ms
-            end = tail.end
-            if tail.target is not None and (started_at_ms is not None or tail.size > 0):
-                await self._move_output(tail, tail.target)
-            if started_at_ms is not None and not tail.is_start_told:
-                tail.is_start_told = True
-                self._report(TaskStarted(task_id=tail.task_id, at_ms=started_at_ms))
-            if end is not None and not tail.is_end_told:
-                tail.is_end_told = True
+        while watch.is_dirty:
+            watch.is_dirty = False
+            started_at_ms, end = watch.started_at_ms, watch.end
+            for number, tail in enumerate(watch.tails):
+                if tail.target is not None and (started_at_ms is not None or tail.size > 0):
+                    lost_bytes = end["containers"][number]["lost_bytes"] if end else 0
+                    await self._move_output(tail, tail.target)
+                    if end is not None and lost_bytes:
+                        await self._tell_loss(tail, tail.target, end["at_ms"], lost_bytes)
+            if started_at_ms is not None and not watch.is_start_told:
+                watch.is_start_told = True
                 self._report(
-                    TaskEnded(
-                        task_id=tail.task_id,
-                        at_ms=end["at_ms"],
-                        exit_code=end["exit_code"],
-                        reason=end["reason"],
-                        is_lost=end["is_lost"],
-                    )
+                    TaskStarted(task_id=watch.task_id, at_ms=started_at_ms, address=watch.address)
                 )
+            if end is not None and not watch.is_end_told:
+                watch.is_end_told = True
+                self._report(end_report_of(watch, end))
 
     async def _move_output(self, tail: Tail, target: LogTarget) -> None:
         if tail.position is None:
-            tail.position = await self._sink.read_position(tail.task_id, target)
+            tail.position = await self._sink.read_position(tail.unit_id, target)
             if tail.position > 0:
-                self._note_taken(tail.task_id, tail.position)
-        while tail.position < tail.size or not tail.has_stream:
+                self._note_taken(tail.unit_id, tail.position)
+        # What comes meanwhile waits for its turn: the task may have other containers.
+        size = tail.size
+        while tail.position < size or not tail.has_stream:
             lines, position = self._read(tail, tail.position)
             if position == tail.position and tail.has_stream:
                 break  # A power failure ate the rest.
-            await self._sink.append(tail.task_id, target, position=position, lines=lines)
+            await self._sink.append(tail.unit_id, target, position=position, lines=lines)
             tail.has_stream = True
             tail.position = position
             if position > 0:
-                self._note_taken(tail.task_id, position)
-        end = tail.end
-        if end is not None and end["lost_bytes"] and tail.position <= tail.size:
-            text = f"batchyard: {end['lost_bytes']} bytes of output were lost: no disk space"
-            line = OutputLine(at_ms=end["at_ms"], text=text)
-            # One past the spool: so that this line, too, is stored once.
-            tail.position = tail.size + 1
-            await self._sink.append(tail.task_id, target, position=tail.position, lines=[line])
+                self._note_taken(tail.unit_id, position)
+
+    async def _tell_loss(self, tail: Tail, target: LogTarget, at_ms: int, lost_bytes: int) -> None:
+        if tail.position is None or tail.position > tail.size:
+            return
+        text = f"batchyard: {lost_bytes} bytes of output were lost: no disk space"
+        # One past the spool: so that this line, too, is stored once.
+        tail.position = tail.size + 1
+        line = OutputLine(at_ms=at_ms, text=text)
+        await self._sink.append(tail.unit_id, target, position=tail.position, lines=[line])
 
     def _read(self, tail: Tail, position: int) -> tuple[list[OutputLine], int]:
         if position >= tail.size:
             return [], position
         try:
             fd = os.open(
-                f"{self._tasks_path}/{tail.task_id}{SPOOL_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC
+                f"{self._tasks_path}/{tail.unit_id}{SPOOL_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC
             )
         except FileNotFoundError:
             return [], position

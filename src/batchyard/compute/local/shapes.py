@@ -104,26 +104,49 @@ class ImageShape(TypedDict):
     created_at_ms: int
 
 
-class EndShape(TypedDict):
-    at_ms: int
+class ContainerEndShape(TypedDict):
     exit_code: int | None
     reason: str | None
-    is_lost: bool
-    started_at_ms: int | None
+    was_stopped: bool
     spool_size: int
     lost_bytes: int
+
+
+class EndShape(TypedDict):
+    """How a task ended; `containers` in the order of its spec."""
+
+    at_ms: int
+    is_lost: bool
+    started_at_ms: int | None
+    address: str | None
+    containers: list[ContainerEndShape]
+
+
+class UnitShape(TypedDict):
+    """A container of a task as the supervisor describes it to a server that has just connected."""
+
+    name: str
+    is_essential: bool
+    log: LogShape | None
+    spool_size: int
 
 
 class TaskShape(TypedDict):
     """A task as the supervisor describes it to a server that has just connected."""
 
     task_id: str
-    image: str
-    log: LogShape | None
-    is_waiting: bool
+    units: list[UnitShape]
+    missing_images: list[str]
     started_at_ms: int | None
-    spool_size: int
+    address: str | None
     end: EndShape | None
+
+
+class GpuShape(TypedDict):
+    """A GPU: what NVIDIA's tools call it, and its device nodes."""
+
+    id: str
+    paths: list[str]
 
 
 class SettingsShape(TypedDict):
@@ -133,6 +156,14 @@ class SettingsShape(TypedDict):
     runtime_path: str
     init_path: str | None
     host_paths: list[str]
+    device_paths: list[str]
+    is_privileged_allowed: bool
+    gpus: list[GpuShape]
+    #: Devices that every container with a GPU gets, and the hook that brings the driver's files.
+    gpu_control_paths: list[str]
+    gpu_hook_path: str | None
+    #: The addresses of tasks with a network of their own, as `10.213.0.0/16`.
+    network_range: str
 
 
 class OrderShape(TypedDict, total=False):
@@ -141,9 +172,12 @@ class OrderShape(TypedDict, total=False):
     do: str
     number: int
     settings: SettingsShape
-    tasks: list[tuple[SpecShape, str | None]]
+    #: A task and, for each of its containers, the image's id if it is here.
+    tasks: list[tuple[SpecShape, list[str | None]]]
     task_id: str
+    #: As the spec names it.
     image: str
+    image_id: str
     reason: str
     grace_ms: int
     positions: dict[str, int]
@@ -157,6 +191,8 @@ class NewsShape(TypedDict, total=False):
     version: int
     snapshot: list[TaskShape]
     is_done: bool
-    started: list[tuple[str, int]]
+    #: Task id, time, address.
+    started: list[tuple[str, int, str | None]]
+    #: How large each container's spool is.
     output: dict[str, int]
     ended: list[tuple[str, EndShape]]

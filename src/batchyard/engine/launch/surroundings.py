@@ -1,4 +1,7 @@
-"""What jobs find around them by the operator's leave: file systems, and this server."""
+"""What jobs find around them by the operator's leave: file systems, and this server.
+
+Owns what settings and the running server put into every launch. Refuses to know any job.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,8 @@
-"""A task from a stored job: the containers, their limits, places, variables and logs."""
+"""A task from a stored job: the containers, their limits, places, variables and logs.
+
+Decides what each member of a stored container becomes at the port. Refuses to check what the API
+has checked: a spec that does not fit raises what Python raises.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,6 +11,7 @@ from batchyard.compute.port import (
     ContainerSpec,
     Device,
     LogTarget,
+    Mount,
     Network,
     Sharing,
     StartsAfter,
@@ -15,14 +20,9 @@ from batchyard.compute.port import (
     Ulimit,
 )
 from batchyard.core.effects import StartTask
-from batchyard.engine.launch.environment import (
-    agent_variables,
-    default_variables,
-    environment_of,
-    service_variables,
-)
+from batchyard.engine.launch.environment import AttemptVariables
 from batchyard.engine.launch.surroundings import Surroundings
-from batchyard.engine.launch.volumes import NotMapped, Source, mounts_of, sources_of
+from batchyard.engine.launch.volumes import NotMapped, mounts_of, sources_of
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import Scope, TaskId
@@ -67,25 +67,26 @@ def task_of(
         sources = sources_of(work.shared.get("volumes") or (), surroundings.folder_by_file_system)
     except NotMapped as error:
         raise CannotLaunch(f"ResourceInitializationError: {error}") from error
-    defaults = default_variables(record, surroundings, network)
-    service = service_variables(record, effect, kind)
-    containers = []
-    for container, amount in zip(work.containers, work.amounts, strict=True):
-        agent = agent_variables(
-            effect,
-            container_name=name_of(container),
-            account=work.scope.account,
-            job_role_arn=work.job_role_arn,
-            surroundings=surroundings,
-            network=network,
-        )
-        variables = environment_of(
+    variables = AttemptVariables(
+        record=record,
+        effect=effect,
+        kind=kind,
+        surroundings=surroundings,
+        network=network,
+        job_role_arn=work.job_role_arn,
+    )
+    containers = [
+        _container(
             container,
-            _values(container, work.scope, secrets),
-            defaults=defaults,
-            service=service | agent,
+            amount,
+            environment=variables.of_container(
+                name_of(container), container, _values(container, work.scope, secrets)
+            ),
+            mounts=mounts_of(container, sources),
+            log=_log_target(work, container, effect.task_id),
         )
-        containers.append(_container(work, container, amount, variables, sources, effect.task_id))
+        for container, amount in zip(work.containers, work.amounts, strict=True)
+    ]
     return TaskSpec(
         task_id=effect.task_id,
         containers=tuple(containers),
@@ -125,12 +126,12 @@ def secrets_of(record: JobRecord) -> frozenset[SecretReference]:
 
 
 def _container(
-    work: Workload,
     container: Json,
     amount: Amount,
-    variables: Mapping[str, str],
-    sources: Mapping[str, Source],
-    task_id: TaskId,
+    *,
+    environment: Mapping[str, str],
+    mounts: Iterable[Mount],
+    log: LogTarget | None,
 ) -> ContainerSpec:
     linux: Json = container.get("linuxParameters") or {}
     command = container.get("command")
@@ -138,14 +139,14 @@ def _container(
         name=name_of(container),
         image=container["image"],
         limits=amount,
-        log=_log_target(work, container, task_id),
+        log=log,
         command=tuple(command) if command else None,
-        environment=tuple(variables.items()),
+        environment=tuple(environment.items()),
         user=container.get("user"),
         is_root_read_only=bool(container.get("readonlyRootFilesystem")),
         is_privileged=bool(container.get("privileged")),
         has_init=bool(linux.get("initProcessEnabled")),
-        mounts=tuple(mounts_of(container, sources)),
+        mounts=tuple(mounts),
         ulimits=tuple(
             Ulimit(name=each["name"], soft=each["softLimit"], hard=each["hardLimit"])
             for each in container.get("ulimits") or ()

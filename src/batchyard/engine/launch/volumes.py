@@ -26,7 +26,9 @@ class Source:
 
 def sources_of(volumes: Iterable[Json], folders: Mapping[str, str]) -> dict[str, Source]:
     """Find the files of each volume, by the volume's name. Raises `NotMapped`."""
-    return {each["name"]: Source(name=each["name"], path=_path_of(each, folders)) for each in volumes}
+    return {
+        each["name"]: Source(name=each["name"], path=_path_of(each, folders)) for each in volumes
+    }
 
 
 def mounts_of(container: Json, sources: Mapping[str, Source]) -> Iterable[Mount]:

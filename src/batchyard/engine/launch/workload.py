@@ -1,4 +1,8 @@
-"""Which containers an attempt has: one, or those of a task; of the job, or of one of its nodes."""
+"""Which containers an attempt has: one, or those of a task; of the job, or of one of its nodes.
+
+Owns the reading of a stored spec: `container`, `ecsProperties`, or the range that a node has in
+`nodeProperties` (reference/jobs.md sections 9.1 and 10.1). Refuses to know what containers become.
+"""
 
 from dataclasses import dataclass
 

@@ -92,60 +92,6 @@ def _gpu_count_of(text: str) -> int:
     return gpu_count
 
 
-_READ_BY_TYPE[kind](requirement["value"])
-
-
-def demand_of(container: Json, ground: Ground) -> Amount:
-    """Say what an attempt needs. `resourceRequirements` beat the deprecated members.
-
-    Refuses a container that leaves vCPU or memory open, or asks too little.
-    """
-    asked = requirements_of(container)
-    if VCPU not in asked:
-        raise executing(ground.request_id, "vCPU is not provided.")
-    if MEMORY not in asked:
-        raise executing(ground.request_id, "Memory is not provided.")
-    demand = Amount(
-        cpu_milli=_cpu_milli_of(asked[VCPU]),
-        memory_mib=_memory_mib_of(asked[MEMORY]),
-        gpu_count=_gpu_count_of(asked[GPU]) if GPU in asked else 0,
-    )
-    if not ground.is_fargate and demand.cpu_milli % _MILLI:
-        raise client_exception("VCPU must be a whole number for jobs on EC2.")
-    return demand
-
-
-def merged_requirements(ours: Sequence[Json], over: Sequence[Json]) -> list[Json]:
-    """Merge requirements by their types: a listed type replaces ours, others stay."""
-    merged = {requirement["type"]: requirement for requirement in ours}
-    merged.update((requirement["type"], requirement) for requirement in over)
-    return list(merged.values())
-
-
-def _cpu_milli_of(text: str) -> int:
-    match = _CPU.fullmatch(text)
-    cpu_milli = 0
-    if match:
-        cpu_milli = int(match[1]) * _MILLI + int((match[2] or "").ljust(3, "0"))
-    if not cpu_milli:
-        raise client_exception(f"VCPU value {text} must be a number greater than 0.")
-    return cpu_milli
-
-
-def _memory_mib_of(text: str) -> int:
-    if not _MEMORY.fullmatch(text) or int(text) < MEMORY_MIB_MIN:
-        raise client_exception(
-            f"MEMORY value {text} must be a whole number of MiB, at least {MEMORY_MIB_MIN}."
-        )
-    return int(text)
-
-
-def _gpu_count_of(text: str) -> int:
-    if not _GPU.fullmatch(text) or not int(text):
-        raise client_exception(f"GPU value {text} must be a whole number greater than 0.")
-    return int(text)
-
-
 _READ_BY_TYPE: dict[str, Callable[[str], int]] = {
     VCPU: _cpu_milli_of,
     MEMORY: _memory_mib_of,

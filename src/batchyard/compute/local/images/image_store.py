@@ -28,7 +28,7 @@ from batchyard.compute.local.images.archives import FoundImage, FoundLayer, NotA
 from batchyard.compute.local.images.references import BadReference, parse_reference
 from batchyard.compute.local.link import ask_supervisor
 from batchyard.compute.local.shapes import ConfigShape, ImageShape
-from batchyard.compute.local.supervisor.container import MOUNT_POINTS_LAYER
+from batchyard.compute.local.supervisor.bundle import MOUNT_POINTS_LAYER
 from batchyard.compute.port import Trouble
 
 Progress = Callable[[str], None]

@@ -56,18 +56,45 @@ class Layout:
 
 
 class Limits:
-    """What a task may use. `memory_mib` is hard; `cpu_milli` is a weight, or a ceiling too."""
+    """What a container may use. `memory_mib` is hard; `cpu_milli` is a weight, or a ceiling too.
 
-    __slots__ = ("cpu_milli", "is_cpu_capped", "memory_mib")
+    `device_rules` None leaves devices to what nodes the container has; else they are all it may use
+    (kind, major, minor, access; None for any).
+    """
 
-    def __init__(self, *, cpu_milli: int, memory_mib: int, is_cpu_capped: bool) -> None:
+    __slots__ = (
+        "cpu_milli",
+        "device_rules",
+        "is_cpu_capped",
+        "memory_mib",
+        "swap_mib",
+        "swappiness",
+    )
+
+    def __init__(  # noqa: PLR0913  # one value for each limit, all by keyword
+        self,
+        *,
+        cpu_milli: int,
+        memory_mib: int,
+        is_cpu_capped: bool,
+        swap_mib: int = 0,
+        swappiness: int | None = None,
+        device_rules: list[tuple[str, int | None, int | None, str]] | None = None,
+    ) -> None:
         self.cpu_milli = cpu_milli
         self.memory_mib = memory_mib
         self.is_cpu_capped = is_cpu_capped
+        self.swap_mib = swap_mib
+        self.swappiness = swappiness
+        self.device_rules = device_rules
 
     @property
     def memory_bytes(self) -> int:
         return self.memory_mib * _MEBIBYTE
+
+    @property
+    def swap_bytes(self) -> int:
+        return self.swap_mib * _MEBIBYTE
 
     @property
     def cpu_shares(self) -> int:
@@ -128,8 +155,17 @@ _V1_NAMES = frozenset(
 def v1_files(limits: Limits, controller: str) -> list[tuple[str, str]]:
     """Give file names and contents for one v1 controller, in the order they must be written."""
     if controller == "memory":
-        text = str(limits.memory_bytes)
-        return [("memory.limit_in_bytes", text), ("memory.memsw.limit_in_bytes", text)]
+        both = limits.memory_bytes + limits.swap_bytes
+        files = [
+            ("memory.limit_in_bytes", str(limits.memory_bytes)),
+            ("memory.memsw.limit_in_bytes", str(both)),
+        ]
+        if limits.swappiness is not None:
+            files.append(("memory.swappiness", str(limits.swappiness)))
+        return files
+    if controller == "devices":
+        rules = [_device_line(rule) for rule in limits.device_rules or ()]
+        return [("devices.deny", "a"), *(("devices.allow", line) for line in rules)]
     if controller == "cpu":
         files = [("cpu.shares", str(limits.cpu_shares))]
         if limits.is_cpu_capped:
@@ -139,12 +175,18 @@ def v1_files(limits: Limits, controller: str) -> list[tuple[str, str]]:
     return [("pids.max", str(pids_max()))]
 
 
+def _device_line(rule: tuple[str, int | None, int | None, str]) -> str:
+    kind, major, minor, access = rule
+    numbers = ("*" if number is None else str(number) for number in (major, minor))
+    return f"{kind} {':'.join(numbers)} {access}"
+
+
 def v2_files(limits: Limits) -> list[tuple[str, str]]:
-    """Give file names and contents for the unified hierarchy."""
+    """Give file names and contents for the unified hierarchy, which knows no swappiness."""
     weight = 1 + (min(limits.cpu_shares, 262144) - 2) * 9999 // 262142
     files = [
         ("memory.max", str(limits.memory_bytes)),
-        ("memory.swap.max", "0"),
+        ("memory.swap.max", str(limits.swap_bytes)),
         ("cpu.weight", str(weight)),
         ("pids.max", str(pids_max())),
     ]
@@ -159,8 +201,18 @@ def runtime_resources(limits: Limits) -> dict[str, object]:
     cpu: dict[str, int] = {"shares": limits.cpu_shares}
     if limits.is_cpu_capped:
         cpu |= {"quota": limits.cpu_quota_us, "period": _CPU_PERIOD_US}
-    memory = {"limit": limits.memory_bytes, "swap": limits.memory_bytes}
-    return {"memory": memory, "cpu": cpu, "pids": {"limit": pids_max()}}
+    memory = {"limit": limits.memory_bytes, "swap": limits.memory_bytes + limits.swap_bytes}
+    if limits.swappiness is not None:
+        memory["swappiness"] = limits.swappiness
+    resources: dict[str, object] = {"memory": memory, "cpu": cpu, "pids": {"limit": pids_max()}}
+    if limits.device_rules is not None:
+        rules: list[dict[str, object]] = [{"allow": False, "access": "rwm"}]
+        for kind, major, minor, access in limits.device_rules:
+            rule: dict[str, object] = {"allow": True, "type": kind, "access": access}
+            rule |= {} if major is None else {"major": major}
+            rules.append(rule | ({} if minor is None else {"minor": minor}))
+        resources["devices"] = rules
+    return resources
 
 
 def count_oom_kills(text: str) -> int:
@@ -206,7 +258,11 @@ class Groups:
         Raises `OSError`; swap accounting may be missing, every other limit may not.
         """
         entry_files = []
-        for point in self._enter:
+        points = self._enter
+        devices = self._layout.v1_by_controller.get("devices")
+        if limits.device_rules is not None and devices is not None:
+            points = [*points, devices]
+        for point in points:
             directory = f"{point}/{self.base}/{name}"
             os.mkdir(directory)
             entry_files.append(directory + "/cgroup.procs")
@@ -223,8 +279,9 @@ class Groups:
             return v2_files(limits)
         by_controller = self._layout.v1_by_controller
         files = []
-        for controller in _V1_CONTROLLERS:
-            if by_controller.get(controller) == point:
+        for controller in (*_V1_CONTROLLERS, "devices"):
+            is_here = by_controller.get(controller) == point
+            if is_here and (controller != "devices" or limits.device_rules is not None):
                 files += v1_files(limits, controller)
         return files
 

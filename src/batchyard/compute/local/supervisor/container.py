@@ -1,10 +1,8 @@
-"""One container from its bundle to its ashes: overlay, control group, runtime process, clean-up.
+"""One container from its spawn to its ashes: control group, runtime process, clean-up.
 
-Owns everything on the machine that exists because a container does. Decides how a failure on the
-way is told (AWS's error names, reference/jobs.md section 1.6). Refuses to know queues, sockets and
-time: the supervisor says when. Runs in the supervisor's private mount namespace, with
-`images/layers` as its working directory, so that overlay options stay short (the kernel takes one
-page of them).
+Owns everything on the machine that exists because a container runs; what it was given before is
+`bundle`'s. Decides how a failure to start is told. Refuses to know queues, sockets and time: the
+supervisor says when.
 """
 
 from __future__ import annotations
@@ -12,266 +10,126 @@ from __future__ import annotations
 import json
 import os
 import signal
-import traceback
 
-from batchyard.compute.local.supervisor import ocispec, rootfs
-from batchyard.compute.local.supervisor.cgroups import Groups, Limits
-from batchyard.compute.local.supervisor.hostpaths import HostPaths, NotAllowed
+from batchyard.compute.local.supervisor import ocispec
+from batchyard.compute.local.supervisor.bundle import Bundle, Bundler, Surroundings
+from batchyard.compute.local.supervisor.cgroups import Groups, runtime_resources
 from batchyard.compute.local.supervisor.records import delete_tree
-from batchyard.compute.local.supervisor.roots import Root, Roots
+from batchyard.compute.local.supervisor.refusals import LaunchRefused, clip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from batchyard.compute.local.shapes import ContainerShape, ImageShape, SettingsShape, SpecShape
+    from batchyard.compute.local.shapes import ContainerShape, GpuShape, SettingsShape
 
-#: Directories and files every container needs as mount points, lowest of all layers: so that the
-#: runtime need not make them in each container's own layer.
-MOUNT_POINTS_LAYER = "mountpoints"
-_REASON_LENGTH_MAX = 255
 _RUNTIME_ENVIRONMENT = {"PATH": ocispec.DEFAULT_PATH}
 #: How crun and runc complain when the kernel refuses to execute the file: as the first line of the
 #: container's stderr, after they have told the pid.
 EXEC_FAILED_PREFIXES = (b'{"msg":"exec container process', b"exec /")
 
 
-class LaunchRefused(Exception):
-    """The container cannot be started; the text is the reason in AWS's form."""
-
-
-class Image:
-    """An image record, and what was learnt from its files on first use."""
-
-    __slots__ = ("accounts", "config", "lower")
-
-    def __init__(self, record: ImageShape) -> None:
-        self.config = ocispec.ImageConfig(record["config"])
-        self.lower = ":".join([*reversed(record["layers"]), MOUNT_POINTS_LAYER])
-        self.accounts: rootfs.Accounts | None = None
-
-
 class Container:
     """A container whose runtime process was spawned."""
 
-    __slots__ = ("pid", "root", "runtime_name", "stderr", "stdout", "task_id")
+    __slots__ = ("has_own_devices", "pid", "runtime_name", "stderr", "stdout", "unit_id")
 
     def __init__(  # noqa: PLR0913  # a record: one value for each field, all by keyword
-        self, *, task_id: str, pid: int, stdout: int, stderr: int, root: Root, runtime: str
+        self,
+        *,
+        unit_id: str,
+        pid: int,
+        stdout: int,
+        stderr: int,
+        runtime: str,
+        has_own_devices: bool = False,
     ) -> None:
-        self.task_id = task_id
+        self.unit_id = unit_id
         #: The runtime's process, our child.
         self.pid = pid
         self.stdout = stdout
         self.stderr = stderr
-        self.root = root
         self.runtime_name = runtime
-
-
-def note(text: str) -> None:
-    """Write a line for the operator into `supervisor.log`, if the disk takes it."""
-    try:
-        os.write(2, text.encode("utf-8", "replace") + b"\n")
-    except OSError:
-        return
-
-
-def clip(name: str, text: str) -> str:
-    """Spell a reason `<name>: <text>` within AWS's length."""
-    reason = f"{name}: {' '.join(text.split())}"
-    return reason if len(reason) <= _REASON_LENGTH_MAX else reason[: _REASON_LENGTH_MAX - 3] + "..."
-
-
-def host_name_of(task_id: str) -> str:
-    """Name the machine that a task's containers see, as docker does."""
-    return task_id[:12]
+        #: It has a control group for devices, too.
+        self.has_own_devices = has_own_devices
 
 
 class Launcher:
     """Starts containers and cleans up after them."""
 
-    __slots__ = (
-        "_groups",
-        "_host_paths",
-        "_images",
-        "_images_path",
-        "_null",
-        "_roots",
-        "_run",
-        "_templates",
-        "leftovers",
-        "settings",
-    )
+    __slots__ = ("_bundler", "_groups", "_null", "_run", "leftovers")
 
     def __init__(self, *, groups: Groups, data_dir: str) -> None:
-        run_path = f"{data_dir}/run"
         self._groups = groups
-        self._run = run_path
-        self._roots = Roots(data_dir=data_dir, run_path=run_path)
-        self._host_paths = HostPaths(run_path)
-        self._images_path = f"{data_dir}/images"
+        self._run = f"{data_dir}/run"
+        self._bundler = Bundler(groups=groups, data_dir=data_dir)
         #: Trees too large to delete here; whoever has a process to spare deletes them.
         self.leftovers: list[str] = []
-        self._images: dict[str, Image] = {}
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.settings: SettingsShape = {
-            "runtime_name": "crun",
-            "runtime_path": "/usr/bin/crun",
-            "init_path": None,
-            "host_paths": [],
-        }
-        self._templates = ocispec.SpecTemplate(
-            capability_mask=_capability_mask(),
-            has_cgroup_mount=groups.is_unified,
-            has_resolv_conf=os.path.exists("/etc/resolv.conf"),
-        )
         for name in ("pids", "state"):
-            os.makedirs(f"{run_path}/{name}", exist_ok=True)
+            os.makedirs(f"{self._run}/{name}", exist_ok=True)
 
     @property
     def pids_path(self) -> str:
-        """Where runtimes write the pid of a container's process, in a file named by the task."""
+        """Where runtimes write the pid of a container's process, in a file named by the unit."""
         return f"{self._run}/pids"
 
-    def launch(self, spec: SpecShape, image_id: str) -> Container:
-        """Start the task's container. Raises `LaunchRefused`, with everything cleaned up."""
-        task_id = spec["task_id"]
-        root: Root | None = None
-        try:
-            if len(spec["containers"]) != 1:
-                raise LaunchRefused(
-                    clip("CannotCreateContainerError", "tasks of several containers are not run")
-                )
-            container = spec["containers"][0]
-            self._check(container)
-            image = self._image(image_id)
-            os.mkdir(f"{self._run}/{task_id}", 0o700)
-            root = self._roots.take(image_id, image.lower)
-            if image.accounts is None:
-                image.accounts = rootfs.read_accounts(root.merged)
-            place = self._place(task_id, container, image, root.merged)
-            config = self._templates.compose(container, image.config, place)
-            with open(f"{self._run}/{task_id}/config.json", "wb") as file:
-                file.write(config)
-            return self._spawn(spec, place, root)
-        except rootfs.BadUser as error:
-            reason = clip("CannotStartContainerError", str(error))
-        except LaunchRefused as error:
-            reason = str(error)
-        except (OSError, ValueError, KeyError, ocispec.NoCommand) as error:
-            reason = clip("CannotCreateContainerError", str(error))
-        except Exception as error:
-            # The edge of a task: what one image or spec provokes must not end all the others.
-            note(traceback.format_exc())
-            reason = clip("CannotCreateContainerError", f"{type(error).__name__}: {error}")
-        self._clean(task_id, root, self.settings["runtime_name"])
-        raise LaunchRefused(reason)
+    @property
+    def settings(self) -> SettingsShape:
+        return self._bundler.settings
 
-    def _check(self, spec: ContainerShape) -> None:
-        if spec["has_init"] and not self.settings["init_path"]:
-            text = "initProcessEnabled needs tini or catatonit on this host (apt-get install tini)"
-            raise LaunchRefused(clip("CannotStartContainerError", text))
-
-    def _image(self, image_id: str) -> Image:
-        image = self._images.get(image_id)
-        if image is None:
-            try:
-                with open(f"{self._images_path}/records/{image_id}.json", "rb") as file:
-                    image = Image(json.loads(file.read()))
-            except FileNotFoundError:
-                text = f"No such image: {image_id}"
-                raise LaunchRefused(clip("CannotCreateContainerError", text)) from None
-            self._images[image_id] = image
-        return image
+    @settings.setter
+    def settings(self, settings: SettingsShape) -> None:
+        self._bundler.settings = settings
 
     def drop_image(self, image_id: str) -> None:
         """Forget what was learnt of an image that is being removed."""
-        self._images.pop(image_id, None)
-        self.leftovers += self._roots.drop_image(image_id)
+        self.leftovers += self._bundler.drop_image(image_id)
 
-    def _place(self, task_id: str, spec: ContainerShape, image: Image, root: str) -> ocispec.Place:
-        accounts = image.accounts
-        assert accounts is not None
-        user = spec["user"] if spec["user"] is not None else image.config.user
-        place = ocispec.Place(
-            root=root,
-            identity=rootfs.identify(accounts, user),
-            hosts_file=self._write_hosts(task_id),
-            host_name=host_name_of(task_id),
-        )
-        for mount in sorted(spec["mounts"], key=lambda item: item["destination"].count("/")):
-            destination = mount["destination"]
-            if mount["source"] is None:
-                # An anonymous volume is the container's own layer, mounted once more: it starts
-                # with the image's files, is writable under a read-only root, and goes with the
-                # task.
-                source = rootfs.ensure_directory(root, destination)
-            else:
-                source = self._host_source(task_id, mount["source"])
-            place.binds.append((source, destination, mount["is_read_only"]))
-        if spec["has_init"] and self.settings["init_path"]:
-            place.binds.append((self.settings["init_path"], ocispec.INIT_DESTINATION, True))
-        if spec["is_root_read_only"]:
-            for volume in image.config.volumes:
-                place.writable.append((rootfs.ensure_directory(root, volume), volume))
-        return place
+    def make_ready(
+        self,
+        unit_id: str,
+        spec: ContainerShape,
+        image_id: str,
+        *,
+        around: Surroundings,
+        gpus: list[GpuShape],
+    ) -> Bundle:
+        """Make a container ready to be run. Raises `LaunchRefused`; `clean` and `release` follow in
+        both cases."""
+        return self._bundler.make(unit_id, spec, image_id, around=around, gpus=gpus)
 
-    def _host_source(self, task_id: str, source: str) -> str:
-        """Give a place that shows a host path, if it is allowed, until the task is cleaned up."""
-        try:
-            return self._host_paths.pin(task_id, source, self.settings["host_paths"])
-        except (NotAllowed, OSError) as error:
-            raise LaunchRefused(clip("CannotCreateVolumeError", str(error))) from error
-
-    def _write_hosts(self, task_id: str) -> str:
-        path = f"{self._run}/{task_id}/hosts"
-        try:
-            with open("/etc/hosts", encoding="utf-8", errors="replace") as file:
-                text = file.read()
-        except OSError:
-            text = "127.0.0.1 localhost\n"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(f"{text.rstrip()}\n127.0.1.1 {host_name_of(task_id)}\n")
-        os.chmod(path, 0o644)
-        return path
-
-    def _spawn(self, spec: SpecShape, place: ocispec.Place, root: Root) -> Container:
-        task_id = spec["task_id"]
-        amount = spec["containers"][0]["limits"]
-        limits = Limits(
-            cpu_milli=amount["cpu_milli"],
-            memory_mib=amount["memory_mib"],
-            is_cpu_capped=spec["is_cpu_capped"],
-        )
-        bundle = f"{self._run}/{task_id}"
+    def launch(self, bundle: Bundle) -> Container:
+        """Run what was made ready. Raises `LaunchRefused`; `clean` follows in both cases."""
+        unit_id = bundle.unit_id
         arguments = [
             self.settings["runtime_path"],
             f"--root={self._run}/state",
-            f"--log={bundle}/log",
+            f"--log={bundle.path}/log",
             "--log-format=json",
         ]
-        tail = ["run", f"--bundle={bundle}", f"--pid-file={self._run}/pids/{task_id}", task_id]
-        if self.settings["runtime_name"] == "crun":
-            entry_files = self._groups.create(task_id, limits)
-            enter = "".join(f"echo 0 >{path} && " for path in entry_files)
-            shell = ["/bin/sh", "-c", enter + 'exec "$@"', "sh"]
-            arguments = [*shell, *arguments, "--cgroup-manager=disabled", *tail]
-        else:
-            self._set_runtime_limits(bundle, task_id, limits)
-            arguments = [*arguments, tail[0], "--keep", *tail[1:]]
-        return self._spawn_process(task_id, arguments, place.identity, root)
+        tail = ["run", f"--bundle={bundle.path}", f"--pid-file={self._run}/pids/{unit_id}", unit_id]
+        try:
+            if bundle.runtime_name == "crun":
+                entry_files = self._groups.create(unit_id, bundle.limits)
+                enter = "".join(f"echo 0 >{path} && " for path in entry_files)
+                shell = ["/bin/sh", "-c", enter + 'exec "$@"', "sh"]
+                arguments = [*shell, *arguments, "--cgroup-manager=disabled", *tail]
+            else:
+                self._set_runtime_limits(bundle)
+                arguments = [*arguments, tail[0], "--keep", *tail[1:]]
+            return self._spawn_process(bundle, arguments)
+        except (OSError, ValueError) as error:
+            raise LaunchRefused(clip("CannotCreateContainerError", str(error))) from error
 
-    def _set_runtime_limits(self, bundle: str, task_id: str, limits: Limits) -> None:
-        from batchyard.compute.local.supervisor.cgroups import runtime_resources
-
-        with open(f"{bundle}/config.json", "rb") as file:
+    def _set_runtime_limits(self, bundle: Bundle) -> None:
+        with open(f"{bundle.path}/config.json", "rb") as file:
             config = json.loads(file.read())
-        config["linux"]["cgroupsPath"] = self._groups.path_for_runtime(task_id)
-        config["linux"]["resources"] = runtime_resources(limits)
-        with open(f"{bundle}/config.json", "wb") as file:
+        config["linux"]["cgroupsPath"] = self._groups.path_for_runtime(bundle.unit_id)
+        config["linux"]["resources"] = runtime_resources(bundle.limits)
+        with open(f"{bundle.path}/config.json", "wb") as file:
             file.write(json.dumps(config).encode())
 
-    def _spawn_process(
-        self, task_id: str, arguments: list[str], identity: rootfs.Identity, root: Root
-    ) -> Container:
+    def _spawn_process(self, bundle: Bundle, arguments: list[str]) -> Container:
+        identity = bundle.identity
         pipes: list[int] = []
         try:
             for _ in range(2):
@@ -301,17 +159,17 @@ class Launcher:
         for fd in (out_read, error_read):
             os.set_blocking(fd, False)
         return Container(
-            task_id=task_id,
+            unit_id=bundle.unit_id,
             pid=pid,
             stdout=out_read,
             stderr=error_read,
-            root=root,
-            runtime=self.settings["runtime_name"],
+            runtime=bundle.runtime_name,
+            has_own_devices=bundle.limits.device_rules is not None,
         )
 
-    def take_process_id(self, task_id: str) -> int | None:
+    def take_process_id(self, unit_id: str) -> int | None:
         """Read and remove the pid that the runtime left when it made the container's process."""
-        path = f"{self._run}/pids/{task_id}"
+        path = f"{self._run}/pids/{unit_id}"
         try:
             with open(path, "rb") as file:
                 text = file.read()
@@ -320,20 +178,21 @@ class Launcher:
             return None
         return int(text) if text.isdigit() else None
 
-    def send_signal(self, task_id: str, process_id: int, number: int) -> None:
-        """Signal the container's first process, if it is still the one we know."""
+    def send_signal(self, unit_id: str, process_id: int, number: int) -> bool:
+        """Signal the container's first process, if it is still the one we know; tell whether."""
         try:
             with open(f"/proc/{process_id}/cgroup", encoding="ascii") as file:
-                if task_id not in file.read():
-                    return
+                if not _is_in_group(file.read(), unit_id):
+                    return False
             os.kill(process_id, number)
         except (FileNotFoundError, ProcessLookupError):
-            return
+            return False
+        return True
 
-    def read_error(self, task_id: str) -> str:
+    def read_error(self, unit_id: str) -> str:
         """Give the last error in the runtime's log; empty if it logged none."""
         try:
-            with open(f"{self._run}/{task_id}/log", "rb") as file:
+            with open(f"{self._run}/{unit_id}/log", "rb") as file:
                 lines = file.read().splitlines()
         except OSError:
             return ""
@@ -343,35 +202,46 @@ class Launcher:
                 return text
         return ""
 
-    def has_oom_kill(self, task_id: str) -> bool:
-        return self._groups.has_oom_kill(task_id)
+    def has_oom_kill(self, unit_id: str) -> bool:
+        return self._groups.has_oom_kill(unit_id)
 
-    def kill_all(self, task_id: str) -> None:
+    def kill_all(self, unit_id: str) -> None:
         """Kill every process of the container."""
-        self._groups.kill(task_id)
+        self._groups.kill(unit_id)
 
-    def clean(self, container: Container, *, is_reusable: bool) -> bool:
-        """Undo everything that `launch` made. False: something in the control group still lives."""
-        return self._clean(
-            container.task_id, container.root, container.runtime_name, is_reusable=is_reusable
-        )
-
-    def _clean(
-        self, task_id: str, root: Root | None, runtime_name: str, *, is_reusable: bool = False
-    ) -> bool:
-        is_gone = self._groups.remove(task_id, everywhere=runtime_name != "crun")
-        self._host_paths.release(task_id)
-        if root is not None:
-            self.leftovers += self._roots.give_back(root, is_reusable=is_reusable and is_gone)
-        delete_tree(f"{self._run}/{task_id}")
-        if runtime_name != "crun":
-            delete_tree(f"{self._run}/state/{task_id}")
+    def clean(self, unit_id: str, container: Container | None) -> bool:
+        """Undo what was made for one container alone. False: something in its control group still
+        lives."""
+        runtime = container.runtime_name if container else self.settings["runtime_name"]
+        is_gone = self._remove_group(unit_id, container)
+        self._bundler.host_paths.release(unit_id)
+        delete_tree(f"{self._run}/{unit_id}")
+        if runtime != "crun":
+            delete_tree(f"{self._run}/state/{unit_id}")
         return is_gone
+
+    def release(self, around: Surroundings) -> None:
+        """Undo what was made for all containers of a task; each was cleaned before."""
+        self._bundler.host_paths.release(around.task_id)
+        for root in around.roots:
+            self.leftovers += self._bundler.roots.give_back(root, is_reusable=around.is_reusable)
+        around.roots.clear()
 
     def remove_group(self, container: Container) -> bool:
         """Try again to remove a control group that was busy."""
-        self._groups.kill(container.task_id)
-        return self._groups.remove(container.task_id, everywhere=container.runtime_name != "crun")
+        self._groups.kill(container.unit_id)
+        return self._remove_group(container.unit_id, container)
+
+    def _remove_group(self, unit_id: str, container: Container | None) -> bool:
+        is_everywhere = container is None or container.runtime_name != "crun"
+        if container is not None and container.has_own_devices:
+            is_everywhere = True
+        return self._groups.remove(unit_id, everywhere=is_everywhere)
+
+
+def _is_in_group(text: str, unit_id: str) -> bool:
+    """Tell from `/proc/<pid>/cgroup` whether a process is in the group of a unit, or below it."""
+    return f"/{unit_id}\n" in text or f"/{unit_id}/" in text
 
 
 def message_of(line: bytes) -> str:
@@ -394,11 +264,3 @@ def exec_failure_of(first_error_bytes: bytes) -> str:
     if line.startswith(EXEC_FAILED_PREFIXES[1]) and line.endswith(b"exec format error"):
         return line.decode("utf-8", "replace")
     return ""
-
-
-def _capability_mask() -> int:
-    with open("/proc/self/status", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("CapBnd:"):
-                return int(line.split()[1], 16)
-    return 0

@@ -42,7 +42,18 @@ class HostPaths:
         if not any(real == path or real.startswith(path.rstrip("/") + "/") for path in folders):
             text = ", ".join(folders) or "none"
             raise NotAllowed(f"host path {source} is not allowed; allowed are: {text}")
-        fd = open_without_links(real)
+        return self._pin_and_close(task_id, open_without_links(real))
+
+    def pin_in_root(self, task_id: str, path: str) -> str:
+        """Give a path that is the directory `path` of a container's root until `release`, whatever
+        other containers that share a part of that root do to the name. Raises `OSError`.
+
+        To be called before any of them runs.
+        """
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._pin_and_close(task_id, fd)
+
+    def _pin_and_close(self, task_id: str, fd: int) -> str:
         try:
             return self._mount(task_id, fd)
         finally:

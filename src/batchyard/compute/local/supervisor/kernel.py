@@ -5,11 +5,24 @@ mounted or watched, and why. Linux only; imported by the supervisor, so nothing 
 imported here.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import os
+import signal
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+_NAME_BY_FLAG = {CLONE_NEWIPC: "ipc", CLONE_NEWPID: "pid_for_children", CLONE_NEWNET: "net"}
+_PR_SET_PDEATHSIG = 1
 MS_RDONLY = 0x1
 MS_BIND = 0x1000
 MS_REC = 0x4000
@@ -46,6 +59,31 @@ def _check(result: int, path: str = "") -> int:
 def unshare_mounts() -> None:
     """Give this process a mount namespace of its own (a copy of the present one)."""
     _check(_libc.unshare(CLONE_NEWNS))
+
+
+@contextlib.contextmanager
+def new_namespace(flag: int) -> Iterator[int]:
+    """Be in a new namespace (for processes: the next child is) while the context lasts.
+
+    Gives a descriptor of it that stays open afterwards, but for processes: there is nothing to open
+    before its first one; -1 then. Only for a process of one thread. Raises `OSError`.
+    """
+    name = _NAME_BY_FLAG[flag]
+    own = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.unshare(flag))
+        try:
+            is_empty = flag == CLONE_NEWPID
+            yield -1 if is_empty else os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _check(_libc.setns(own, flag))
+    finally:
+        os.close(own)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
 
 
 def mount(source: str, target: str, kind: str = "", *, flags: int = 0, options: str = "") -> None:

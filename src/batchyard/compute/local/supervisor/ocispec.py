@@ -1,9 +1,8 @@
 """The OCI configuration of a container, from a task's spec and its image's configuration.
 
 Decides what a container looks like inside: docker's defaults (capabilities, masked paths, /dev,
-/proc, /sys), less what this process could not grant. Refuses to touch the machine: paths and
-identities arrive resolved. The network is the host's, as it is for AWS Batch's single-container EC2
-jobs.
+/proc, /sys), less what this process could not grant; a privileged one has all of them. Refuses to
+touch the machine: paths, identities, devices and namespaces arrive resolved.
 
 Source: OCI runtime specification 1.0.2; moby's default spec (`oci/defaults.go`) for the lists.
 """
@@ -12,6 +11,8 @@ from __future__ import annotations
 
 import json
 
+from batchyard.compute.local.supervisor import capabilities
+from batchyard.compute.local.supervisor.devices import Node
 from batchyard.compute.local.supervisor.rootfs import Identity
 
 TYPE_CHECKING = False
@@ -21,23 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT_DESTINATION = "/sbin/docker-init"
 
-#: moby's defaults without CAP_MKNOD: jobs get no device nodes, so no device cgroup is needed
-#: either.
-_CAPABILITIES = (
-    ("CAP_CHOWN", 0),
-    ("CAP_DAC_OVERRIDE", 1),
-    ("CAP_FOWNER", 3),
-    ("CAP_FSETID", 4),
-    ("CAP_KILL", 5),
-    ("CAP_SETGID", 6),
-    ("CAP_SETUID", 7),
-    ("CAP_SETPCAP", 8),
-    ("CAP_NET_BIND_SERVICE", 10),
-    ("CAP_NET_RAW", 13),
-    ("CAP_SYS_CHROOT", 18),
-    ("CAP_AUDIT_WRITE", 29),
-    ("CAP_SETFCAP", 31),
-)
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # a mount point
 _MASKED_PATHS = (
     "/proc/asound",
     "/proc/acpi",
@@ -79,11 +64,16 @@ class Place:
     __slots__ = (
         "binds",
         "cgroup_path",
+        "extra_environment",
+        "hook",
         "host_name",
         "hosts_file",
         "identity",
+        "namespaces",
+        "nodes",
         "resources",
         "root",
+        "shared_memory_path",
         "writable",
     )
 
@@ -96,6 +86,16 @@ class Place:
         self.binds: list[tuple[str, str, bool]] = []
         #: Paths of the container that stay writable under a read-only root.
         self.writable: list[tuple[str, str]] = []
+        #: Devices beyond docker's common ones.
+        self.nodes: list[Node] = []
+        #: Kinds of namespaces beyond the fixed ones; the path of one to join, "" for a new one.
+        self.namespaces: dict[str, str] = {"pid": "", "ipc": ""}
+        #: Where /dev/shm is, if it is not the container's own.
+        self.shared_memory_path = ""
+        #: Wins over what image and task say.
+        self.extra_environment: dict[str, str] = {}
+        #: A program that the runtime runs before the container's process, if any.
+        self.hook = ""
         #: Set for a runtime that manages control groups itself.
         self.cgroup_path: str | None = None
         self.resources: dict[str, object] | None = None
@@ -104,33 +104,56 @@ class Place:
 class SpecTemplate:
     """Composes configurations; what never changes is turned into JSON only once."""
 
-    __slots__ = ("_capabilities", "_fixed_mounts", "_has_cgroup_mount", "_linux_tail")
+    __slots__ = (
+        "_all_capabilities",
+        "_capabilities",
+        "_fixed_mounts",
+        "_has_cgroup_mount",
+        "_linux_tail",
+    )
 
     def __init__(
         self, *, capability_mask: int, has_cgroup_mount: bool, has_resolv_conf: bool
     ) -> None:
-        names = [name for name, bit in _CAPABILITIES if capability_mask >> bit & 1]
+        names = capabilities.granted(capabilities.COMMON, capability_mask)
         self._capabilities = dict.fromkeys(("bounding", "effective", "permitted"), names)
+        every = capabilities.granted(capabilities.ALL, capability_mask)
+        self._all_capabilities = dict.fromkeys(("bounding", "effective", "permitted"), every)
         self._has_cgroup_mount = has_cgroup_mount
         self._fixed_mounts = _fixed_mounts(has_cgroup_mount, has_resolv_conf)
         self._linux_tail = {"maskedPaths": _MASKED_PATHS, "readonlyPaths": _READ_ONLY_PATHS}
 
     def compose(self, spec: ContainerShape, image: ImageConfig, place: Place) -> bytes:
         """Give the `config.json` of a task. Raises `NoCommand`."""
-        namespaces = ["pid", "mount", "ipc", "uts", *(["cgroup"] if self._has_cgroup_mount else [])]
-        linux: dict[str, object] = {"namespaces": [{"type": kind} for kind in namespaces]}
-        linux |= self._linux_tail
+        own = ("mount", "uts", "cgroup") if self._has_cgroup_mount else ("mount", "uts")
+        namespaces = dict.fromkeys(own, "") | place.namespaces
+        linux: dict[str, object] = {
+            "namespaces": [
+                {"type": kind, "path": path} if path else {"type": kind}
+                for kind, path in namespaces.items()
+            ]
+        }
+        mounts = self._fixed_mounts + _task_mounts(spec, place)
+        if spec["is_privileged"]:
+            mounts = [_opened(mount) for mount in mounts]
+        else:
+            linux |= self._linux_tail
+        if place.nodes:
+            linux["devices"] = [node.to_oci() for node in place.nodes]
         if place.cgroup_path is not None:
             linux["cgroupsPath"] = place.cgroup_path
             linux["resources"] = place.resources
-        config = {
+        config: dict[str, object] = {
             "ociVersion": "1.0.2",
             "process": self._process(spec, image, place),
             "root": {"path": place.root, "readonly": spec["is_root_read_only"]},
             "hostname": place.host_name,
-            "mounts": self._fixed_mounts + _task_mounts(spec, place),
+            "mounts": mounts,
             "linux": linux,
         }
+        if place.hook:
+            name = place.hook.rpartition("/")[2]
+            config["hooks"] = {"prestart": [{"path": place.hook, "args": [name, "prestart"]}]}
         return json.dumps(config, separators=(",", ":")).encode()
 
     def _process(self, spec: ContainerShape, image: ImageConfig, place: Place) -> dict[str, object]:
@@ -143,7 +166,7 @@ class SpecTemplate:
             "cwd": image.working_directory,
             "env": environment_of(spec, image, place),
             "user": user,
-            "capabilities": self._capabilities,
+            "capabilities": self._all_capabilities if spec["is_privileged"] else self._capabilities,
         }
         if spec["ulimits"]:
             process["rlimits"] = [
@@ -168,6 +191,7 @@ def environment_of(spec: ContainerShape, image: ImageConfig, place: Place) -> li
         name, _, value = line.partition("=")
         values[name] = value
     values.update((name, value) for name, value in spec["environment"])
+    values.update(place.extra_environment)
     values.setdefault("HOME", place.identity.home)
     return [f"{name}={value}" for name, value in values.items()]
 
@@ -179,6 +203,15 @@ def _mount(destination: str, kind: str, *options: str, source: str = "") -> dict
         "source": source or kind,
         "options": list(options),
     }
+
+
+def _opened(mount: dict[str, object]) -> dict[str, object]:
+    """Let a privileged container write to /sys and its control groups, as docker does."""
+    if mount["type"] not in ("sysfs", "cgroup"):
+        return mount
+    options = mount["options"]
+    assert isinstance(options, list)
+    return {**mount, "options": [option for option in options if option != "ro"]}
 
 
 def _fixed_mounts(has_cgroup_mount: bool, has_resolv_conf: bool) -> list[dict[str, object]]:
@@ -211,9 +244,14 @@ def _bind(source: str, destination: str, is_read_only: bool) -> dict[str, object
 
 
 def _task_mounts(spec: ContainerShape, place: Place) -> list[dict[str, object]]:
-    size = f"size={spec['shared_memory_mib']}m"
+    if place.shared_memory_path:
+        memory = _bind(place.shared_memory_path, _SHARED_MEMORY, False)
+    else:
+        size = f"size={spec['shared_memory_mib']}m"
+        safe = ("nosuid", "noexec", "nodev")
+        memory = _mount(_SHARED_MEMORY, "tmpfs", *safe, "mode=1777", size, source="shm")
     mounts = [
-        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm"),  # noqa: S108  # a mount point
+        memory,
         _bind(place.hosts_file, "/etc/hosts", True),
     ]
     mounts += [_bind(source, path, False) for source, path in place.writable]

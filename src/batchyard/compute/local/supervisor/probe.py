@@ -12,10 +12,12 @@ import shutil
 import sys
 
 from batchyard.compute.local.shapes import ContainerShape, SpecShape
+from batchyard.compute.local.supervisor.bundle import MOUNT_POINTS_LAYER, Surroundings
 from batchyard.compute.local.supervisor.cgroups import Groups, layout_of
-from batchyard.compute.local.supervisor.container import MOUNT_POINTS_LAYER, Launcher, LaunchRefused
+from batchyard.compute.local.supervisor.container import Launcher
 from batchyard.compute.local.supervisor.loop import prepare_mount_points
 from batchyard.compute.local.supervisor.namespace import enter_private_namespace
+from batchyard.compute.local.supervisor.refusals import LaunchRefused
 
 _STATUS = 7
 
@@ -46,21 +48,21 @@ def _run(name: str, path: str, directory: str, groups: Groups, shell: str | None
     with open(f"{directory}/images/records/probe.json", "w", encoding="utf-8") as file:
         json.dump(record, file)
     launcher = Launcher(groups=groups, data_dir=directory)
-    launcher.settings = {
-        "runtime_name": name,
-        "runtime_path": path,
-        "init_path": None,
-        "host_paths": [],
-    }
+    launcher.settings |= {"runtime_name": name, "runtime_path": path}
+    around = Surroundings("probe", is_group=False, is_cpu_capped=False)
+    spec = _spec(arguments)["containers"][0]
     try:
-        container = launcher.launch(_spec(arguments), "probe")
+        bundle = launcher.make_ready("probe", spec, "probe", around=around, gpus=[])
+        container = launcher.launch(bundle)
     except LaunchRefused as refused:
         return str(refused)
     _, status = os.waitpid(container.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     has_started = launcher.take_process_id("probe") is not None
     error = launcher.read_error("probe") or os.read(container.stderr, 4096).decode()
-    launcher.clean(container, is_reusable=False)
+    launcher.clean("probe", container)
+    around.is_reusable = False
+    launcher.release(around)
     if has_started and code == wanted:
         return ""
     if shell is None and ("not found" in error or "no such file" in error.lower()):

@@ -1,9 +1,10 @@
 """What is kept on disk for each task, and in which order it is written.
 
 `<data dir>/tasks/<task id>.task` is a record of lines that only grows: first the spec, then the
-image once its container may be started, at last the end. Making the file is the lock that lets a
-task run at most once. `<task id>.spool` holds output, if there was any. Two files at most, because
-on a busy yard the making and deleting of files is a large part of what a short container costs.
+images once containers may be started, of several containers each one's beginning and end, at last
+the end. Making the file is the lock that lets a task run at most once. `<unit id>.spool` holds a
+container's output, if there was any. Two files at most for one container, because on a busy yard
+the making and deleting of files is a large part of what a short container costs.
 
 Everything is in its place before it is acknowledged or reported, each line by one `write`, so
 killing any process at any time leaves the truth readable. Nothing is synced to the platter: after a
@@ -24,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from batchyard.compute.local.shapes import EndShape, SpecShape
+    from batchyard.compute.local.shapes import ContainerEndShape, EndShape, SpecShape
 
 #: How many entries may be deleted in the event loop itself; larger trees go to an `rm` process.
 _INLINE_ENTRIES_MAX = 64
@@ -33,66 +34,108 @@ TASK_SUFFIX = ".task"
 SPOOL_SUFFIX = ".spool"
 
 
-class End:
-    """How a task ended, as it is stored and reported."""
+class ContainerEnd:
+    """How a container of a task ended, as it is stored and reported."""
 
-    __slots__ = (
-        "at_ms",
-        "exit_code",
-        "is_lost",
-        "lost_bytes",
-        "reason",
-        "spool_size",
-        "started_at_ms",
-    )
+    __slots__ = ("exit_code", "lost_bytes", "reason", "spool_size", "was_stopped")
 
-    def __init__(  # noqa: PLR0913  # a record: one value for each field, all by keyword
+    def __init__(
         self,
         *,
-        at_ms: int,
         exit_code: int | None,
         reason: str | None,
-        is_lost: bool = False,
-        started_at_ms: int | None = None,
+        was_stopped: bool = False,
         spool_size: int = 0,
         lost_bytes: int = 0,
     ) -> None:
-        self.at_ms = at_ms
         self.exit_code = exit_code
         self.reason = reason
-        self.is_lost = is_lost
-        self.started_at_ms = started_at_ms
+        self.was_stopped = was_stopped
         self.spool_size = spool_size
         self.lost_bytes = lost_bytes
+
+    def to_plain(self) -> ContainerEndShape:
+        return {
+            "exit_code": self.exit_code,
+            "reason": self.reason,
+            "was_stopped": self.was_stopped,
+            "spool_size": self.spool_size,
+            "lost_bytes": self.lost_bytes,
+        }
+
+
+class End:
+    """How a task ended, as it is stored and reported."""
+
+    __slots__ = ("address", "at_ms", "containers", "is_lost", "started_at_ms")
+
+    def __init__(
+        self,
+        *,
+        at_ms: int,
+        containers: list[ContainerEnd],
+        is_lost: bool = False,
+        started_at_ms: int | None = None,
+        address: str | None = None,
+    ) -> None:
+        self.at_ms = at_ms
+        self.containers = containers
+        self.is_lost = is_lost
+        self.started_at_ms = started_at_ms
+        self.address = address
 
     def to_plain(self) -> EndShape:
         return {
             "at_ms": self.at_ms,
-            "exit_code": self.exit_code,
-            "reason": self.reason,
             "is_lost": self.is_lost,
             "started_at_ms": self.started_at_ms,
-            "spool_size": self.spool_size,
-            "lost_bytes": self.lost_bytes,
+            "address": self.address,
+            "containers": [each.to_plain() for each in self.containers],
         }
+
+
+class Kept:
+    """What a record tells of a task."""
+
+    __slots__ = ("end", "end_by_unit", "images", "launched", "spec")
+
+    def __init__(self, spec: SpecShape) -> None:
+        self.spec = spec
+        #: Set as soon as containers may be started.
+        self.images: list[str] | None = None
+        self.end: End | None = None
+        #: Of a task of several containers: which of them (by place) were begun, and have ended.
+        self.launched: set[int] = set()
+        self.end_by_unit: dict[int, ContainerEnd] = {}
 
 
 class Stored(Exception):
     """The task was accepted before."""
 
 
+def unit_ids_for(task_id: str, count: int) -> list[str]:
+    """Name the containers of a task: as the task if it is the only one, else `<task id>-<place>`.
+
+    These names key everything a container has of its own: control group, spool, position.
+    """
+    return [task_id] if count == 1 else [f"{task_id}-{number}" for number in range(count)]
+
+
 class TaskRecord:
     """The record of one task."""
 
-    __slots__ = ("_path", "spool_path", "task_id")
+    __slots__ = ("_path", "_tasks_path", "task_id")
 
     def __init__(self, tasks_path: str, task_id: str) -> None:
         self.task_id = task_id
+        self._tasks_path = tasks_path
         self._path = f"{tasks_path}/{task_id}{TASK_SUFFIX}"
-        self.spool_path = f"{tasks_path}/{task_id}{SPOOL_SUFFIX}"
 
-    def claim(self, spec: SpecShape, *, image: str | None) -> None:
-        """Accept the task; `image` is set if its container is about to be started.
+    def spool_path(self, unit_id: str) -> str:
+        return f"{self._tasks_path}/{unit_id}{SPOOL_SUFFIX}"
+
+    def claim(self, spec: SpecShape, *, images: list[str] | None) -> None:
+        """Accept the task; `images` is set if its containers are about to be started.
 
         Raises `Stored` if it was accepted before, `OSError` if it cannot be stored.
         """
@@ -102,16 +145,24 @@ class TaskRecord:
         except FileExistsError as error:
             raise Stored(self.task_id) from error
         try:
-            _append(fd, {"spec": spec, "image": image})
+            _append(fd, {"spec": spec, "images": images})
         except OSError:
             os.unlink(self._path)
             raise
         finally:
             os.close(fd)
 
-    def write_image(self, image: str) -> None:
-        """Note that the container of a task that waited for its image is about to be started."""
-        self._append({"image": image})
+    def write_images(self, images: list[str]) -> None:
+        """Note that containers of a task that waited for images are about to be started."""
+        self._append({"images": images})
+
+    def write_launch(self, number: int) -> None:
+        """Note that one of several containers is about to be started."""
+        self._append({"unit": number})
+
+    def write_unit_end(self, number: int, end: ContainerEnd) -> None:
+        """Note how one of several containers ended."""
+        self._append({"unit": number, "ended": end.to_plain()})
 
     def write_end(self, end: End) -> None:
         self._append({"end": end.to_plain()})
@@ -123,26 +174,75 @@ class TaskRecord:
         finally:
             os.close(fd)
 
-    def read(self) -> tuple[SpecShape, str | None, End | None] | None:
-        """Read spec, image and end; None if a crash came before anything was acknowledged."""
+    def read(self) -> Kept | None:
+        """Read what was written; None if a crash came before anything was acknowledged."""
         with open(self._path, "rb") as file:
             lines = file.read().split(b"\n")
-        merged: dict[str, Any] = {}
-        for line in lines:
+        kept: Kept | None = None
+        for data in lines:
             try:
-                merged |= json.loads(line)
+                line: dict[str, Any] = dict(json.loads(data))
             except (ValueError, TypeError):
                 continue  # The empty rest, or what a power failure left.
-        if "spec" not in merged:
-            return None
-        end = End(**merged["end"]) if "end" in merged else None
-        return merged["spec"], merged.get("image"), end
+            if "spec" in line:
+                kept = Kept(_spec_of(line["spec"]))
+            if kept is not None:
+                _merge(kept, line)
+        return kept
 
-    def delete(self) -> None:
+    def delete(self, unit_ids: list[str]) -> None:
         """Delete the output, then the record."""
-        for path in (self.spool_path, self._path):
+        for path in [*(self.spool_path(unit_id) for unit_id in unit_ids), self._path]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def _merge(kept: Kept, line: dict[str, Any]) -> None:
+    kept.images = line.get("images", kept.images)
+    if line.get("image"):  # As the first version wrote it.
+        kept.images = [line["image"]]
+    if "unit" in line:
+        kept.launched.add(line["unit"])
+        if "ended" in line:
+            kept.end_by_unit[line["unit"]] = ContainerEnd(**line["ended"])
+    if "end" in line:
+        kept.end = _end_of(line["end"])
+
+
+def _spec_of(plain: dict[str, Any]) -> SpecShape:
+    """Read a spec; the first version had one container, and its members beside the task's."""
+    if "containers" in plain:
+        return plain  # type: ignore[return-value]  # JSON that was written from the same shape
+    container = {
+        "name": "default",
+        "is_privileged": False,
+        "devices": [],
+        "swap_mib": None,
+        "swappiness": None,
+        "is_essential": True,
+        "starts_after": [],
+        "start_timeout_ms": None,
+        "stop_timeout_ms": None,
+        **plain,
+        "mounts": [{"volume": "", **mount} for mount in plain["mounts"]],
+    }
+    return {
+        "task_id": plain["task_id"],
+        "containers": [container],  # type: ignore[list-item]  # members of JSON read back
+        "is_cpu_capped": plain["is_cpu_capped"],
+        "network": "HOST",
+        "processes": "NONE",
+        "ipc": "NONE",
+    }
+
+
+def _end_of(plain: dict[str, Any]) -> End:
+    """Read an end, also one of the first version."""
+    containers = plain.pop("containers", None)
+    if containers is None:
+        names = ("exit_code", "reason", "spool_size", "lost_bytes")
+        containers = [{name: plain.pop(name) for name in names}]
+    return End(**plain, containers=[ContainerEnd(**each) for each in containers])
 
 
 def _append(fd: int, line: object) -> None:

@@ -1,77 +1,61 @@
-"""A task as the supervisor holds it in memory: its place in life, and its open pipes.
+"""A task as the supervisor holds it in memory: its containers, and what they have in common.
 
-Owns the way from a container's pipes into its spool, and the one exception on it: a runtime's own
-complaint that the kernel would not execute the file arrives on the container's stderr, and is a
-reason, not output. Refuses to know sockets, timers and how containers are made.
+Owns no decision (`group` makes them) and no act (`life` does them).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import select
-import time
-
-from batchyard.compute.local.supervisor.container import (
-    EXEC_FAILED_PREFIXES,
-    Container,
-    exec_failure_of,
-)
-from batchyard.compute.local.supervisor.records import End, TaskRecord
-from batchyard.compute.local.supervisor.spool import LineCutter, SpoolWriter
+from batchyard.compute.local.supervisor.records import End, Kept, TaskRecord, unit_ids_for
+from batchyard.compute.local.supervisor.unit import Unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from batchyard.compute.local.shapes import ContainerShape, SpecShape, TaskShape
-
-_PIPE_READ_BYTES = 65536
-#: A runtime's complaint is one line; more than this is output.
-_COMPLAINT_BYTES_MAX = 4096
-
-
-def now_ms() -> int:
-    """The wall clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
+    from batchyard.compute.local.shapes import SpecShape, TaskShape
+    from batchyard.compute.local.supervisor.bundle import Surroundings
 
 
 class Task:
-    """A task and where it stands: waiting for its image, queued, launched, or ended."""
+    """A task and where it stands: waiting for images, open (its containers may start), or ended."""
 
     __slots__ = (
-        "container",
         "end",
-        "first_error_bytes",
-        "image",
-        "is_notified",
-        "is_paused",
+        "is_start_told",
         "is_stopping",
-        "open_streams",
-        "process_id",
+        "opened_clock_ms",
         "record",
         "spec",
-        "spool",
         "started_at_ms",
         "stop_grace_ms",
+        "surroundings",
+        "unit_by_name",
+        "units",
     )
 
     def __init__(self, spec: SpecShape, record: TaskRecord) -> None:
         self.spec = spec
         self.record = record
-        #: Set as soon as the container may be started.
-        self.image: str | None = None
-        self.container: Container | None = None
-        #: Pid of the container's first process, once the runtime has told it.
-        self.process_id: int | None = None
-        self.started_at_ms: int | None = None
-        self.spool = SpoolWriter(record.spool_path) if self._only["log"] else None
-        #: Streams that still deliver, with the unfinished line of each.
-        self.open_streams: dict[int, LineCutter] = {}
-        #: What stderr began with while it may still be the runtime's own complaint; None later.
-        self.first_error_bytes: bytes | None = b""
-        self.is_paused = False
-        self.is_notified = False
+        unit_ids = unit_ids_for(spec["task_id"], len(spec["containers"]))
+        self.units = [
+            Unit(
+                container,
+                task_id=spec["task_id"],
+                unit_id=unit_id,
+                number=number,
+                spool_path=record.spool_path(unit_id),
+            )
+            for number, (container, unit_id) in enumerate(
+                zip(spec["containers"], unit_ids, strict=True)
+            )
+        ]
+        self.unit_by_name = {unit.spec["name"]: unit for unit in self.units}
+        #: When all images were here, by the monotonic clock.
+        self.opened_clock_ms: int | None = None
+        #: What its containers share, once the first of them is about to be made.
+        self.surroundings: Surroundings | None = None
         self.is_stopping = False
         self.stop_grace_ms = 0
+        self.is_start_told = False
+        self.started_at_ms: int | None = None
         self.end: End | None = None
 
     @property
@@ -79,86 +63,44 @@ class Task:
         return self.record.task_id
 
     @property
-    def _only(self) -> ContainerShape:
-        return self.spec["containers"][0]
+    def is_group(self) -> bool:
+        """It has several containers."""
+        return len(self.units) > 1
+
+    @property
+    def address(self) -> str | None:
+        if self.surroundings is not None:
+            return self.surroundings.address
+        return self.end.address if self.end else None
+
+    def missing_images(self) -> list[str]:
+        """Name the images that are not here yet."""
+        names = [unit.spec["image"] for unit in self.units if unit.image is None]
+        return list(dict.fromkeys(names))
+
+    def images(self) -> list[str] | None:
+        """Give the images of all containers; None while one is missing."""
+        images = [unit.image for unit in self.units if unit.image is not None]
+        return images if len(images) == len(self.units) else None
+
+    def adopt(self, kept: Kept) -> None:
+        """Take over what an earlier supervisor wrote."""
+        for unit in self.units:
+            if kept.images is not None:
+                unit.image = kept.images[unit.number]
+            unit.end = kept.end_by_unit.get(unit.number)
+            if unit.spool:
+                unit.spool.adopt()
+        if kept.end is not None:
+            self.end = kept.end
+            self.started_at_ms = kept.end.started_at_ms
 
     def describe(self) -> TaskShape:
         return {
             "task_id": self.task_id,
-            "image": self._only["image"],
-            "log": self._only["log"],
-            "is_waiting": self.image is None and self.end is None,
+            "units": [unit.describe() for unit in self.units],
+            "missing_images": [] if self.end else self.missing_images(),
             "started_at_ms": self.started_at_ms,
-            "spool_size": self.spool.size if self.spool else 0,
+            "address": self.address,
             "end": self.end.to_plain() if self.end else None,
         }
-
-    # -- output -------------------------------------------------------------------------------
-
-    def open_pipes(self) -> tuple[int, int]:
-        """Begin to take output; return the two descriptors to be watched."""
-        container = self.container
-        assert container is not None
-        for fd in (container.stdout, container.stderr):
-            self.open_streams[fd] = LineCutter()
-        return container.stdout, container.stderr
-
-    def read_pipe(self, fd: int) -> bool:
-        """Move what a pipe holds now into the spool. False at its end."""
-        try:
-            data = os.read(fd, _PIPE_READ_BYTES)
-        except BlockingIOError:
-            return True
-        if not data:
-            return False
-        if self.first_error_bytes is not None and self.container and fd == self.container.stderr:
-            data = self.first_error_bytes + data
-            if data.startswith(EXEC_FAILED_PREFIXES) and len(data) <= _COMPLAINT_BYTES_MAX:
-                self.first_error_bytes = data
-                return True
-            self.first_error_bytes = None
-        for payload in self.open_streams[fd].cut(data):
-            self._spool(payload)
-        return True
-
-    def drain_pipes(self) -> None:
-        """Move everything that is left in the pipes once the container's processes are gone.
-
-        No more than a pipe holds: a task may have handed its end of one to another task, which goes
-        on writing, and we have others to look after.
-        """
-        for fd in self.open_streams:
-            poller = select.poll()
-            poller.register(fd, select.POLLIN)
-            left = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
-            while left > 0 and any(event & select.POLLIN for _, event in poller.poll(0)):
-                if not self.read_pipe(fd):
-                    break
-                left -= _PIPE_READ_BYTES
-
-    def close_pipe(self, fd: int) -> None:
-        """Close a pipe and keep its last line, also without a line break."""
-        rest = self.open_streams.pop(fd).finish()
-        if rest:
-            self._spool(rest)
-        os.close(fd)
-
-    def take_complaint(self, runtime_code: int) -> str:
-        """Give the runtime's complaint that it could not execute the file; empty if there is none.
-
-        What only looked like one becomes output.
-        """
-        held, self.first_error_bytes = self.first_error_bytes, None
-        if not held:
-            return ""
-        complaint = exec_failure_of(held) if runtime_code == 1 else ""
-        if not complaint:
-            cutter = LineCutter()
-            for payload in [*cutter.cut(held), cutter.finish()]:
-                if payload:
-                    self._spool(payload)
-        return complaint
-
-    def _spool(self, payload: bytes) -> None:
-        if self.spool is not None:
-            self.spool.append(payload, now_ms())

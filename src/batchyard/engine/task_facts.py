@@ -1,0 +1,89 @@
+"""What is true of a running task, for its metadata endpoint.
+
+Owns the way from a task's id to the records of its job. Refuses to know who asks, and never tells
+what is secret: no variables, no values. Source of the member names: reference/integrations.md
+section 4.6; `model.task_facts` says what each one is.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from batchyard.engine.launch.workload import Workload, name_of, workload_of
+from batchyard.model.ecs_arns import cluster_arn_of, container_instance_arn_of, task_arn_of
+from batchyard.model.ids import JobId, TaskId, name_in_arn
+from batchyard.model.log_stream import STREAM_DRIVER
+from batchyard.model.records import Attempt, JobRecord, Json
+from batchyard.model.roles import explain_role
+from batchyard.model.status import EnvironmentKind
+from batchyard.model.task_facts import ContainerFacts, TaskFacts
+from batchyard.store import Store, environments
+from batchyard.store.jobs import read_specs
+
+
+def task_describer(
+    store: Store, find_task: Callable[[TaskId], JobId | None]
+) -> Callable[[TaskId], Awaitable[TaskFacts | None]]:
+    """Make what tells the facts of a live task; `find_task` names the job that it runs."""
+
+    async def describe(task_id: TaskId) -> TaskFacts | None:
+        job_id = find_task(task_id)
+        if job_id is None:
+            return None
+        record = (await store.read(lambda conn: read_specs(conn, [job_id]))).get(job_id)
+        attempt = None if record is None else record.progress.attempt
+        if record is None or attempt is None or attempt.task_id != task_id:
+            return None
+        environment = await store.read(
+            lambda conn: environments.read_environment(conn, attempt.environment_arn)
+        )
+        kind = environment.detail["computeResources"]["type"] if environment is not None else "EC2"
+        return facts_of(record, attempt, EnvironmentKind(kind))
+
+    return describe
+
+
+def facts_of(record: JobRecord, attempt: Attempt, kind: EnvironmentKind) -> TaskFacts:
+    """Put the facts of a live attempt together."""
+    scope, work = record.job.scope, workload_of(record)
+    family, _, revision = name_in_arn(record.job.definition_arn).partition(":")
+    role_arn = work.job_role_arn
+    return TaskFacts(
+        task_id=attempt.task_id,
+        scope=scope,
+        task_arn=task_arn_of(scope, attempt.environment_arn, attempt.task_id),
+        cluster=cluster_arn_of(scope, attempt.environment_arn),
+        family=family,
+        revision=revision,
+        is_fargate=kind.is_fargate,
+        availability_zone=f"{scope.region}a",
+        is_running=attempt.started_ms is not None,
+        is_stopping=attempt.stop_cause is not None,
+        role_arn=role_arn if role_arn and not explain_role(role_arn, scope.account) else None,
+        started_ms=attempt.started_ms,
+        tags=record.job.tags,
+        container_instance_arn=None
+        if kind.is_fargate
+        else container_instance_arn_of(scope, attempt.environment_arn, attempt.host_id),
+        containers=_containers(work, record, attempt),
+    )
+
+
+def _containers(work: Workload, record: JobRecord, attempt: Attempt) -> tuple[ContainerFacts, ...]:
+    return tuple(
+        ContainerFacts(
+            name=name_of(container),
+            image=container["image"],
+            limits=amount,
+            log_driver=_logs_of(container).get("logDriver", STREAM_DRIVER),
+            log_options=_logs_of(container).get("options") or {},
+            network_mode="host" if record.job.nodes is None else "awsvpc",
+            address=attempt.address,
+            created_ms=attempt.placed_ms,
+            started_ms=attempt.started_ms,
+        )
+        for container, amount in zip(work.containers, work.amounts, strict=True)
+    )
+
+
+def _logs_of(container: Json) -> Json:
+    logs: Json = container.get("logConfiguration") or {}
+    return logs
