@@ -84,7 +84,8 @@ class PretendedStore:
             if not (progress := self.progress(job.id)).status.is_terminal
             and progress.status is not JobStatus.SUBMITTED
         ]
-        statuses, progresses, ended = [], [], {}
+        statuses, progresses = [], []
+        ended: dict[JobId, dict[int, JobStatus]] = {}
         for job in live:
             ended |= self.ended_arrays(job)
             for index, progress in self.children_of(job.id):

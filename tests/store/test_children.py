@@ -1,5 +1,7 @@
 """Children of arrays and nodes: made up from their parent until they have a row of their own."""
 
+from functools import partial
+
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +15,7 @@ from batchyard.model.records import (
     NodePlan,
 )
 from batchyard.model.status import JobStatus
-from batchyard.store import Store, children, events, jobs, live_jobs
+from batchyard.store import Connection, Store, children, events, jobs, live_jobs
 from tests.store.builders import SCOPE, a_job
 
 S = JobStatus
@@ -169,6 +171,10 @@ async def test_statuses_are_told_of_children_too(store: Store) -> None:
     assert ended == {over.id: {0: S.SUCCEEDED, 1: S.FAILED}}
 
 
+def _append(story: list[events.NewEvent], conn: Connection) -> None:
+    events.append_events(conn, story)
+
+
 @pytest.mark.parametrize("spell", [child_id, node_id])
 async def test_what_is_purged_leaves_nothing(store: Store, spell) -> None:
     name = "c0" if spell is child_id else "n0"
@@ -180,13 +186,13 @@ async def test_what_is_purged_leaves_nothing(store: Store, spell) -> None:
             store, each, replace(ended, stopped_ms=10 if each is job else 30), **{name: ended}
         )
         story = [(1, spell(each.id, 0), "JobFailed", 1, b"{}"), (1, each.id, "JobFailed", 1, b"{}")]
-        await store.write(lambda conn, story=story: events.append_events(conn, story))
+        await store.write(partial(_append, story))
     assert await store.write(lambda conn: jobs.delete_finished_before(conn, 20, 10)) == 1
     assert await read(store, job.id, spell(job.id, 0)) == []
     kept = await read(store, other.id, spell(other.id, 0))
     assert [each.job.id for each in kept] == [other.id, spell(other.id, 0)]
 
-    def left(conn, job: NewJob):
+    def left(conn, job: NewJob) -> tuple[int, int]:
         whole, part = (events.read_events(conn, each) for each in (job.id, spell(job.id, 0)))
         return len(whole), len(part)
 

@@ -4,7 +4,6 @@ Each rule gets a planted violation and, where a rule could be too eager, the all
 it. The forbidden words are put together here so that this file does not break the rules itself.
 """
 
-import time
 from pathlib import Path
 
 import pytest
@@ -31,11 +30,9 @@ def lines(count: int) -> str:
     return "".join(f"    x{number} = {number}\n" for number in range(count))
 
 
-def test_this_repository_is_tidy_and_the_check_is_fast() -> None:
-    began = time.perf_counter()
+def test_this_repository_is_tidy() -> None:
     findings = check_tree(ROOT)
     assert not findings, "\n" + "\n".join(str(finding) for finding in findings)
-    assert time.perf_counter() - began < 5, "it should take well under 2 s on an idle machine"
 
 
 def test_a_finding_names_place_rule_and_remedy() -> None:

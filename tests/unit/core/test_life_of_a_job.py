@@ -10,14 +10,14 @@ import pytest
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
-from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
+from batchyard.core.effects import ForgetTask, StartTask, StopTask
 from batchyard.core.restore import restore_jobs, resume
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model import wording
-from batchyard.model.ids import JobId, task_id_of
+from batchyard.model.ids import task_id_of
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import ExitAction, ExitRule, JobProgress, QueuedJob, StopCause
+from batchyard.model.records import ExitAction, ExitRule, QueuedJob, StopCause
 from batchyard.model.status import JobStatus
 from tests.builders import (
     HOST,
@@ -28,60 +28,8 @@ from tests.builders import (
     environment_arn,
     job_id,
     queue_arn,
-    run_round,
 )
-
-
-class Yard:
-    """A state with one host, one environment of 4 vCPUs and one queue; claims every effect."""
-
-    def __init__(self, *setup: i.Input) -> None:
-        self.state = State()
-        self.now_ms = 1_000
-        self.progress: dict[JobId, JobProgress] = {}
-        for each in setup or (a_host(), an_environment(), a_queue()):
-            step(self.state, each, 0)
-
-    def feed(self, *happenings: i.Input):
-        """Feed inputs; give the events, and the effects that followed."""
-        events: list[e.Event] = []
-        effects: list[Effect] = []
-        for each in happenings:
-            self.keep(step(self.state, each, self.now_ms), events, effects)
-        return events, effects
-
-    def round(self):
-        events: list[e.Event] = []
-        effects: list[Effect] = []
-        self.keep(run_round(self.state, self.now_ms), events, effects)
-        return events, effects
-
-    def keep(self, outcome, events, effects) -> None:
-        events += outcome.events
-        effects += outcome.effects
-        self.progress |= outcome.changed
-
-    def status(self, number: int) -> JobStatus:
-        return self.progress[job_id(number)].status
-
-    def started(self, number: int, attempt: int = 1):
-        return i.TaskStarted(task_id=task_id_of(job_id(number), attempt), at_ms=self.now_ms)
-
-    def ended(self, number: int, exit_code: int | None, attempt: int = 1, **more):
-        return i.TaskEnded(
-            task_id=task_id_of(job_id(number), attempt),
-            at_ms=self.now_ms,
-            exit_code=exit_code,
-            reason=more.pop("reason", None),
-            **more,
-        )
-
-
-@pytest.fixture
-def yard():
-    yard = Yard()
-    yield yard
-    check(yard.state)
+from tests.unit.core.yard import Yard
 
 
 def test_a_job_goes_through_every_state_and_leaves_memory(yard):

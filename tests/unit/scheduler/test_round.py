@@ -114,3 +114,63 @@ def test_a_long_queue_is_read_only_as_far_as_it_is_placed():
         hosts=[HostView(host_id=HostId("h"), capacity=Amount(cpu_milli=8000), used=Amount())],
     )
     assert placed(plan_round(view)) == ["0", "1", "2", "3"]
+
+
+def gang(job_id: str, *vcpus: int, main_index: int = 0) -> WaitingJob:
+    demands = [Amount(cpu_milli=each * 1000, memory_mib=100) for each in vcpus]
+    return WaitingJob(
+        job_id=JobId(job_id),
+        demand=Amount(cpu_milli=sum(vcpus) * 1000, memory_mib=100 * len(vcpus)),
+        node_demands=demands,
+        main_index=main_index,
+    )
+
+
+def plan_on(hosts: dict[str, int], *waiting: WaitingJob):
+    views = [
+        HostView(
+            host_id=HostId(name),
+            capacity=Amount(cpu_milli=vcpus * 1000, memory_mib=10_000),
+            used=Amount(),
+        )
+        for name, vcpus in hosts.items()
+    ]
+    only = QueueView(
+        arn=QueueArn("q"), priority=1, seq=1, environments=[environment()], waiting=waiting
+    )
+    return plan_round(View(queues=[only], hosts=views))
+
+
+def test_nodes_are_spread_over_hosts_and_the_main_ones_is_named() -> None:
+    [placement] = plan_on({"a": 2, "b": 4}, gang("g", 2, 3, main_index=1)).placements
+    assert (placement.node_hosts, placement.host_id) == (("a", "b"), "b")
+
+
+def test_nodes_that_do_not_all_fit_take_nothing() -> None:
+    single = WaitingJob(job_id=JobId("s"), demand=Amount(cpu_milli=2000, memory_mib=100))
+    result = plan_on({"a": 2, "b": 2}, gang("g", 1, 1, 3), single)
+    assert placed(result) == []
+    assert result.blocked[0].obstacle is Obstacle.ABOVE_HOST_CAPACITY
+    result = plan_on({"a": 3, "b": 1}, single, gang("g", 1, 1, 2))
+    assert placed(result) == ["s"]
+    assert result.blocked[0].obstacle is Obstacle.ABOVE_HOST_CAPACITY
+    result = plan_on({"a": 3, "b": 3}, single, gang("g", 2, 1, 2))
+    assert placed(result) == ["s"]
+    assert result.blocked[0].obstacle is Obstacle.CAPACITY_IN_USE
+
+
+def test_what_nodes_did_not_take_goes_to_other_queues() -> None:
+    others = queue("other", [("o", 2)], priority=1, seq=2)
+    hosts = [
+        HostView(
+            host_id=HostId("h"), capacity=Amount(cpu_milli=2000, memory_mib=999), used=Amount()
+        )
+    ]
+    first = QueueView(
+        arn=QueueArn("q"),
+        priority=5,
+        seq=1,
+        environments=[environment()],
+        waiting=[gang("g", 1, 1, 1)],
+    )
+    assert placed(plan_round(View(queues=[first, others], hosts=hosts))) == ["o"]
