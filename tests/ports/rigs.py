@@ -5,6 +5,8 @@ scripts it.
 """
 
 import asyncio
+import hashlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +17,13 @@ from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.port import (
     Backend,
+    Condition,
     ContainerSpec,
     LogTarget,
+    Network,
     OutputLine,
     Report,
+    StartsAfter,
     TaskEnded,
     TaskSpec,
     TaskStarted,
@@ -47,6 +52,7 @@ class MemorySink:
     def __init__(self) -> None:
         self.position_by_task: dict[TaskId, int] = {}
         self.lines_by_task: dict[TaskId, list[OutputLine]] = {}
+        self.lines_by_stream: dict[str, list[str]] = {}
         self.appended_to: list[LogTarget] = []
         #: How many of the next appends fail, as a busy database would.
         self.failure_count = 0
@@ -65,11 +71,17 @@ class MemorySink:
         assert position >= self.position_by_task.get(task_id, 0), "positions never go back"
         self.position_by_task[task_id] = position
         self.lines_by_task.setdefault(task_id, []).extend(lines)
+        texts = self.lines_by_stream.setdefault(target.stream, [])
+        texts += [line.text for line in lines]
         self.appended_to.append(target)
         self.changed.set()
 
     def texts(self, task_id: TaskId) -> list[str]:
         return [line.text for line in self.lines_by_task.get(task_id, [])]
+
+    def printed(self, name: str) -> list[str]:
+        """Give what went to a container's stream."""
+        return self.lines_by_stream.get(name, [])
 
     async def until(self, is_met: Callable[[], bool]) -> None:
         """Wait until a condition on this sink holds."""
@@ -136,11 +148,36 @@ class Rig(Protocol):
         """End everything, containers included."""
         ...
 
-    def task(self, behaviour: Behaviour) -> TaskSpec: ...
+    def container(self, name: str, behaviour: Behaviour) -> ContainerSpec:
+        """Make a container that behaves so, and prints to the stream of its name."""
+        ...
+
+    def next_task_id(self) -> TaskId: ...
 
     def pass_time(self, duration_ms: int) -> None:
         """Let time pass, where time is pretended."""
         ...
+
+
+def task(rig: Rig, behaviour: Behaviour) -> TaskSpec:
+    """Make a task of one container."""
+    only = replace(rig.container("default", behaviour), log=TARGET)
+    return TaskSpec(task_id=rig.next_task_id(), containers=(only,))
+
+
+def group(rig: Rig, *containers: ContainerSpec, network: Network = Network.HOST) -> TaskSpec:
+    """Make a task of several containers."""
+    return TaskSpec(task_id=rig.next_task_id(), containers=containers, network=network)
+
+
+def after(container: ContainerSpec, condition: str, *targets: str) -> ContainerSpec:
+    """Have a container start after others."""
+    waits = tuple(StartsAfter(container=each, condition=Condition(condition)) for each in targets)
+    return replace(container, starts_after=container.starts_after + waits)
+
+
+def target_of(name: str) -> LogTarget:
+    return replace(TARGET, stream=name)
 
 
 class _Numbered:
@@ -158,6 +195,7 @@ class TwinRig(_Numbered):
     def __init__(self) -> None:
         super().__init__()
         self.sink = MemorySink()
+        self._image_count = 0
         self._now_ms = 1_700_000_000_000
         self.machine = TwinMachine(now_ms=lambda: self._now_ms)
         self._backend: TwinBackend | None = None
@@ -176,9 +214,9 @@ class TwinRig(_Numbered):
         if self._backend is not None:
             await self._backend.close()
 
-    def task(self, behaviour: Behaviour) -> TaskSpec:
-        task_id = self.next_task_id()
-        image = f"image-{task_id}"
+    def container(self, name: str, behaviour: Behaviour) -> ContainerSpec:
+        self._image_count += 1
+        image = f"image-{self._image_count}"
         missing = "CannotStartContainerError: executable file not found"
         self.machine.scripts[image] = Script(
             exit_code=behaviour.exit_code,
@@ -187,8 +225,11 @@ class TwinRig(_Numbered):
             start_failure=missing if behaviour.is_executable_missing else None,
             is_term_ignored=behaviour.is_term_ignored,
         )
-        only = ContainerSpec(image=image, limits=Amount(cpu_milli=1000, memory_mib=64), log=TARGET)
-        return TaskSpec(task_id=task_id, containers=(only,))
+        limits = Amount(cpu_milli=1000, memory_mib=64)
+        return ContainerSpec(name=name, image=image, limits=limits, log=target_of(name))
+
+    def task(self, behaviour: Behaviour) -> TaskSpec:
+        return task(self, behaviour)
 
     def pass_time(self, duration_ms: int) -> None:
         self._now_ms += duration_ms
@@ -206,6 +247,11 @@ class LocalRig(_Numbered):
         self._backend: LocalBackend | None = None
         self._listener: Listener | None = None
         self.host_paths: list[Path] = []
+        self.devices: list[Path] = []
+        self.gpus: list[str] | None = None
+        self.is_privileged_allowed = False
+        #: Of this rig alone: a range serves one yard of a machine.
+        self.network_range = _range_of(data_dir)
         shutil.copytree(images, data_dir / "images", symlinks=True)
 
     async def open(self) -> tuple[LocalBackend, Listener]:
@@ -215,6 +261,10 @@ class LocalRig(_Numbered):
             sink=self.sink,
             runtime=self._runtime,
             host_paths=self.host_paths,
+            devices=self.devices,
+            gpus=self.gpus,
+            is_privileged_allowed=self.is_privileged_allowed,
+            network_range=self.network_range,
         )
         await self._backend.open()
         self._listener = Listener(self._backend)
@@ -236,7 +286,7 @@ class LocalRig(_Numbered):
         assert await backend.leave_if_idle()
         await self._hang_up()
 
-    def task(self, behaviour: Behaviour) -> TaskSpec:
+    def container(self, name: str, behaviour: Behaviour) -> ContainerSpec:
         parts = [f"echo '{line}'" for line in behaviour.lines]
         if behaviour.is_term_ignored:
             parts.insert(0, "trap '' TERM")
@@ -244,23 +294,41 @@ class LocalRig(_Numbered):
             parts.insert(0, "trap 'exit 143' TERM")
         if behaviour.is_waiting:
             # The shell itself must wait: a trap runs only between commands or in `wait`.
-            parts.append("mkfifo /f; while :; do sleep 1000 & wait; done")
+            parts.append("while :; do sleep 1000 & wait; done")
         parts.append(f"exit {behaviour.exit_code}")
-        command = ("/no/such/file",) if behaviour.is_executable_missing else None
-        return self.shell("\n".join(parts), command=command)
+        made = self.script(name, "\n".join(parts))
+        return (
+            replace(made, command=("/no/such/file",)) if behaviour.is_executable_missing else made
+        )
 
-    def shell(self, script: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
-        """Make a task that runs a shell script."""
-        only = ContainerSpec(
+    def script(self, name: str, text: str) -> ContainerSpec:
+        """Make a container that runs a shell script."""
+        return ContainerSpec(
+            name=name,
             image="busybox",
             limits=Amount(cpu_milli=1000, memory_mib=64),
-            log=TARGET,
-            command=command or ("sh", "-c", script),
+            log=target_of(name),
+            command=("sh", "-c", text),
         )
+
+    def task(self, behaviour: Behaviour) -> TaskSpec:
+        return task(self, behaviour)
+
+    def shell(self, text: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
+        """Make a task of one container that runs a shell script."""
+        only = replace(self.script("default", text), log=TARGET)
+        if command is not None:
+            only = replace(only, command=command)
         return TaskSpec(task_id=self.next_task_id(), containers=(only,))
 
     def pass_time(self, duration_ms: int) -> None:
         return
+
+
+def _range_of(data_dir: Path) -> str:
+    """Give a range of 126 addresses that tests running beside this one hardly have, too."""
+    number = int.from_bytes(hashlib.blake2b(os.fsencode(data_dir), digest_size=2).digest())
+    return f"10.{214 + number % 32}.{number >> 8}.{number & 128}/25"
 
 
 def make_image_store(data_dir: Path) -> Path:

@@ -8,13 +8,14 @@ import pytest
 
 from batchyard.compute.port import TaskEnded, TaskStarted
 from tests.ports.rigs import TARGET, Behaviour, Rig
+from tests.ports.rigs import task as task_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.ours_only]
 
 
 async def test_task_starts_prints_and_ends_with_its_exit_code(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("one", "two"), exit_code=3))
+    task = task_of(rig, Behaviour(lines=("one", "two"), exit_code=3))
     await backend.start([task])
     ended = await listener.ended(task.task_id)
     assert (ended.exit_code, ended.reason, ended.is_lost) == (3, None, False)
@@ -28,7 +29,7 @@ async def test_task_starts_prints_and_ends_with_its_exit_code(rig: Rig) -> None:
 
 async def test_output_is_stored_before_the_end_is_told(rig: Rig) -> None:
     backend, listener = await rig.open()
-    tasks = [rig.task(Behaviour(lines=tuple(f"{n} {i}" for i in range(50)))) for n in range(4)]
+    tasks = [task_of(rig, Behaviour(lines=tuple(f"{n} {i}" for i in range(50)))) for n in range(4)]
     await backend.start(tasks)
     for task in tasks:
         await listener.ended(task.task_id)
@@ -37,7 +38,7 @@ async def test_output_is_stored_before_the_end_is_told(rig: Rig) -> None:
 
 async def test_stream_exists_once_the_start_is_told(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(is_waiting=True))
+    task = task_of(rig, Behaviour(is_waiting=True))
     await backend.start([task])
     await listener.started(task.task_id)
     assert task.task_id in rig.sink.lines_by_task
@@ -45,12 +46,12 @@ async def test_stream_exists_once_the_start_is_told(rig: Rig) -> None:
 
 async def test_second_start_of_a_task_changes_nothing(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("once",)))
+    task = task_of(rig, Behaviour(lines=("once",)))
     await backend.start([task])
     await backend.start([task])
     await listener.ended(task.task_id)
     await backend.start([task])
-    other = rig.task(Behaviour())
+    other = task_of(rig, Behaviour())
     await backend.start([other])
     await listener.ended(other.task_id)
     assert rig.sink.texts(task.task_id) == ["once"]
@@ -59,7 +60,7 @@ async def test_second_start_of_a_task_changes_nothing(rig: Rig) -> None:
 
 async def test_second_start_from_a_new_server_changes_nothing(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("once",)))
+    task = task_of(rig, Behaviour(lines=("once",)))
     await backend.start([task])
     await listener.ended(task.task_id)
     backend, listener = await rig.open()
@@ -70,7 +71,7 @@ async def test_second_start_from_a_new_server_changes_nothing(rig: Rig) -> None:
 
 async def test_tasks_outlive_the_server(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("before",), is_waiting=True))
+    task = task_of(rig, Behaviour(lines=("before",), is_waiting=True))
     await backend.start([task])
     await listener.started(task.task_id)
     await rig.sink.until(lambda: rig.sink.texts(task.task_id) == ["before"])
@@ -86,7 +87,7 @@ async def test_tasks_outlive_the_server(rig: Rig) -> None:
 
 async def test_reports_come_again_until_forgotten(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("once",), exit_code=5))
+    task = task_of(rig, Behaviour(lines=("once",), exit_code=5))
     await backend.start([task])
     first = await listener.ended(task.task_id)
 
@@ -103,7 +104,7 @@ async def test_reports_come_again_until_forgotten(rig: Rig) -> None:
 
 async def test_stop_sends_sigterm_first(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("ready",), is_waiting=True))
+    task = task_of(rig, Behaviour(lines=("ready",), is_waiting=True))
     await backend.start([task])
     await rig.sink.until(lambda: rig.sink.texts(task.task_id) == ["ready"])
     await backend.stop(task.task_id, grace_ms=600_000)
@@ -113,7 +114,7 @@ async def test_stop_sends_sigterm_first(rig: Rig) -> None:
 
 async def test_stop_kills_when_the_grace_time_is_over(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(lines=("ready",), is_waiting=True, is_term_ignored=True))
+    task = task_of(rig, Behaviour(lines=("ready",), is_waiting=True, is_term_ignored=True))
     await backend.start([task])
     await rig.sink.until(lambda: rig.sink.texts(task.task_id) == ["ready"])
     await backend.stop(task.task_id, grace_ms=20)
@@ -124,9 +125,9 @@ async def test_stop_kills_when_the_grace_time_is_over(rig: Rig) -> None:
 
 async def test_stop_of_unknown_ended_and_stopping_tasks_does_nothing(rig: Rig) -> None:
     backend, listener = await rig.open()
-    unknown = rig.task(Behaviour())
+    unknown = task_of(rig, Behaviour())
     await backend.stop(unknown.task_id, grace_ms=0)
-    task = rig.task(Behaviour(lines=("ready",), is_waiting=True, is_term_ignored=True))
+    task = task_of(rig, Behaviour(lines=("ready",), is_waiting=True, is_term_ignored=True))
     await backend.start([task])
     await rig.sink.until(lambda: rig.sink.texts(task.task_id) == ["ready"])
     await backend.stop(task.task_id, grace_ms=20)
@@ -139,7 +140,7 @@ async def test_stop_of_unknown_ended_and_stopping_tasks_does_nothing(rig: Rig) -
 
 async def test_task_that_cannot_start_ends_with_a_reason(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(is_executable_missing=True))
+    task = task_of(rig, Behaviour(is_executable_missing=True))
     await backend.start([task])
     ended = await listener.ended(task.task_id)
     assert ended.exit_code is None
@@ -150,7 +151,7 @@ async def test_task_that_cannot_start_ends_with_a_reason(rig: Rig) -> None:
 
 async def test_forget_of_a_running_task_is_refused_quietly(rig: Rig) -> None:
     backend, listener = await rig.open()
-    task = rig.task(Behaviour(is_waiting=True))
+    task = task_of(rig, Behaviour(is_waiting=True))
     await backend.start([task])
     await listener.started(task.task_id)
     await backend.forget([task.task_id])
@@ -162,7 +163,7 @@ async def test_sink_that_fails_is_tried_again(rig: Rig) -> None:
         pytest.skip("the twin hands a failing sink's error to whoever reads reports")
     backend, listener = await rig.open()
     rig.sink.failure_count = 1
-    task = rig.task(Behaviour(lines=("kept",)))
+    task = task_of(rig, Behaviour(lines=("kept",)))
     await backend.start([task])
     await listener.ended(task.task_id)
     assert rig.sink.texts(task.task_id) == ["kept"]
