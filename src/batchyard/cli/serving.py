@@ -8,7 +8,7 @@ the same database, which takes the wishes written here.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +124,19 @@ def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,
-        host_paths=[Path(path).expanduser().absolute() for path in settings.host_paths],
+        host_paths=_folders([*settings.host_paths, *settings.file_systems.values()]),
         capacity=capacity,
         runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
         insecure_registries=settings.insecure_registries,
+        devices=_folders(settings.devices),
+        is_privileged_allowed=settings.is_privileged_allowed,
+        gpus=settings.gpus,
+        network_range=settings.node_network,
     )
+
+
+def _folders(paths: Iterable[str]) -> list[Path]:
+    return [Path(path).expanduser().absolute() for path in paths]
 
 
 async def _let_go(backend: LocalBackend) -> None:

@@ -59,6 +59,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Folders of this machine that stand for AWS's file systems, as `ID=FOLDER`: by the id of an
     #: EFS file system or access point, or the ARN of one of S3 Files. Jobs may mount them.
     file_systems: dict[str, str] = {}
+    #: Devices of this machine that jobs may have (`linuxParameters.devices`), or folders of them.
+    devices: tuple[str, ...] = ()
+    #: Let jobs be privileged, and see the processes of this machine: they can then do anything.
+    is_privileged_allowed: bool = False
+    #: GPUs that jobs may have, by number, UUID or device; all that are found if unset.
+    gpus: tuple[str, ...] | None = None
+    #: Addresses for the nodes of multi-node jobs; this machine has the first one.
+    node_network: Annotated[str, Meta(pattern=r"^[0-9.]+/[0-9]+$")] = "10.213.0.0/16"
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.
@@ -99,7 +107,7 @@ def read_settings(
 
 
 #: Given in a variable as items between commas.
-_LISTS = ("host_paths", "insecure_registries")
+_LISTS = ("devices", "gpus", "host_paths", "insecure_registries")
 #: Given in a variable as `NAME=VALUE` between commas.
 _TABLES = ("file_systems",)
 
