@@ -18,6 +18,7 @@ from batchyard.compute.port import (
     LogTarget,
     OutputLine,
     Report,
+    Target,
     TaskEnded,
     TaskSpec,
     TaskStarted,
@@ -46,16 +47,16 @@ class MemorySink:
     def __init__(self) -> None:
         self.position_by_task: dict[TaskId, int] = {}
         self.lines_by_task: dict[TaskId, list[OutputLine]] = {}
-        self.appended_to: list[LogTarget] = []
+        self.appended_to: list[Target] = []
         #: How many of the next appends fail, as a busy database would.
         self.failure_count = 0
         self.changed = asyncio.Event()
 
-    async def read_position(self, task_id: TaskId, target: LogTarget) -> int:
+    async def read_position(self, task_id: TaskId, target: Target) -> int:
         return self.position_by_task.get(task_id, 0)
 
     async def append(
-        self, task_id: TaskId, target: LogTarget, *, position: int, lines: Sequence[OutputLine]
+        self, task_id: TaskId, target: Target, *, position: int, lines: Sequence[OutputLine]
     ) -> None:
         await asyncio.sleep(0)
         if self.failure_count:

@@ -21,10 +21,12 @@ from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
-from batchyard.compute.port import Trouble
+from batchyard.compute.port import OutputSink, Trouble
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.loop import Engine
+from batchyard.engine.output import OutputRouter
 from batchyard.logs import LogStore
+from batchyard.logs.json_files import JsonFiles
 from batchyard.model.amounts import Amount
 from batchyard.store import Store
 from batchyard.wire.server import Server
@@ -57,11 +59,12 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
         stack.push_async_callback(store.close)
         log_store = LogStore(store, clock_ms=clock_ms)
-        backend = make_backend(settings, log_store)
+        output = OutputRouter(streams=log_store, files=JsonFiles(data_path / "json-logs"))
+        backend = make_backend(settings, output)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
         engine = Engine(
-            store=store, backend=backend, forget_output=log_store.forget, clock_ms=clock_ms
+            store=store, backend=backend, forget_output=output.forget, clock_ms=clock_ms
         )
         running = asyncio.ensure_future(_run(engine, store, log_store, settings))
         stack.push_async_callback(_cancel, running)
@@ -79,7 +82,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         yield Yard(url=server.url, key=key, failed=running)
 
 
-def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
+def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
     """Build the backend of this machine as the settings say."""
     capacity = None
     if settings.machine_vcpus is not None or settings.machine_memory_mib is not None:

@@ -30,9 +30,9 @@ from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.local.link import Link
 from batchyard.compute.local.output import Pump, Tail
 from batchyard.compute.local.shapes import NewsShape, SettingsShape, TaskShape
+from batchyard.compute.local.targets import target_of
 from batchyard.compute.port import (
     Host,
-    LogTarget,
     OutputSink,
     Report,
     TaskSpec,
@@ -75,6 +75,7 @@ class LocalBackend:
             sink=sink,
             note_taken=self._note_taken,
             report=self._report,
+            wake=self._wake_again,
         )
         self._tails: dict[TaskId, Tail] = {}
         #: Tasks whose `start` or `forget` the supervisor has not answered yet.
@@ -172,8 +173,7 @@ class LocalBackend:
             task_id = TaskId(shape["task_id"])
             tail = self._tails.get(task_id)
             if tail is None:
-                target = LogTarget(**shape["log"]) if shape["log"] else None
-                tail = self._tails[task_id] = Tail(task_id, target)
+                tail = self._tails[task_id] = Tail(task_id, target_of(shape["log"]))
             tail.started_at_ms = shape["started_at_ms"] or tail.started_at_ms
             tail.size = max(tail.size, shape["spool_size"])
             tail.end = shape["end"]
@@ -267,6 +267,11 @@ class LocalBackend:
         if not tail.is_pumping and self._group is not None:
             tail.is_pumping = True
             self._group.create_task(self._pump_until_done(tail))
+
+    def _wake_again(self, tail: Tail) -> None:
+        """Wake a tail some time later; it may be gone by then."""
+        if self._tails.get(tail.task_id) is tail:
+            self._wake(tail)
 
     async def _pump_until_done(self, tail: Tail) -> None:
         try:
