@@ -1,5 +1,7 @@
 """The output of tasks comes in once, in order, whatever it holds."""
 
+from dataclasses import replace
+
 from batchyard.compute.port import LogTarget, OutputLine
 from batchyard.logs.limits import EVENT_BYTES_MAX
 from batchyard.model.ids import TaskId
@@ -81,3 +83,16 @@ async def test_the_group_of_jobs_is_made_in_the_task_s_own_scope(yard: Yard) -> 
     [group] = (await yard.call("DescribeLogGroups"))["logGroups"]
     assert group["logGroupName"] == JOBS
     assert group["storedBytes"] == 27
+
+
+async def test_each_container_of_a_task_has_a_position_of_its_own(yard: Yard) -> None:
+    side = replace(TARGET, stream="d/side/1")
+    await yard.sink.append(TASK, TARGET, position=10, lines=[line("a")])
+    await yard.sink.append(TASK, side, position=4, lines=[line("b")])
+    await yard.sink.append(TASK, side, position=4, lines=[line("b")])
+    assert await yard.sink.read_position(TASK, TARGET) == 10
+    assert await yard.sink.read_position(TASK, side) == 4
+    assert await yard.messages(TARGET.stream) == ["a"]
+    assert await yard.messages(side.stream) == ["b"]
+    await yard.logs.forget([TASK])
+    assert await yard.sink.read_position(TASK, side) == 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from batchyard.api.logs import handlers
-from batchyard.compute.port import LogTarget, OutputLine, OutputSink
+from batchyard.compute.port import LogTarget, OutputLine
 from batchyard.logs import LogStore
 from batchyard.model.ids import Scope, TaskId
 from batchyard.model.refusal import Refusal
@@ -31,7 +31,7 @@ class Yard:
     clock: Clock
 
     @property
-    def sink(self) -> OutputSink:
+    def sink(self) -> LogStore:
         return self.logs
 
     async def call(self, operation: str, *, scope: Scope = SCOPE, **request):

@@ -24,6 +24,7 @@ from batchyard.compute.port import (
     OutputLine,
     Report,
     StartsAfter,
+    Target,
     TaskEnded,
     TaskSpec,
     TaskStarted,
@@ -46,32 +47,39 @@ class Behaviour:
     is_executable_missing: bool = False
 
 
+def name_of(target: Target) -> str:
+    """Name what a target is to its task: no two containers of one share it."""
+    return target.stream if isinstance(target, LogTarget) else target.container
+
+
 class MemorySink:
     """Keeps output as a database would: lines and position change together."""
 
     def __init__(self) -> None:
-        self.position_by_task: dict[TaskId, int] = {}
+        #: By task and the container's own name of its output.
+        self.positions: dict[tuple[TaskId, str], int] = {}
         self.lines_by_task: dict[TaskId, list[OutputLine]] = {}
-        self.lines_by_stream: dict[str, list[str]] = {}
-        self.appended_to: list[LogTarget] = []
+        self.lines_by_name: dict[str, list[str]] = {}
+        self.appended_to: list[Target] = []
         #: How many of the next appends fail, as a busy database would.
         self.failure_count = 0
         self.changed = asyncio.Event()
 
-    async def read_position(self, task_id: TaskId, target: LogTarget) -> int:
-        return self.position_by_task.get(task_id, 0)
+    async def read_position(self, task_id: TaskId, target: Target) -> int:
+        return self.positions.get((task_id, name_of(target)), 0)
 
     async def append(
-        self, task_id: TaskId, target: LogTarget, *, position: int, lines: Sequence[OutputLine]
+        self, task_id: TaskId, target: Target, *, position: int, lines: Sequence[OutputLine]
     ) -> None:
         await asyncio.sleep(0)
         if self.failure_count:
             self.failure_count -= 1
             raise OSError("the database is locked")
-        assert position >= self.position_by_task.get(task_id, 0), "positions never go back"
-        self.position_by_task[task_id] = position
+        key = (task_id, name_of(target))
+        assert position >= self.positions.get(key, 0), "positions never go back"
+        self.positions[key] = position
         self.lines_by_task.setdefault(task_id, []).extend(lines)
-        texts = self.lines_by_stream.setdefault(target.stream, [])
+        texts = self.lines_by_name.setdefault(name_of(target), [])
         texts += [line.text for line in lines]
         self.appended_to.append(target)
         self.changed.set()
@@ -81,7 +89,7 @@ class MemorySink:
 
     def printed(self, name: str) -> list[str]:
         """Give what went to a container's stream."""
-        return self.lines_by_stream.get(name, [])
+        return self.lines_by_name.get(name, [])
 
     async def until(self, is_met: Callable[[], bool]) -> None:
         """Wait until a condition on this sink holds."""

@@ -16,6 +16,7 @@ from batchyard.api import sts
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import Scope, TaskId
 from batchyard.model.task_facts import ContainerFacts, TaskFacts
+from batchyard.store import StoreTrouble
 from batchyard.wire.app import read_wall_clock_ms
 from batchyard.wire.task_endpoint import ROLE_KEYS_LIFE_MS, TaskEndpoint, is_on_this_machine
 
@@ -77,6 +78,7 @@ class Yard:
     def __init__(
         self, serve, sessions: SessionKeys | None = SESSIONS, now_ms=lambda: NOW_MS
     ) -> None:
+        self.trouble: Exception | None = None
         self.tasks = {TASK: facts(), OTHER: facts(OTHER), NO_ROLE: facts(NO_ROLE, role_arn=None)}
         endpoint = TaskEndpoint(
             describe_task=self._describe, tokens=TOKENS, sessions=sessions, now_ms=now_ms
@@ -86,6 +88,8 @@ class Yard:
         )
 
     async def _describe(self, task_id: TaskId) -> TaskFacts | None:
+        if self.trouble is not None:
+            raise self.trouble
         return self.tasks.get(task_id)
 
     def metadata(self, rest="", *, container="default", version="_V4", task_id=TASK):
@@ -249,6 +253,16 @@ def test_keys_are_for_the_task_s_own_token_while_it_runs(yard, serve):
         "InvalidIdInRequest",
     )
     assert Yard(serve, sessions=None).credentials().status == 403
+
+
+@pytest.mark.ours_only
+def test_trouble_of_the_store_is_told(yard):
+    yard.trouble = StoreTrouble("the disk is full")
+    for answer in (yard.metadata(), yard.credentials()):
+        assert (answer.status, answer.json) == (
+            503,
+            {"code": "ServiceUnavailable", "message": "the disk is full"},
+        )
 
 
 @pytest.mark.ours_only

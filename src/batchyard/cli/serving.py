@@ -23,13 +23,15 @@ from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
-from batchyard.compute.port import Network, Trouble
+from batchyard.compute.port import Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.output import OutputRouter
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
+from batchyard.logs.json_files import JsonFiles
 from batchyard.model.amounts import Amount
 from batchyard.store import Store
 from batchyard.wire.server import Server
@@ -66,7 +68,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         log_store = LogStore(store, clock_ms=clock_ms)
         secret_reader = SecretReader()
         stack.callback(secret_reader.close)
-        backend = make_backend(settings, log_store)
+        files = JsonFiles(data_path / "json-logs")
+        output = OutputRouter(streams=log_store, files=files)
+        backend = make_backend(settings, output)
 
         def url_seen_from(network: Network) -> str | None:
             return server.local_url if network is Network.HOST else None
@@ -74,7 +78,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         engine = Engine(
             store=store,
             backend=backend,
-            forget_output=log_store.forget,
+            forget_output=output.forget,
             read_secrets=secret_reader.read,
             surroundings=Surroundings(
                 folder_by_file_system=settings.file_systems,
@@ -111,7 +115,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         yield Yard(url=server.url, key=key, failed=running)
 
 
-def make_backend(settings: Settings, sink: LogStore) -> LocalBackend:
+def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
     """Build the backend of this machine as the settings say."""
     capacity = None
     if settings.machine_vcpus is not None or settings.machine_memory_mib is not None:

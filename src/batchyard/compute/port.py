@@ -39,14 +39,38 @@ class LogTarget:
     region: str
     group: str
     stream: str
+    #: An RE2 pattern that finds the lines with which an event begins: those up to the next one are
+    #: one event. None: each line is one.
+    starts_event: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTarget:
+    """Where a task's output goes instead: files of the server, in the form of docker's json-file.
+
+    A file that has reached `bytes_max` is followed by a new one (None: never), and the oldest is
+    dropped when there would be more than `files_max`.
+    """
+
+    container: str
+    bytes_max: int | None = None
+    files_max: int = 1
+
+
+Target = LogTarget | FileTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputLine:
-    """One line of a container's output, without its line break, and when it was read."""
+    """One line of a container's output, without its line break, and when it was read.
+
+    Where lines are grouped to events, an event: lines that each end in a line break.
+    """
 
     at_ms: int
     text: str
+    #: It came from stderr. Told for files alone: a stream of CloudWatch Logs does not show it.
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +149,7 @@ class ContainerSpec:
     name: str = "default"
     image: str
     limits: Amount
-    log: LogTarget | None
+    log: Target | None
     command: tuple[str, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
@@ -202,16 +226,17 @@ class Host:
 class OutputSink(Protocol):
     """Takes the output of tasks; exactly once, across crashes of either side.
 
-    `position` counts what the backend has read of the task's output, in units of its own (bytes of
-    its spool); the sink stores it together with the lines, in one transaction.
+    `position` counts what the backend has read of a container's output, in units of its own (bytes
+    of its spool, say); the sink stores it, for each task and target, together with the lines, in
+    one transaction.
     """
 
-    async def read_position(self, task_id: TaskId, target: LogTarget) -> int:
+    async def read_position(self, task_id: TaskId, target: Target) -> int:
         """Tell up to where the output of the task is stored; 0 for a task it never heard of."""
         ...
 
     async def append(
-        self, task_id: TaskId, target: LogTarget, *, position: int, lines: Sequence[OutputLine]
+        self, task_id: TaskId, target: Target, *, position: int, lines: Sequence[OutputLine]
     ) -> None:
         """Store the lines and the position after them; return once both are durable.
 

@@ -4,7 +4,8 @@ Owns the making of groups and streams on demand, and the sweep of what expired. 
 
 Rules:
 - It is the backend's `OutputSink`: lines and position are written in one transaction, and an append
-  whose position is not beyond the stored one is ignored. So each line is stored once.
+  whose position is not beyond the stored one is ignored. So each line is stored once. Each
+  container of a task writes to a stream of its own, and has a position of its own.
 - A stream of a task keeps the order in which the task wrote: a clock that was set back gives no
   line an earlier time than the one before it.
 - An empty line is no event: CloudWatch Logs knows none, and its drivers drop them.
@@ -50,7 +51,7 @@ class OutputLine(Protocol):
 #: A stream, found before: ids of group and stream, and the time of its last line.
 _Known = tuple[int, int, int]
 
-#: Ours: streams remembered between appends; more than run at a time.
+#: Ours: tasks remembered between appends; more than run at a time.
 _KNOWN_MAX = 50_000
 
 
@@ -60,11 +61,14 @@ class LogStore:
     def __init__(self, store: Store, *, clock_ms: Callable[[], int]) -> None:
         self.store = store
         self._clock_ms = clock_ms
-        self._known: dict[TaskId, _Known] = {}
+        #: By task and name of the stream.
+        self._known: dict[TaskId, dict[str, _Known]] = {}
 
     async def read_position(self, task_id: TaskId, target: Target) -> int:
         """Tell up to where the output of the task is stored; 0 for a task it never heard of."""
-        return await self.store.read(lambda conn: events.read_position(conn, task_id))
+        return await self.store.read(
+            lambda conn: events.read_position(conn, task_id, target.stream)
+        )
 
     async def append(
         self, task_id: TaskId, target: Target, *, position: int, lines: Sequence[OutputLine]
@@ -74,7 +78,7 @@ class LogStore:
         Makes the group and the stream if they are missing, also when `lines` is empty. An append
         that was stored before is ignored. Raises `StoreTrouble`; the append may then be repeated.
         """
-        known = self._known.pop(task_id, None)
+        known = self._known.get(task_id, {}).pop(target.stream, None)
         stored = [
             (line.at_ms, piece)
             for line in lines
@@ -84,7 +88,7 @@ class LogStore:
         now_ms = self._clock_ms()
 
         def write(conn: Connection) -> _Known:
-            is_new = events.advance_position(conn, task_id, position)
+            is_new = events.advance_position(conn, task_id, target.stream, position)
             found = known or _make_stream(conn, target, now_ms)
             if not is_new:
                 return found
@@ -95,7 +99,7 @@ class LogStore:
             last_ms = max((found[2], *(at_ms for at_ms, _ in stored)))
             return found[0], found[1], last_ms
 
-        self._remember(task_id, await self.store.write(write))
+        self._remember(task_id, target.stream, await self.store.write(write))
 
     async def forget(self, task_ids: Sequence[TaskId]) -> None:
         """Drop the positions of tasks that the backend has forgotten."""
@@ -123,11 +127,13 @@ class LogStore:
             await asyncio.sleep(SWEEP_REST_S)
         return count
 
-    def _remember(self, task_id: TaskId, known: _Known) -> None:
+    def _remember(self, task_id: TaskId, stream: str, known: _Known) -> None:
         if len(self._known) >= _KNOWN_MAX:
             # The one that was silent for longest: each append moves its task to the end.
             del self._known[next(iter(self._known))]
-        self._known[task_id] = known
+        streams = self._known.pop(task_id, {})
+        streams[stream] = known
+        self._known[task_id] = streams
 
 
 def _append(conn: Connection, known: _Known, lines: Sequence[Line], now_ms: int) -> bool:

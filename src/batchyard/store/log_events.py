@@ -1,7 +1,7 @@
 """Log events: one row per line of output.
 
-Owns the tables `log_events` and `log_positions`. Refuses to know who wrote a line, and what a page
-is.
+Owns the tables `log_events` and `output_positions`. Refuses to know who wrote a line, and what a
+page is.
 
 Events of a stream, and those of a group, are ordered by time and then by arrival (`id`). Both
 orders are an index, so that the tail of a group with thousands of streams and the output of one
@@ -15,7 +15,7 @@ through the middle of rows.)
 
 Rules:
 - Messages are UTF-8 bytes.
-- The position of a task's output and the lines up to it are written in one transaction, and a
+- The position of a container's output and the lines up to it are written in one transaction, and a
   position never goes back: a line is stored once, however often its append is repeated.
 """
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, tuple_
 
 from batchyard.store import codec
-from batchyard.store.schema import log_events, log_positions
+from batchyard.store.schema import log_events, output_positions
 from batchyard.store.statements import in_lists, insert_sql, run_many, run_one
 
 #: What CloudWatch Logs adds to the bytes of each message when it counts.
@@ -38,12 +38,14 @@ EventKey = tuple[int, int]
 END_KEY: EventKey = (2**42, 0)
 
 _INSERT = insert_sql(log_events, ("group_id", "stream_id", "at_ms", "ingestion_ms", "message"))
-_READ_POSITION = select(log_positions.c.position).where(
-    log_positions.c.task_id == bindparam("task_id")
+_READ_POSITION = select(func.max(output_positions.c.position)).where(
+    output_positions.c.task_id == bindparam("task_id"),
+    output_positions.c.stream.in_([bindparam("stream"), ""]),
 )
 _ADVANCE = (
-    "INSERT INTO log_positions (task_id, position) VALUES (?, ?) ON CONFLICT (task_id)"
-    " DO UPDATE SET position = excluded.position WHERE log_positions.position < excluded.position"
+    "INSERT INTO output_positions (task_id, stream, position) VALUES (?, ?, ?)"
+    " ON CONFLICT (task_id, stream) DO UPDATE SET position = excluded.position"
+    " WHERE output_positions.position < excluded.position"
 )
 _TOUCH_STREAM = (
     "UPDATE log_streams SET"
@@ -153,20 +155,20 @@ def append_log_events(
     return True
 
 
-def read_position(conn: Connection, task_id: str) -> int:
-    """Tell up to where a task's output is stored; 0 if nothing is known of it."""
-    return conn.scalars(_READ_POSITION, {"task_id": task_id}).one_or_none() or 0
+def read_position(conn: Connection, task_id: str, stream: str) -> int:
+    """Tell up to where a container's output is stored; 0 if nothing is known of it."""
+    return conn.scalars(_READ_POSITION, {"task_id": task_id, "stream": stream}).one() or 0
 
 
-def advance_position(conn: Connection, task_id: str, position: int) -> bool:
-    """Move a task's position forward. False: it is there already, or beyond."""
-    return run_one(conn, _ADVANCE, (task_id, position)) > 0
+def advance_position(conn: Connection, task_id: str, stream: str, position: int) -> bool:
+    """Move a container's position forward. False: it is there already, or beyond."""
+    return run_one(conn, _ADVANCE, (task_id, stream, position)) > 0
 
 
 def forget_positions(conn: Connection, task_ids: Sequence[str]) -> None:
     """Drop the positions of tasks whose output is complete."""
     for piece in in_lists(task_ids):
-        conn.execute(delete(log_positions).where(log_positions.c.task_id.in_(piece)))
+        conn.execute(delete(output_positions).where(output_positions.c.task_id.in_(piece)))
 
 
 def delete_events_before(conn: Connection, group_id: int, before_ms: int, limit: int) -> int:

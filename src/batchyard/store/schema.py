@@ -309,10 +309,13 @@ log_events = Table(
 Index("ix_log_events_stream", log_events.c.stream_id, log_events.c.at_ms, log_events.c.id)
 Index("ix_log_events_group", log_events.c.group_id, log_events.c.at_ms, log_events.c.id)
 
-#: How far the output of a task is stored: kept beside its lines, so that each is stored once.
-log_positions = Table(
-    "log_positions",
+#: How far the output of a task's container is stored: kept beside its lines, so that each is stored
+#: once. The stream is the container's; empty in rows from before tasks had several containers.
+output_positions = Table(
+    "output_positions",
     metadata,
     Column("task_id", String, primary_key=True),
+    Column("stream", String, primary_key=True),
     Column("position", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

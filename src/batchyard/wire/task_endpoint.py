@@ -20,6 +20,7 @@ from batchyard.access.task_tokens import CREDENTIALS_PATH, METADATA_PATH, TaskTo
 from batchyard.model.ids import TaskId
 from batchyard.model.records import Json
 from batchyard.model.task_facts import ContainerFacts, TaskFacts
+from batchyard.store import StoreTrouble
 from batchyard.wire.app import AsgiApp, Receive, Send, read_wall_clock_ms
 from batchyard.wire.task_metadata import (
     find_container,
@@ -42,7 +43,7 @@ ROLE_KEYS_LIFE_MS = 60 * 60 * 1000
 #: `v4/<task id>/<container>/<token>`.
 _METADATA_PARTS = 4
 
-_OK, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED = 200, 403, 404, 405
+_OK, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _UNAVAILABLE = 200, 403, 404, 405, 503
 
 
 class TaskEndpoint:
@@ -146,7 +147,10 @@ def _app(find: _Find) -> AsgiApp:
         elif scope["method"] != "GET":
             status, shown = _refuse(_NOT_ALLOWED, "MethodNotAllowed", "Use GET.")
         else:
-            status, shown = await find(scope["path"], dict(scope["headers"]))
+            try:
+                status, shown = await find(scope["path"], dict(scope["headers"]))
+            except StoreTrouble as trouble:
+                status, shown = _refuse(_UNAVAILABLE, "ServiceUnavailable", str(trouble))
         body = msgspec.json.encode(shown)
         headers = [
             (b"content-type", b"application/json"),

@@ -39,9 +39,9 @@ from batchyard.compute.local.shapes import (
 )
 from batchyard.compute.local.supervisor.network import Range
 from batchyard.compute.local.supervisor.records import unit_ids_for
+from batchyard.compute.local.targets import target_of
 from batchyard.compute.port import (
     Host,
-    LogTarget,
     OutputSink,
     Report,
     TaskSpec,
@@ -99,14 +99,15 @@ class LocalBackend:
             sink=sink,
             note_taken=self._note_taken,
             report=self._report,
+            wake=self._wake_again,
         )
         self._watches: dict[TaskId, Watch] = {}
         #: Where the output of each container stands, by unit.
-        self._tails: dict[TaskId, tuple[Watch, Tail]] = {}
+        self._tails: dict[str, tuple[Watch, Tail]] = {}
         #: Tasks whose `start` or `forget` the supervisor has not answered yet.
         self._unsettled: set[TaskId] = set()
         self._waiting_by_image: dict[str, set[TaskId]] = {}
-        self._taken: dict[TaskId, int] = {}
+        self._taken: dict[str, int] = {}
         self._reports: list[Report] = []
         self._has_reports = asyncio.Event()
         self._is_lost = asyncio.Event()
@@ -299,7 +300,7 @@ class LocalBackend:
                 watch.address = address
                 self._wake(watch)
         for name, size in news.get("output", {}).items():
-            if (pair := self._tails.get(TaskId(name))) is not None:
+            if (pair := self._tails.get(name)) is not None:
                 watch, tail = pair
                 tail.size = max(tail.size, size)
                 self._wake(watch)
@@ -314,6 +315,11 @@ class LocalBackend:
             watch.is_pumping = True
             self._group.create_task(self._pump_until_done(watch))
 
+    def _wake_again(self, watch: Watch) -> None:
+        """Wake a watch some time later; it may be gone by then."""
+        if self._watches.get(watch.task_id) is watch:
+            self._wake(watch)
+
     async def _pump_until_done(self, watch: Watch) -> None:
         try:
             while watch.is_dirty:
@@ -326,7 +332,7 @@ class LocalBackend:
         finally:
             watch.is_pumping = False
 
-    def _note_taken(self, unit_id: TaskId, position: int) -> None:
+    def _note_taken(self, unit_id: str, position: int) -> None:
         if not self._taken:
             asyncio.get_running_loop().call_soon(self._send_taken)
         self._taken[unit_id] = position
@@ -373,7 +379,7 @@ def _watch_for(task: TaskSpec) -> Watch:
     return Watch(
         task.task_id,
         [
-            Tail(TaskId(unit_id), each.log, name=each.name, is_essential=each.is_essential)
+            Tail(task.task_id, unit_id, each.log, name=each.name, is_essential=each.is_essential)
             for unit_id, each in zip(units, task.containers, strict=True)
         ],
     )
@@ -381,12 +387,14 @@ def _watch_for(task: TaskSpec) -> Watch:
 
 def _watch_of(shape: TaskShape) -> Watch:
     units = unit_ids_for(shape["task_id"], len(shape["units"]))
+    task_id = TaskId(shape["task_id"])
     return Watch(
-        TaskId(shape["task_id"]),
+        task_id,
         [
             Tail(
-                TaskId(unit_id),
-                LogTarget(**each["log"]) if each["log"] else None,
+                task_id,
+                unit_id,
+                target_of(each["log"]),
                 name=each["name"],
                 is_essential=each["is_essential"],
             )

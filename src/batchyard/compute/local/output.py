@@ -6,19 +6,24 @@ containers. A spool is read in the event loop: it was written a moment ago and l
 cache.
 """
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from batchyard.compute.local.detect import now_ms
+from batchyard.compute.local.lines import EventLines, decode_marked, offset_of, position_after
 from batchyard.compute.local.shapes import EndShape
 from batchyard.compute.local.supervisor.records import SPOOL_SUFFIX
-from batchyard.compute.local.supervisor.spool import READ_BYTES, READ_BYTES_MAX, decode
+from batchyard.compute.local.supervisor.spool import READ_BYTES, READ_BYTES_MAX, decode, is_cut
 from batchyard.compute.port import (
     ContainerEnded,
+    FileTarget,
     LogTarget,
     OutputLine,
     OutputSink,
     Report,
+    Target,
     TaskEnded,
     TaskStarted,
 )
@@ -28,12 +33,31 @@ from batchyard.model.ids import TaskId
 class Tail:
     """How far the output of one container has come."""
 
-    __slots__ = ("has_stream", "is_essential", "name", "position", "size", "target", "unit_id")
+    __slots__ = (
+        "events",
+        "flush",
+        "has_stream",
+        "is_essential",
+        "name",
+        "position",
+        "size",
+        "target",
+        "task_id",
+        "unit_id",
+    )
 
     def __init__(
-        self, unit_id: TaskId, target: LogTarget | None, *, name: str, is_essential: bool
+        self,
+        task_id: TaskId,
+        unit_id: str,
+        target: Target | None,
+        *,
+        name: str,
+        is_essential: bool,
     ) -> None:
-        #: The task's id if it is the only container; the sink knows the output by it.
+        #: The sink knows the output by the task and the target.
+        self.task_id = task_id
+        #: The supervisor knows it by this: the task's id if it is the only container.
         self.unit_id = unit_id
         self.target = target
         self.name = name
@@ -42,6 +66,10 @@ class Tail:
         self.size = 0
         #: Up to where it is in the sink; None until the sink was asked.
         self.position: int | None = None
+        #: The lines between `position` and what was read, where they are grouped to events.
+        self.events: EventLines | None = None
+        #: Ends an event that does not grow any more.
+        self.flush: asyncio.TimerHandle | None = None
         self.has_stream = False
 
 
@@ -114,13 +142,16 @@ class Pump:
         *,
         tasks_path: Path,
         sink: OutputSink,
-        note_taken: Callable[[TaskId, int], None],
+        note_taken: Callable[[str, int], None],
         report: Callable[[Report], None],
+        wake: Callable[[Watch], None],
     ) -> None:
+        """`wake` has `run` called some time later, when nothing new was told of the task."""
         self._tasks_path = str(tasks_path)
         self._sink = sink
         self._note_taken = note_taken
         self._report = report
+        self._wake = wake
 
     async def run(self, watch: Watch) -> None:
         """Move everything there is to move. Raises whatever the sink raises; then call it again."""
@@ -130,7 +161,7 @@ class Pump:
             for number, tail in enumerate(watch.tails):
                 if tail.target is not None and (started_at_ms is not None or tail.size > 0):
                     lost_bytes = end["containers"][number]["lost_bytes"] if end else 0
-                    await self._move_output(tail, tail.target)
+                    await self._move(watch, tail, tail.target)
                     if end is not None and lost_bytes:
                         await self._tell_loss(tail, tail.target, end["at_ms"], lost_bytes)
             if started_at_ms is not None and not watch.is_start_told:
@@ -142,46 +173,97 @@ class Pump:
                 watch.is_end_told = True
                 self._report(end_report_of(watch, end))
 
-    async def _move_output(self, tail: Tail, target: LogTarget) -> None:
+    async def _move(self, watch: Watch, tail: Tail, target: Target) -> None:
+        if isinstance(target, LogTarget) and target.starts_event is not None:
+            await self._move_events(watch, tail, target, target.starts_event)
+        else:
+            await self._move_lines(tail, target)
+
+    async def _move_lines(self, tail: Tail, target: Target) -> None:
         if tail.position is None:
-            tail.position = await self._sink.read_position(tail.unit_id, target)
+            tail.position = await self._sink.read_position(tail.task_id, target)
             if tail.position > 0:
                 self._note_taken(tail.unit_id, tail.position)
         # What comes meanwhile waits for its turn: the task may have other containers.
         size = tail.size
         while tail.position < size or not tail.has_stream:
-            lines, position = self._read(tail, tail.position)
+            lines, position = self._read_lines(tail, tail.position)
             if position == tail.position and tail.has_stream:
                 break  # A power failure ate the rest.
-            await self._sink.append(tail.unit_id, target, position=position, lines=lines)
+            await self._sink.append(tail.task_id, target, position=position, lines=lines)
             tail.has_stream = True
             tail.position = position
             if position > 0:
                 self._note_taken(tail.unit_id, position)
 
-    async def _tell_loss(self, tail: Tail, target: LogTarget, at_ms: int, lost_bytes: int) -> None:
-        if tail.position is None or tail.position > tail.size:
+    async def _move_events(
+        self, watch: Watch, tail: Tail, target: LogTarget, starts_event: str
+    ) -> None:
+        """Do what `_move_lines` does, with positions as `lines` counts them."""
+        if tail.position is None:
+            tail.position = await self._sink.read_position(tail.task_id, target)
+            self._note_taken(tail.unit_id, offset_of(tail.position))
+        # What was read and not stored is read again if an append fails.
+        events, tail.events = tail.events or EventLines(starts_event, tail.position), None
+        is_over = watch.end is not None
+        while True:
+            offset = events.offset
+            lines = events.add(self._read(tail, offset))
+            is_dry = events.offset == offset
+            if is_dry and (is_over or events.due_in_ms(now_ms()) == 0):
+                lines += events.flush()
+            if lines or not tail.has_stream:
+                position = events.position
+                await self._sink.append(tail.task_id, target, position=position, lines=lines)
+                tail.has_stream = True
+                tail.position = position
+                self._note_taken(tail.unit_id, offset_of(position))
+            if is_dry:
+                break
+        tail.events = events
+        self._flush_in_time(watch, tail, events)
+
+    def _flush_in_time(self, watch: Watch, tail: Tail, events: EventLines) -> None:
+        if tail.flush is not None:
+            tail.flush.cancel()
+            tail.flush = None
+        due_in_ms = events.due_in_ms(now_ms())
+        if due_in_ms is not None:
+            loop = asyncio.get_running_loop()
+            tail.flush = loop.call_later(due_in_ms / 1000, self._wake, watch)
+
+    async def _tell_loss(self, tail: Tail, target: Target, at_ms: int, lost_bytes: int) -> None:
+        end = tail.size if tail.events is None else position_after(tail.size)
+        if tail.position is None or tail.position > end:
             return
         text = f"batchyard: {lost_bytes} bytes of output were lost: no disk space"
         # One past the spool: so that this line, too, is stored once.
-        tail.position = tail.size + 1
+        tail.position = end + 1
         line = OutputLine(at_ms=at_ms, text=text)
-        await self._sink.append(tail.unit_id, target, position=tail.position, lines=[line])
+        await self._sink.append(tail.task_id, target, position=tail.position, lines=[line])
 
-    def _read(self, tail: Tail, position: int) -> tuple[list[OutputLine], int]:
+    def _read_lines(self, tail: Tail, position: int) -> tuple[list[OutputLine], int]:
+        data = self._read(tail, position)
+        if isinstance(tail.target, FileTarget):
+            marked, used = decode_marked(data)
+            return marked, position + used
+        lines, used = decode(data)
+        return [OutputLine(at_ms=at_ms, text=text) for at_ms, text in lines], position + used
+
+    def _read(self, tail: Tail, position: int) -> bytes:
+        """Read some of a spool, and at least the chunk at `position`; nothing where it ends."""
         if position >= tail.size:
-            return [], position
+            return b""
         try:
             fd = os.open(
                 f"{self._tasks_path}/{tail.unit_id}{SPOOL_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC
             )
         except FileNotFoundError:
-            return [], position
+            return b""
         try:
-            lines, used = decode(os.pread(fd, min(READ_BYTES, tail.size - position), position))
-            if not used:
-                length = min(READ_BYTES_MAX, tail.size - position)
-                lines, used = decode(os.pread(fd, length, position))
+            data = os.pread(fd, min(READ_BYTES, tail.size - position), position)
+            if is_cut(data):
+                data = os.pread(fd, min(READ_BYTES_MAX, tail.size - position), position)
         finally:
             os.close(fd)
-        return [OutputLine(at_ms=at_ms, text=text) for at_ms, text in lines], position + used
+        return data

@@ -13,11 +13,17 @@ class AmountShape(TypedDict):
     gpu_count: int
 
 
-class LogShape(TypedDict):
+class LogShape(TypedDict, total=False):
+    """A `LogTarget`, or a `FileTarget`: that has no stream."""
+
     account: str
     region: str
     group: str
     stream: str
+    starts_event: str | None
+    container: str
+    bytes_max: int | None
+    files_max: int
 
 
 class MountShape(TypedDict):

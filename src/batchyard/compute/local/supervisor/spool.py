@@ -1,19 +1,26 @@
 """The spool: a task's output between the container's pipes and the sink, on disk.
 
 Owns the format and the cutting into lines. A spool is a row of chunks, each `at_ms` (8 bytes),
-length (4 bytes), payload; every payload holds whole lines, and a line longer than `LINE_BYTES_MAX`
-is cut and fills chunks of its own. A position is a byte offset between two chunks. Refuses to know
-sockets and sinks. What has been taken is given back to the disk as holes, so positions never move.
+length (4 bytes, the highest bit says stderr), payload; every payload holds whole lines, and a line
+longer than `LINE_BYTES_MAX` is cut and fills chunks of its own. A position is a byte offset between
+two chunks. Refuses to know sockets and sinks. What has been taken is given back to the disk as
+holes, so positions never move.
 
 One chunk is written by one `write`, so a kill leaves whole chunks; after a power failure the rest
 of a spool may be zeros, which `decode` takes for its end.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import struct
 
 from batchyard.compute.local.supervisor import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Ours; CloudWatch Logs' own limit of an event was 256 KiB for most of its life.
 LINE_BYTES_MAX = 256 * 1024
@@ -29,6 +36,8 @@ READ_BYTES_MAX = 1024 * 1024
 #: The two high bits of a byte that continues a UTF-8 character.
 _CONTINUATION = 0b1000_0000
 _HEAD = struct.Struct(">QI")
+#: In a chunk's length: the payload came from stderr.
+_IS_ERROR = 1 << 31
 
 
 class LineCutter:
@@ -99,8 +108,8 @@ class SpoolWriter:
     def is_backlogged(self) -> bool:
         return self.size - self.taken > BACKLOG_BYTES_MAX
 
-    def append(self, payload: bytes, at_ms: int) -> None:
-        chunk = _HEAD.pack(at_ms, len(payload)) + payload
+    def append(self, payload: bytes, at_ms: int, *, is_error: bool = False) -> None:
+        chunk = _HEAD.pack(at_ms, len(payload) | (_IS_ERROR if is_error else 0)) + payload
         try:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -138,14 +147,33 @@ def decode(data: bytes) -> tuple[list[tuple[int, str]], int]:
     """
     lines: list[tuple[int, str]] = []
     offset = 0
+    for chunk in chunks(data):
+        at_ms = chunk[1]
+        lines += [(at_ms, text) for text in chunk[3]]
+        offset = chunk[0]
+    return lines, offset
+
+
+def chunks(data: bytes) -> Iterator[tuple[int, int, bool, list[str]]]:
+    """Read chunk by chunk: where it ends, its time, whether it is of stderr, its lines."""
+    offset = 0
     while offset + _HEAD.size <= len(data):
         at_ms, length = _HEAD.unpack_from(data, offset)
+        is_error = length & _IS_ERROR != 0
+        length &= ~_IS_ERROR
         start = offset + _HEAD.size
         if at_ms == 0 or length == 0 or start + length > len(data):
             break
         texts = data[start : start + length].decode("utf-8", "replace").split("\n")
         if not texts[-1]:
             texts.pop()
-        lines += [(at_ms, text.removesuffix("\r")) for text in texts]
         offset = start + length
-    return lines, offset
+        yield offset, at_ms, is_error, [text.removesuffix("\r") for text in texts]
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell whether `data` ends within its very first chunk."""
+    if len(data) < _HEAD.size:
+        return False
+    length: int = _HEAD.unpack_from(data)[1]
+    return _HEAD.size + (length & ~_IS_ERROR) > len(data)

@@ -151,7 +151,7 @@ class Unit:
                 return True
             self.first_error_bytes = None
         for payload in self.open_streams[fd].cut(data):
-            self._spool(payload)
+            self._spool(payload, fd)
         return True
 
     def drain_pipes(self) -> None:
@@ -173,7 +173,7 @@ class Unit:
         """Close a pipe and keep its last line, also without a line break."""
         rest = self.open_streams.pop(fd).finish()
         if rest:
-            self._spool(rest)
+            self._spool(rest, fd)
         os.close(fd)
 
     def take_complaint(self, runtime_code: int) -> str:
@@ -189,9 +189,12 @@ class Unit:
             cutter = LineCutter()
             for payload in [*cutter.cut(held), cutter.finish()]:
                 if payload:
-                    self._spool(payload)
+                    self._spool(payload, None)
         return complaint
 
-    def _spool(self, payload: bytes) -> None:
+    def _spool(self, payload: bytes, fd: int | None) -> None:
+        """Keep what a pipe gave; None stands for stderr."""
         if self.spool is not None:
-            self.spool.append(payload, now_ms())
+            container = self.container
+            is_error = fd is None or (container is not None and fd == container.stderr)
+            self.spool.append(payload, now_ms(), is_error=is_error)
