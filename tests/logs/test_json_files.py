@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.compute.port import FileTarget, LogTarget, OutputLine
-from batchyard.engine.output import OutputRouter, target_of
+from batchyard.engine.launch.logs import target_of
+from batchyard.engine.output import OutputRouter
 from batchyard.logs.json_files import JsonFiles
 from batchyard.model.ids import TaskId
 from tests.logs.yard import JOBS, NOW_MS, SCOPE, Yard

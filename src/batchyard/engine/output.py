@@ -1,43 +1,14 @@
-"""What is kept of a job's output, and which of the stores takes it.
+"""Which of the stores takes a task's output: log groups, or files.
 
-Decides what a container's `logConfiguration` means here, and sends each task's output to log groups
-or to files. Refuses to know how either keeps it.
+Owns the backend's one sink over both. Refuses to know how either keeps it, and what a container
+asked for: that is `launch.logs`.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from batchyard.compute.port import FileTarget, LogTarget, OutputLine, Target
-from batchyard.model.ids import Scope, TaskId
-from batchyard.model.log_options import event_start_of, file_limits_of
-from batchyard.model.log_stream import log_group_of, log_region_of
-from batchyard.model.records import Json
-
-
-def target_of(container: Json, *, scope: Scope, stream: str, name: str) -> Target | None:
-    """Say where a container's output goes; None: nowhere (driver `none`).
-
-    `container` is as DescribeJobs shows it, `stream` the name of its log stream, `name` its own.
-    Raises ValueError, in the words of docker's drivers, for options that cannot be: word it with
-    `model.log_options.log_driver_failed`.
-    """
-    configuration = container.get("logConfiguration") or {}
-    options = configuration.get("options") or {}
-    driver = configuration.get("logDriver") or "awslogs"
-    if driver == "none":
-        return None
-    if driver == "json-file":
-        limits = file_limits_of(options)
-        return FileTarget(container=name, bytes_max=limits.bytes_max, files_max=limits.files_max)
-    if driver != "awslogs":
-        raise ValueError(f"logger: no log driver named '{driver}' is registered")
-    return LogTarget(
-        account=scope.account,
-        region=log_region_of(container) or scope.region,
-        group=log_group_of(container),
-        stream=stream,
-        starts_event=event_start_of(options),
-    )
+from batchyard.model.ids import TaskId
 
 
 class StreamStore(Protocol):

@@ -10,22 +10,24 @@ from batchyard.compute.port import (
     Condition,
     ContainerSpec,
     Device,
-    LogTarget,
     Mount,
     Network,
     Sharing,
     StartsAfter,
+    Target,
     TaskSpec,
     Tmpfs,
     Ulimit,
 )
 from batchyard.core.effects import StartTask
 from batchyard.engine.launch.environment import AttemptVariables
+from batchyard.engine.launch.logs import target_of
 from batchyard.engine.launch.surroundings import Surroundings
 from batchyard.engine.launch.volumes import NotMapped, mounts_of, sources_of
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import Scope, TaskId
+from batchyard.model.log_options import log_driver_failed
 from batchyard.model.log_stream import (
     DEFAULT_LOG_GROUP,
     has_log_stream,
@@ -83,7 +85,7 @@ def task_of(
                 name_of(container), container, _values(container, work.scope, secrets)
             ),
             mounts=mounts_of(container, sources),
-            log=_log_target(work, container, effect.task_id),
+            log=_log_target(work, container, effect.task_id, is_fargate=kind.is_fargate),
         )
         for container, amount in zip(work.containers, work.amounts, strict=True)
     ]
@@ -131,7 +133,7 @@ def _container(
     *,
     environment: Mapping[str, str],
     mounts: Iterable[Mount],
-    log: LogTarget | None,
+    log: Target | None,
 ) -> ContainerSpec:
     linux: Json = container.get("linuxParameters") or {}
     command = container.get("command")
@@ -167,15 +169,15 @@ def _container(
     )
 
 
-def _log_target(work: Workload, container: Json, task_id: TaskId) -> LogTarget | None:
-    if not has_log_stream(container):
-        return None
-    return LogTarget(
-        account=work.scope.account,
-        region=_region_of(work.scope, container),
-        group=log_group_of(container),
-        stream=log_stream_of(container, work.definition_arn, task_id, name=name_of(container)),
-    )
+def _log_target(
+    work: Workload, container: Json, task_id: TaskId, *, is_fargate: bool
+) -> Target | None:
+    name = name_of(container)
+    stream = log_stream_of(container, work.definition_arn, task_id, name=name)
+    try:
+        return target_of(container, scope=work.scope, stream=stream, name=name)
+    except ValueError as error:
+        raise CannotLaunch(log_driver_failed(str(error), is_fargate=is_fargate)) from error
 
 
 def _region_of(scope: Scope, container: Json) -> str:
