@@ -70,7 +70,7 @@ class _Loop:
             options=f"lowerdir={self._lower},upperdir={bundle}/up,workdir={bundle}/work,volatile",
         )
         config = msgspec.json.decode(
-            self._template.compose(_spec(name), self._image, self._place(bundle))
+            self._template.compose(_spec(), self._image, self._place(bundle))
         )
         config["linux"]["resources"] = self._resources
         config["linux"]["cgroupsPath"] = f"/{name}"
@@ -92,20 +92,24 @@ class _Loop:
 
     def _place(self, bundle: Path) -> Place:
         identity = rootfs.Identity(uid=0, gid=0, home="/root", additional_gids=[])
-        return Place(root=f"{bundle}/root", identity=identity, hosts_file="/etc/hosts")
+        return Place(
+            root=f"{bundle}/root",
+            identity=identity,
+            hosts_file="/etc/hosts",
+            host_name="bare",
+        )
 
 
-def _spec(name: str) -> Any:
+def _spec() -> Any:
     return {
-        "task_id": name,
         "image": "busybox",
         "limits": {"cpu_milli": 1000, "memory_mib": 64, "gpu_count": 0},
         "log": None,
         "command": ["true"],
         "environment": [],
-        "is_cpu_capped": False,
         "user": None,
         "is_root_read_only": False,
+        "is_privileged": False,
         "has_init": False,
         "mounts": [],
         "ulimits": [],

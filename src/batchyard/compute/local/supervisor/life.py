@@ -14,6 +14,7 @@ import heapq
 import os
 import select
 import signal
+import traceback
 from collections import deque
 
 from batchyard.compute.local.supervisor import group
@@ -107,10 +108,7 @@ class Life:
         except (OSError, Stored) as error:
             self._fail(task, clip("CannotCreateContainerError", str(error)))
             return
-        fault = group.fault_of(spec["containers"])
-        if fault:
-            self._fail(task, clip("CannotCreateContainerError", fault))
-        elif task.images() is not None:
+        if task.images() is not None or group.fault_of(spec["containers"]):
             self._open(task)
 
     def supply_image(self, task_id: str, *, image: str, image_id: str) -> None:
@@ -186,7 +184,11 @@ class Life:
             self.units[unit.unit_id] = unit
 
     def _open(self, task: Task) -> None:
-        """Let containers start: all images are here."""
+        """Let containers start, for all images are here; or fail a task that is impossible."""
+        fault = group.fault_of(task.spec["containers"])
+        if fault:
+            self._fail(task, clip("CannotCreateContainerError", fault))
+            return
         task.opened_clock_ms = clock_ms()
         self._advance(task)
         self._schedule_look(task)
@@ -306,10 +308,16 @@ class Life:
             if unit.end:
                 continue  # Stopped while it was queued.
             task = self.tasks[unit.task_id]
-            if task.surroundings is None:
-                self._prepare(task)
-            if unit.end is None:
-                self._launch(task, unit)
+            try:
+                if task.surroundings is None:
+                    self._prepare(task)
+                if unit.end is None:
+                    self._launch(task, unit)
+            except Exception as error:
+                # Our own fault with one task must not take all others down.
+                note(traceback.format_exc())
+                text = f"{type(error).__name__}: {error}"
+                self._refuse(task, unit, clip("CannotCreateContainerError", text))
 
     def _prepare(self, task: Task) -> None:
         """Make everything that the task's containers share, and each of them, ready."""

@@ -111,10 +111,12 @@ class Networks:
 
     def clear(self) -> None:
         """Remove what a supervisor that was killed left for the kernel to remove."""
-        host = Netlink()
-        with contextlib.suppress(OSError):
-            host.delete_link(self._link_name)
-        host.close()
+        with contextlib.suppress(OSError):  # Nothing is left, or the kernel knows no networks.
+            host = Netlink()
+            try:
+                host.delete_link(self._link_name)
+            finally:
+                host.close()
 
     def make(self, range_text: str) -> TaskNetwork:
         """Make a network with an address that nobody has. Raises `NoNetwork`."""
