@@ -27,6 +27,33 @@ class Logs:
         return 0
 
 
+class Files:
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, set[str]]] = []
+
+    async def sweep(self, before_ms: int, live) -> int:
+        self.asked.append((before_ms, set(live)))
+        return 0
+
+
+async def test_files_of_what_runs_are_kept(stage: Stage) -> None:
+    await stage.create()
+    files = Files()
+    async with stage.engine():
+        await stage.submit(1)
+        record = await stage.until(1, JobStatus.RUNNING)
+        keeping = asyncio.ensure_future(
+            keep_house(stage.store, Logs(), files, lambda: stage.now_ms, days=7)
+        )
+        while not files.asked:
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    assert record.progress.attempt is not None
+    before_ms = stage.now_ms - 7 * 86_400_000
+    assert files.asked == [(before_ms, {record.progress.attempt.task_id})]
+
+
 async def test_a_store_in_trouble_is_swept_later(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     """On a full disk nothing can be deleted: the server must live on."""
     monkeypatch.setattr(housekeeping, "_PAUSE_S", 0)
@@ -37,7 +64,9 @@ async def test_a_store_in_trouble_is_swept_later(stage: Stage, monkeypatch: pyte
 
     monkeypatch.setattr(Store, "write", refuse)
     logs = Logs(is_in_trouble=True)
-    keeping = asyncio.ensure_future(keep_house(stage.store, logs, lambda: stage.now_ms, days=7))
+    keeping = asyncio.ensure_future(
+        keep_house(stage.store, logs, Files(), lambda: stage.now_ms, days=7)
+    )
     for _ in range(5):
         await asyncio.sleep(0)
     assert not keeping.done()
@@ -71,6 +100,8 @@ async def test_callers_have_the_store_between_two_steps(
             raise asyncio.CancelledError
 
     monkeypatch.setattr(asyncio, "sleep", rest)
-    keeping = asyncio.ensure_future(keep_house(stage.store, Logs(), lambda: 10**12, days=7))
+    keeping = asyncio.ensure_future(
+        keep_house(stage.store, Logs(), Files(), lambda: 10**12, days=7)
+    )
     await asyncio.wait([keeping])
     assert left == [3, 1, 0]

@@ -8,9 +8,10 @@ the same database, which takes the wishes written here.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -108,7 +109,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         stack.push_async_callback(server.stop)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
-        running = asyncio.ensure_future(_run(engine, store, log_store, settings))
+        days = settings.finished_job_retention_days
+        house = partial(keep_house, store, log_store, files, clock_ms, days=days)
+        running = asyncio.ensure_future(_run(engine, house))
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
         await server.start()
@@ -154,12 +157,10 @@ async def _let_go(backend: LocalBackend) -> None:
         await backend.close()
 
 
-async def _run(engine: Engine, store: Store, log_store: LogStore, settings: Settings) -> None:
+async def _run(engine: Engine, house: Callable[[], Coroutine[None, None, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(engine.run())
-        tasks.create_task(
-            keep_house(store, log_store, clock_ms, days=settings.finished_job_retention_days)
-        )
+        tasks.create_task(house())
 
 
 async def _ready(engine: Engine, running: asyncio.Future[None]) -> None:

@@ -1,4 +1,5 @@
-"""What is thrown away, and when: finished jobs past their retention, expired log lines.
+"""What is thrown away, and when: finished jobs past their retention, with their files of output, and
+expired log lines.
 
 Owns the pace: once an hour, in small steps with a rest after each, so that callers do not wait.
 What the store cannot do now is left for the next hour: deleting needs room on the disk too. Refuses
@@ -6,13 +7,15 @@ to know how anything is stored.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import structlog
 
+from batchyard.model.ids import TaskId
 from batchyard.store import Store, StoreTrouble
 from batchyard.store.jobs import delete_finished_before
+from batchyard.store.live_jobs import read_placed_tasks
 
 _log = structlog.get_logger()
 
@@ -29,19 +32,32 @@ class ExpiringLogs(Protocol):
     async def sweep(self) -> int: ...
 
 
+class ExpiringFiles(Protocol):
+    """Whatever keeps the output of tasks in files."""
+
+    async def sweep(self, before_ms: int, live: Collection[TaskId]) -> int: ...
+
+
 async def keep_house(
-    store: Store, logs: ExpiringLogs, clock_ms: Callable[[], int], *, days: int
+    store: Store,
+    logs: ExpiringLogs,
+    files: ExpiringFiles,
+    clock_ms: Callable[[], int],
+    *,
+    days: int,
 ) -> None:
     """Throw away what is past its time, for ever, once an hour."""
     while True:
         try:
-            job_count = await _delete_jobs(store, clock_ms() - days * _DAY_MS)
+            before_ms = clock_ms() - days * _DAY_MS
+            job_count = await _delete_jobs(store, before_ms)
             line_count = await logs.sweep()
-        except StoreTrouble as trouble:
+            file_count = await files.sweep(before_ms, await store.read_long(read_placed_tasks))
+        except (StoreTrouble, OSError) as trouble:
             _log.error("expired_not_deleted", reason=str(trouble))
         else:
-            if job_count or line_count:
-                _log.info("expired_deleted", jobs=job_count, log_lines=line_count)
+            if job_count or line_count or file_count:
+                _log.info("expired_deleted", jobs=job_count, log_lines=line_count, files=file_count)
         await asyncio.sleep(_PAUSE_S)
 
 
