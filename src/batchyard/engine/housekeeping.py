@@ -1,5 +1,4 @@
-"""What is thrown away, and when: finished jobs past their retention, with their files of output, and
-expired log lines.
+"""What is thrown away, and when: finished jobs past their retention, old output, wherever it is.
 
 Owns the pace: once an hour, in small steps with a rest after each, so that callers do not wait.
 What the store cannot do now is left for the next hour: deleting needs room on the disk too. Refuses
