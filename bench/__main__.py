@@ -10,6 +10,7 @@ EXPERIMENTS = {
     "containers": "containers of `true` a second, beside a bare loop over the same runtime",
     "latency": "from SubmitJob's answer to the first line of the container's process",
     "memory": "memory of an idle server and its supervisor",
+    "arrays": "an array of 10,000 beside a single job: time to submit, memory, bytes stored",
 }
 
 
