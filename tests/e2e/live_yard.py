@@ -100,6 +100,8 @@ class LiveYard:
             "runtime": "crun",
             **settings,
         }
+        #: What the server's environment has besides its settings.
+        self.more_environ: dict[str, str] = {}
         self._has_queue = False
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
@@ -118,7 +120,7 @@ class LiveYard:
             if not name.startswith(("AWS_", "BATCHYARD_"))
         }
         ours = {f"BATCHYARD_{name.upper()}": str(each) for name, each in self._settings.items()}
-        return clean | ours
+        return clean | self.more_environ | ours
 
     def start(self, *, is_ready_awaited: bool = True) -> None:
         """Start the server, and wait until it answers."""
@@ -405,15 +407,22 @@ class LiveYard:
 
 
 @contextmanager
-def live_yard(*, disk_mib: int | None = None, **settings: Any) -> Iterator[LiveYard]:
+def live_yard(
+    *,
+    disk_mib: int | None = None,
+    environ: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[LiveYard]:
     """Start a server with the image `busybox`; at the end, see that nothing is left of it.
 
-    `disk_mib` gives its data folder a disk of its own, of that size.
+    `disk_mib` gives its data folder a disk of its own, of that size; `environ` adds to the
+    server's environment.
     """
     require_containers()
     # Short: the path of a unix socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="by-live-") as name, ExitStack() as stack:
         yard = LiveYard(Path(name), **settings)
+        yard.more_environ.update(environ or {})
         if disk_mib is not None:
             mount("tmpfs", str(yard.data_path), "tmpfs", options=f"size={disk_mib}m")
             stack.callback(unmount, str(yard.data_path))
