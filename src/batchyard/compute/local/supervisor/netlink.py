@@ -85,6 +85,12 @@ class Netlink:
         answer = self._ask(_GETLINK, _link() + _name(name))
         return int(_LINK.unpack_from(answer)[2])
 
+    def has_link(self, name: str) -> bool:
+        try:
+            return self.index_of(name) > 0
+        except OSError:
+            return False
+
     def _ask(self, kind: int, body: bytes, flags: int = 0) -> bytes:
         """Send a request; return what the answer holds, which is nothing for all but `_GETLINK`."""
         self._number += 1

@@ -122,7 +122,7 @@ class Networks:
         """Make a network with an address that nobody has. Raises `NoNetwork`."""
         try:
             switch = self._open_switch(range_text)
-            number = self._choose()
+            number = self._choose(switch)
         except (OSError, ValueError) as error:
             raise NoNetwork(f"no network for the task: {error}") from error
         assert self._range is not None
@@ -152,10 +152,11 @@ class Networks:
         return TaskNetwork(address=address, gateway=gateway, port=port, fd=fd)
 
     def remove(self, network: TaskNetwork) -> None:
-        """Take a network away, also from processes that are still in it."""
-        if self._switch is not None:
-            with contextlib.suppress(OSError):
-                self._switch.delete_link(network.port)
+        """Let go of a network whose last process has ended.
+
+        The kernel takes it apart in its own time, links and all: to have it done at once would hold
+        up everybody else for some 30 ms.
+        """
         os.close(network.fd)
         self._used.discard(int(network.port.removeprefix("port")))
 
@@ -197,13 +198,14 @@ class Networks:
         self._range, self._switch, self._fd = wanted, switch, fd
         return switch
 
-    def _choose(self) -> int:
-        """Choose a number for a task: not the network's (0), the gateway's (1), the last one's."""
+    def _choose(self, switch: Netlink) -> int:
+        """Choose a number for a task: not the network's (0), the gateway's (1), the last one's; nor
+        one whose port the kernel has not taken away yet."""
         assert self._range is not None
         count = self._range.size - 3
         for _ in range(count):
             number = 2 + self._next % count
             self._next += 1
-            if number not in self._used:
+            if number not in self._used and not switch.has_link(f"port{number}"):
                 return number
         raise ValueError(f"all addresses of {self._range} are in use")
