@@ -74,7 +74,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         backend = make_backend(settings, output)
 
         def url_seen_from(network: Network) -> str | None:
-            return server.local_url if network is Network.HOST else None
+            return server.local_url if network is Network.HOST else server.task_url
 
         engine = Engine(
             store=store,

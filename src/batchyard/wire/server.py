@@ -12,13 +12,21 @@ import socket
 from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+import structlog
 import uvicorn
 
 from batchyard.access.keys import KeyRing
+from batchyard.model.addresses import TASK_ENDPOINT_ADDRESS
 from batchyard.wire.app import Application, AsgiApp, read_wall_clock_ms
 from batchyard.wire.call import Handlers
 from batchyard.wire.connection import Connection
 
+_log = structlog.get_logger()
+
+#: Addresses that stand for all of this machine, and the loopback address each of them includes.
+_LOOPBACK_BY_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+#: Linux: an address may be bound before it is there. Python's `socket` has no name for it.
+_IP_FREEBIND = 15
 #: Connections that may wait for us to accept them.
 BACKLOG = 2048
 #: An idle connection is kept this long; SDKs reuse theirs for about a minute.
@@ -61,6 +69,8 @@ class Server:
             now_ms=now_ms,
         )
         self._socket: socket.socket | None = None
+        #: Where tasks with a network of their own ask; None: the port is taken there.
+        self._task_socket: socket.socket | None = None
         self._uvicorn: _Uvicorn | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -83,13 +93,25 @@ class Server:
 
         Only between `bind` and `stop`.
         """
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self._host)  # noqa: S104
+        loopback = _LOOPBACK_BY_EVERYWHERE.get(self._host)
         return self.url if loopback is None else f"http://{loopback}:{self.port}"
 
+    @property
+    def task_url(self) -> str | None:
+        """What tasks with a network of their own take as endpoint URL; None: they have none.
+
+        Only between `bind` and `stop`.
+        """
+        if self._task_socket is None and self._host not in _LOOPBACK_BY_EVERYWHERE:
+            return None
+        return f"http://{TASK_ENDPOINT_ADDRESS}:{self.port}"
+
     def bind(self) -> None:
-        """Take the address: whoever connects waits until `start`. Raises CannotListen."""
+        """Take the addresses: whoever connects waits until `start`. Raises CannotListen."""
         if self._socket is None:
             self._socket = _listen(self._host, self._asked_port)
+            if self._host not in _LOOPBACK_BY_EVERYWHERE:
+                self._task_socket = _listen_to_tasks(self.port)
 
     async def start(self) -> None:
         """Listen; requests are answered from here on. Raises CannotListen."""
@@ -114,7 +136,8 @@ class Server:
         )
         self._uvicorn = _Uvicorn(config)
         # This task is uvicorn's whole life; `stop` ends it and waits for it.
-        self._running = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
+        sockets = [self._socket, *([self._task_socket] if self._task_socket else [])]
+        self._running = asyncio.create_task(self._uvicorn.serve(sockets=sockets))
         await asyncio.wait(
             [self._running, listening := asyncio.ensure_future(self._uvicorn.listening.wait())],
             return_when=asyncio.FIRST_COMPLETED,
@@ -131,9 +154,10 @@ class Server:
     async def stop(self) -> None:
         """Take no more connections, finish the requests under way within STOP_S_MAX, close."""
         if self._running is None or self._uvicorn is None:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            for listener in (self._socket, self._task_socket):
+                if listener is not None:
+                    listener.close()
+            self._socket = self._task_socket = None
             return
         self._uvicorn.should_exit = True
         await self._running
@@ -179,6 +203,22 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise CannotListen(_why_not(host, port, error)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_to_tasks(port: int) -> socket.socket | None:
+    """Listen where tasks with a network of their own ask, before that address is there."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((TASK_ENDPOINT_ADDRESS, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        _log.warning("tasks_not_listened_to", address=TASK_ENDPOINT_ADDRESS, reason=str(error))
+        return None
     listener.setblocking(False)
     return listener
 

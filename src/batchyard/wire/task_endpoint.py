@@ -17,6 +17,7 @@ import msgspec
 
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import CREDENTIALS_PATH, METADATA_PATH, TaskTokens
+from batchyard.model.addresses import TASK_ENDPOINT_ADDRESS
 from batchyard.model.ids import TaskId
 from batchyard.model.records import Json
 from batchyard.model.task_facts import ContainerFacts, TaskFacts
@@ -128,8 +129,11 @@ class TaskEndpoint:
 def is_on_this_machine(peer: str, ours: str) -> bool:
     """Tell whether the other end of a connection is on this machine.
 
-    It is, if it has a loopback address, or the very address at which it reached us.
+    It is, if it has a loopback address, or the very address at which it reached us; or if it asks
+    at the address that only tasks with a network of their own have a way to.
     """
+    if ours == TASK_ENDPOINT_ADDRESS:
+        return True
     address = ip_address(peer)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

@@ -3,7 +3,8 @@
 Owns the addresses, the switch and the namespaces. Each task has a network namespace with `eth0`;
 its peer is a port of a bridge that lies in a namespace of the supervisor's own, so that neither the
 host's firewall (docker sets FORWARD to DROP) nor its bridge filter is in the way between tasks. One
-more port leads to the host, which has the range's first address: the gateway. Tasks reach each
+more port leads to the host, which has the range's first address, the gateway, and the one at which
+SDKs look for a task's endpoint. Tasks reach each
 other and the host on all ports, unless the host's own firewall says otherwise; nothing is forwarded
 beyond the host, as AWS gives such nodes no public address. Refuses to know what tasks do with it.
 
@@ -24,11 +25,13 @@ import time
 
 from batchyard.compute.local.supervisor import kernel
 from batchyard.compute.local.supervisor.netlink import Netlink
+from batchyard.model.addresses import TASK_ENDPOINT_ADDRESS
 
 _BRIDGE = "switch"
 _UPLINK = "host"
 #: The longest has room for the network's address, the last one, the gateway and one task.
 _PREFIX_LENGTHS = range(8, 31)
+_HOST_PREFIX_LENGTH = 32
 _ROUTES_FILE = "/proc/net/route"
 _ROUTE_FIELDS = 8
 
@@ -187,6 +190,7 @@ class Networks:
             host.add_veth(self._link_name, hardware=b"", peer=_UPLINK, peer_namespace=fd)
             switch.raise_link(_UPLINK, master=_BRIDGE)
             host.add_address(self._link_name, wanted.address(1), wanted.prefix_length)
+            host.add_address(self._link_name, TASK_ENDPOINT_ADDRESS, _HOST_PREFIX_LENGTH)
             host.raise_link(self._link_name)
         except OSError:
             self.clear()
