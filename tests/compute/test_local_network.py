@@ -13,10 +13,10 @@ from typing import cast
 import pytest
 
 from batchyard.compute.local import LocalBackend
+from batchyard.compute.local.detect import Check, run_checks
 from batchyard.compute.local.supervisor import kernel
-from batchyard.compute.local.supervisor.namespace import base_name_of
 from batchyard.compute.local.supervisor.netlink import Netlink
-from batchyard.compute.local.supervisor.network import Networks, NoNetwork, Range
+from batchyard.compute.local.supervisor.network import Networks, NoNetwork, Range, link_name_of
 from batchyard.compute.port import ContainerSpec, Mount, Network, TaskSpec, Trouble
 from tests.compute.test_local_crashes import supervisor_pid
 from tests.ports.rigs import Behaviour, LocalRig, MemorySink, after, group
@@ -76,6 +76,20 @@ def test_addresses_are_given_again_only_after_all_others() -> None:
         networks._choose(none)
 
 
+def test_doctor_tells_of_a_collision(tmp_path: Path) -> None:
+    def found(network_range: str) -> Check:
+        checks = run_checks(tmp_path, network_range=network_range)
+        return next(check for check in checks if check.name == "network")
+
+    assert found("10.249.17.0/24") == Check(name="network", is_ok=True, detail="10.249.17.0/24")
+    assert not found("everywhere").is_ok
+    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    taken = [int(fields[1], 16) & 255 for fields in routes if int(fields[7], 16)]
+    if taken:
+        check = found(f"{taken[0]}.0.0.0/8")
+        assert (check.is_ok, check.remedy) == (False, "set another range for jobs of several nodes")
+
+
 @pytest.mark.asyncio
 async def test_backend_refuses_what_is_no_range(tmp_path: Path) -> None:
     backend = LocalBackend(data_dir=tmp_path, sink=MemorySink(), network_range="here")
@@ -93,7 +107,7 @@ def only(rig: LocalRig, container: ContainerSpec) -> TaskSpec:
 
 def link_of(rig: LocalRig) -> str:
     """Name the host's end of a rig's way to its switch."""
-    return base_name_of(os.path.realpath(rig.data_dir)).replace("batchyard-", "by-")
+    return link_name_of(os.path.realpath(rig.data_dir))
 
 
 def has_link(rig: LocalRig) -> bool:

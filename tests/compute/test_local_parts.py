@@ -398,7 +398,7 @@ def test_broken_runtime_is_told_also_where_there_is_no_busybox_to_run(
 def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [check.name for check in detect.run_checks(tmp_path)]
     assert names == [
-        *("root", "cgroups", "overlay", "runtime", "skopeo", "busybox", "init", "disk")
+        *("root", "cgroups", "overlay", "runtime", "skopeo", "busybox", "init", "network", "disk")
     ]
     monkeypatch.setenv("PATH", str(tmp_path))
     skopeo = next(check for check in detect.run_checks(tmp_path) if check.name == "skopeo")

@@ -49,7 +49,7 @@ class Life:
         self._tasks_path = f"{data_dir}/tasks"
         self._poller = poller
         self.launcher = Launcher(groups=groups, data_dir=data_dir)
-        self.ground = Ground(data_dir, groups.base)
+        self.ground = Ground(data_dir)
         self.tasks: dict[str, Task] = {}
         self.units: dict[str, Unit] = {}
         #: What happened since the news was last sent.

@@ -24,6 +24,7 @@ import struct
 import time
 
 from batchyard.compute.local.supervisor import kernel
+from batchyard.compute.local.supervisor.namespace import base_name_of
 from batchyard.compute.local.supervisor.netlink import Netlink
 from batchyard.model.addresses import TASK_ENDPOINT_ADDRESS
 
@@ -32,8 +33,15 @@ _UPLINK = "host"
 #: The longest has room for the network's address, the last one, the gateway and one task.
 _PREFIX_LENGTHS = range(8, 31)
 _HOST_PREFIX_LENGTH = 32
-_ROUTES_FILE = "/proc/net/route"
+#: The kernel's.
+_LINK_NAME_LENGTH = 15
+ROUTES_FILE = "/proc/net/route"
 _ROUTE_FIELDS = 8
+
+
+def link_name_of(data_dir: str) -> str:
+    """Name the host's end of the way to the switch of a data directory (as it really is)."""
+    return base_name_of(data_dir).replace("batchyard-", "by-")[:_LINK_NAME_LENGTH]
 
 
 class NoNetwork(Exception):
@@ -176,7 +184,7 @@ class Networks:
         if self._switch is not None and (self._used or str(self._range) == str(wanted)):
             return self._switch
         self.close()
-        with open(_ROUTES_FILE, encoding="ascii") as file:
+        with open(ROUTES_FILE, encoding="ascii") as file:
             taken = wanted.collision(file.read(), own_link=self._link_name)
         if taken:
             raise ValueError(f"the range {wanted} collides with the host's route to {taken}")
