@@ -8,7 +8,7 @@ import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from batchyard.compute.local.supervisor.netlink import Netlink
 from batchyard.compute.local.supervisor.network import Networks, NoNetwork, Range, link_name_of
 from batchyard.compute.port import ContainerSpec, Mount, Network, TaskSpec, Trouble
 from tests.compute.test_local_crashes import supervisor_pid
+from tests.ports.conftest import require_containers
 from tests.ports.rigs import Behaviour, LocalRig, MemorySink, after, group
 
 pytestmark = [pytest.mark.ours_only]
@@ -97,6 +98,13 @@ async def test_backend_refuses_what_is_no_range(tmp_path: Path) -> None:
         await backend.open()
 
 
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest) -> Literal["crun", "runc"]:
+    kind: Literal["crun", "runc"] = getattr(request, "param", "crun")
+    require_containers(kind)
+    return kind
+
+
 def own(spec: TaskSpec) -> TaskSpec:
     return replace(spec, network=Network.OWN)
 
@@ -135,13 +143,9 @@ def _links_in(path: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kind", ["crun", "runc"])
-async def test_three_tasks_reach_each_other_on_any_port_and_the_host(
-    short_path: Path, busybox_images: Path, kind: str
-) -> None:
+@pytest.mark.parametrize("runtime", ["crun", "runc"], indirect=True)
+async def test_three_tasks_reach_each_other_on_any_port_and_the_host(rig: LocalRig) -> None:
     """Each listens to two ports; then each asks the two others, and the gateway."""
-    rig = LocalRig(short_path / "n", "crun" if kind == "crun" else "runc", busybox_images)
-    rig.host_paths = [short_path / "allowed"]
     shared = rig.host_paths[0]
     shared.mkdir()
     server = await asyncio.start_server(_answer, "0.0.0.0", 0)  # noqa: S104  # the gateway's too
@@ -178,9 +182,6 @@ async def test_three_tasks_reach_each_other_on_any_port_and_the_host(
         assert lines[:6] == wanted
         assert lines[6:] == ["the host", addresses[number], addresses[number], "loopback"]
     server.close()
-    await rig.close()
-    while has_link(rig):
-        await asyncio.sleep(0)
 
 
 async def _answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
