@@ -23,7 +23,13 @@ from batchyard.compute.local.supervisor.cgroups import (
 from batchyard.compute.local.supervisor.container import Container, Launcher, exec_failure_of
 from batchyard.compute.local.supervisor.loop import Supervisor
 from batchyard.compute.local.supervisor.namespace import base_name_of, unwanted_mounts
-from batchyard.compute.local.supervisor.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
+from batchyard.compute.local.supervisor.ocispec import (
+    ImageConfig,
+    NoCommand,
+    Place,
+    SpecTemplate,
+    _merged_options,
+)
 from batchyard.compute.local.supervisor.probe import _spec
 from batchyard.compute.local.supervisor.records import (
     ContainerEnd,
@@ -507,3 +513,16 @@ def test_read_only_control_groups_are_told_with_their_remedy(
     assert not checks["cgroups"].is_ok
     assert "--privileged" in checks["cgroups"].remedy
     assert "apt-get" not in checks["runtime"].remedy
+
+
+@pytest.mark.parametrize(
+    ("wanted", "merged"),
+    [
+        ([], ["nosuid", "nodev", "noexec"]),
+        (["exec", "mode=700"], ["nosuid", "nodev", "exec", "mode=700"]),
+        (["suid", "dev", "nosuid"], ["nosuid", "dev", "noexec"]),
+        (["mode=1", "mode=2", "noatime"], ["nosuid", "nodev", "noexec", "mode=2", "noatime"]),
+    ],
+)
+def test_the_last_of_two_options_of_a_tmpfs_counts(wanted: list[str], merged: list[str]) -> None:
+    assert _merged_options(wanted) == merged
