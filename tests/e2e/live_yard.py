@@ -85,6 +85,7 @@ class LiveYard:
         *,
         ledger_path: Path | None = None,
         more_host_paths: Sequence[str] = (),
+        more_environ: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
         self.folder = folder
@@ -107,6 +108,7 @@ class LiveYard:
             "node_network": f"10.{200 + self.port // 256 % 50}.{self.port % 256}.0/24",
             **settings,
         }
+        self._more_environ = more_environ or {}
         self._queues: list[str] = []
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
@@ -125,7 +127,7 @@ class LiveYard:
             if not name.startswith(("AWS_", "BATCHYARD_"))
         }
         ours = {f"BATCHYARD_{name.upper()}": str(each) for name, each in self._settings.items()}
-        return clean | ours
+        return {**clean, **ours, **self._more_environ}
 
     def start(self, *, is_ready_awaited: bool = True) -> None:
         """Start the server, and wait until it answers."""
