@@ -117,6 +117,11 @@ def logs(driver: str = "awslogs", **options: str) -> dict[str, Any]:
     return {"logConfiguration": {"logDriver": driver, "options": named}}
 
 
+def test_output_is_kept_whatever_the_mode(yard: LiveYard) -> None:
+    lines = see(yard, "seq 5000", **logs(mode="non-blocking", max_buffer_size="1m"))
+    assert lines == [str(number) for number in range(1, 5001)]
+
+
 def test_awslogs_to_a_group_and_stream_of_its_own(yard: LiveYard) -> None:
     options = {"awslogs_group": "/mine", "awslogs_stream_prefix": "prefix"}
     reason = why_not(yard, **logs(**options))

@@ -274,7 +274,8 @@ def test_a_job_that_its_environment_can_never_hold_says_so(yard: LiveYard) -> No
 
 def test_nodes_start_after_the_main_one_and_know_where_it_is(yard: LiveYard) -> None:
     """And are shown as Metaflow, redun and TorchX want to see them."""
-    job_id = submit(yard, GATHER + UNTIL_GO, OTHER)
+    show = "env | grep ^AWS_BATCH_JOB_ | grep -v ADDRESS | sort\n"
+    job_id = submit(yard, show + GATHER + UNTIL_GO, show + OTHER)
     until(lambda: len(listed(yard, job_id, "RUNNING")) == 3, "three nodes")
     running = yard.job(job_id)
     assert running["status"] == "RUNNING"
@@ -316,6 +317,13 @@ def test_nodes_start_after_the_main_one_and_know_where_it_is(yard: LiveYard) -> 
         assert node["nodeDetails"] == {"nodeIndex": index, "isMainNode": index == 0}
         assert not {"nodeProperties", "retryStrategy"} & set(node)
         assert node["dependsOn"] == []
+        assert yard.lines(node["jobId"]) == [
+            "AWS_BATCH_JOB_ATTEMPT=1",
+            f"AWS_BATCH_JOB_ID={job_id}#{index}",
+            "AWS_BATCH_JOB_MAIN_NODE_INDEX=0",
+            f"AWS_BATCH_JOB_NODE_INDEX={index}",
+            "AWS_BATCH_JOB_NUM_NODES=3",
+        ]
         assert "taskArn" in node["container"]
         # TorchX asks with ARNs.
         by_arn = yard.batch.describe_jobs(jobs=[f"{job['jobArn']}#{index}"])["jobs"]
@@ -376,6 +384,27 @@ def test_a_failing_main_node_fails_the_job(yard: LiveYard) -> None:
     assert job["status"] == "FAILED"
     assert job["attempts"][-1]["container"]["exitCode"] == 5
     assert never["statusReason"] == "Dependent Job failed"
+
+
+def test_no_other_node_starts_if_the_main_one_cannot(yard: LiveYard) -> None:
+    definition = register(yard, "true", OTHER)
+    broken = {"command": ["/no/such/program"]}
+    job_id = yard.batch.submit_job(
+        jobName="broken",
+        jobQueue=QUEUE,
+        jobDefinition=definition,
+        nodeOverrides={
+            "nodePropertyOverrides": [{"targetNodes": "0:0", "containerOverrides": broken}]
+        },
+        retryStrategy={"attempts": 2},
+    )["jobId"]
+    [job] = yard.ended(job_id)
+    assert (job["status"], job["statusReason"]) == ("FAILED", "Task failed to start")
+    reasons = [attempt["container"]["reason"] for attempt in job["attempts"]]
+    assert [each.partition(":")[0] for each in reasons] == ["CannotStartContainerError"] * 2
+    found = yard.batch.describe_jobs(jobs=[f"{job_id}#{index}" for index in range(3)])["jobs"]
+    assert all(not each["attempts"] for each in found[1:])
+    assert not any(words[1].startswith(job_id) for words in yard.ledger())
 
 
 def test_the_end_of_another_node_changes_nothing(yard: LiveYard) -> None:

@@ -362,6 +362,17 @@ def test_processes_and_memory_are_shared_if_the_task_says_so(yard: LiveYard) -> 
     assert printed(yard, shared, "main") == ["seen", "memory"]
 
 
+@pytest.mark.parametrize("member", ["pidMode", "ipcMode"])
+def test_sharing_with_the_machine_needs_the_operators_word(yard: LiveYard, member: str) -> None:
+    job = run(yard, container("main", "echo never"), aside("other", ""), **{member: "host"})
+    assert (job["status"], job["statusReason"]) == ("FAILED", NOT_STARTED)
+    assert results(job)["main"] == (
+        None,
+        "CannotCreateContainerError: sharing the host's processes or IPC objects is not allowed on"
+        " this host",
+    )
+
+
 def test_each_container_has_its_own_log_command_and_variables(yard: LiveYard) -> None:
     """And what a submission changes in one of them does not touch the other."""
     show = "echo $NAME $COLOUR $AWS_BATCH_JOB_ID; grep -c . /proc/self/cgroup >/dev/null"
