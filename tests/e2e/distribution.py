@@ -18,8 +18,10 @@ from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.images.references import parse_reference
 from batchyard.compute.local.supervisor.ocispec import DEFAULT_PATH
 
-#: What jobs of the image mount, each at its own path.
-FOLDERS = ("/usr", "/etc/alternatives", "/etc/openmpi")
+#: What jobs of the image mount, each at its own path, as far as this machine has it.
+FOLDERS = tuple(
+    path for path in ("/usr", "/etc/alternatives", "/etc/openmpi") if Path(path).is_dir()
+)
 
 _LINKS = ("bin", "sbin", "lib", "lib64")
 _FILES = {

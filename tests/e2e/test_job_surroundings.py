@@ -6,6 +6,7 @@ Secrets come from moto's server, which answers for Secrets Manager and Parameter
 import json
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from tests.fixtures.moto import moto_url as moto_url
 pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
 JOB_ROLE = "arn:aws:iam::000000000000:role/jobs"
-#: The interpreter that runs these tests, with what is installed for it: jobs may use it, too.
+#: The interpreter that runs these tests, and what is installed for it: jobs may use both, too.
+INTERPRETER = str(Path(sys.executable).resolve())
+PACKAGES = sysconfig.get_path("purelib")
 PYTHON_FOLDERS = tuple(
-    dict.fromkeys(
-        path
-        for path in (str(Path(sys.base_prefix).resolve()), str(Path(sys.prefix).resolve()))
-        if not path.startswith("/usr")
-    )
+    path
+    for path in (str(Path(sys.base_prefix).resolve()), PACKAGES)
+    if not f"{path}/".startswith("/usr/")
 )
 
 
@@ -339,14 +340,14 @@ print(json.dumps({"arn": identity["Arn"], "status": me["status"], "child": child
 def test_boto3_in_a_job_needs_no_configuration(yard: LiveYard) -> None:
     """The python and boto3 that run this test, in a container: it looks at itself and submits."""
     make_distribution_image(ImageStore(yard.data_path), "python")
-    interpreter = str(Path(sys.prefix).resolve() / "bin" / "python")
     folders = folder_volumes(*PYTHON_FOLDERS)
     requirements = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}]
     [line] = see(
         yard,
         "",
         image="python",
-        command=[interpreter, "-c", ASK],
+        command=[INTERPRETER, "-c", ASK],
+        environment=[{"name": "PYTHONPATH", "value": PACKAGES}],
         jobRoleArn=JOB_ROLE,
         resourceRequirements=requirements,
         **folders,

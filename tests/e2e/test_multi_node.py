@@ -3,6 +3,7 @@ of its own, that find each other by what AWS Batch tells them and nothing else."
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,11 +190,18 @@ def told(yard: LiveYard, job_id: str, attempt: int = 1) -> dict[str, tuple[str, 
 # -- MPI --------------------------------------------------------------------------------------
 
 
-def test_mpi_over_three_nodes(yard: LiveYard) -> None:
-    """Open MPI, started through ssh: six ranks on three nodes reduce, exchange and pass on."""
-    for program in ("mpirun", "dropbear", "ssh-keygen"):
+def require_mpi() -> None:
+    """Skip where the test set-up could not install what the job runs."""
+    for program in ("mpirun", "dropbear", "ssh", "ssh-keygen"):
         if shutil.which(program, path="/usr/bin:/usr/sbin") is None:
             pytest.skip(f"{program} is not installed")
+    if subprocess.run(["/usr/bin/python3", "-c", "import mpi4py"], check=False).returncode:
+        pytest.skip("mpi4py is not installed")
+
+
+def test_mpi_over_three_nodes(yard: LiveYard) -> None:
+    """Open MPI, started through ssh: six ranks on three nodes reduce, exchange and pass on."""
+    require_mpi()
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, str | bytes] = {
             **make_ssh_files(Path(folder)),
