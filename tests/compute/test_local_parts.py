@@ -389,6 +389,19 @@ def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         detect.find_runtime(tmp_path, "crun")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "merged"),
+    [
+        ([], ["nosuid", "nodev", "noexec"]),
+        (["exec", "mode=700"], ["nosuid", "nodev", "exec", "mode=700"]),
+        (["suid", "dev", "nosuid"], ["nosuid", "dev", "noexec"]),
+        (["mode=1", "mode=2", "noatime"], ["nosuid", "nodev", "noexec", "mode=2", "noatime"]),
+    ],
+)
+def test_the_last_of_two_options_of_a_tmpfs_counts(wanted: list[str], merged: list[str]) -> None:
+    assert _merged_options(wanted) == merged
+
+
 def test_broken_runtime_is_told_also_where_there_is_no_busybox_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,16 +526,3 @@ def test_read_only_control_groups_are_told_with_their_remedy(
     assert not checks["cgroups"].is_ok
     assert "--privileged" in checks["cgroups"].remedy
     assert "apt-get" not in checks["runtime"].remedy
-
-
-@pytest.mark.parametrize(
-    ("wanted", "merged"),
-    [
-        ([], ["nosuid", "nodev", "noexec"]),
-        (["exec", "mode=700"], ["nosuid", "nodev", "exec", "mode=700"]),
-        (["suid", "dev", "nosuid"], ["nosuid", "dev", "noexec"]),
-        (["mode=1", "mode=2", "noatime"], ["nosuid", "nodev", "noexec", "mode=2", "noatime"]),
-    ],
-)
-def test_the_last_of_two_options_of_a_tmpfs_counts(wanted: list[str], merged: list[str]) -> None:
-    assert _merged_options(wanted) == merged

@@ -85,7 +85,6 @@ class LiveYard:
         *,
         ledger_path: Path | None = None,
         more_host_paths: Sequence[str] = (),
-        more_environ: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
         self.folder = folder
@@ -104,14 +103,14 @@ class LiveYard:
             "port": self.port,
             "host_paths": ",".join([str(self.ledger_path), *more_host_paths]),
             "runtime": "crun",
-            # Of its own, as another yard of this machine may have nodes, too.
-            "node_network": f"10.{200 + self.port // 256 % 50}.{self.port % 256}.0/24",
             **settings,
         }
-        self._more_environ = more_environ or {}
-        self._queues: list[str] = []
+        #: What the server's environment has besides its settings.
+        self.more_environ: dict[str, str] = {}
+        self._has_queue = False
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
+        self._queues: list[str] = []
 
     # -- the process --------------------------------------------------------------------------
 
@@ -127,7 +126,7 @@ class LiveYard:
             if not name.startswith(("AWS_", "BATCHYARD_"))
         }
         ours = {f"BATCHYARD_{name.upper()}": str(each) for name, each in self._settings.items()}
-        return {**clean, **ours, **self._more_environ}
+        return clean | self.more_environ | ours
 
     def start(self, *, is_ready_awaited: bool = True) -> None:
         """Start the server, and wait until it answers."""
@@ -178,7 +177,7 @@ class LiveYard:
             self.put_out()
             return
         try:
-            if self.process.poll() is None:
+            if self.process.poll() is None and self._has_queue:
                 self._end_jobs()
             self.stop()
             assert_nothing_is_left(self.data_path)
@@ -277,6 +276,7 @@ class LiveYard:
             lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[name]), "jobQueues"),
             "VALID queue",
         )
+        self._has_queue = True
         self._queues.append(name)
 
     def register(self, name: str = DEFINITION, **container: Any) -> None:
@@ -424,15 +424,22 @@ class LiveYard:
 
 
 @contextmanager
-def live_yard(*, disk_mib: int | None = None, **settings: Any) -> Iterator[LiveYard]:
+def live_yard(
+    *,
+    disk_mib: int | None = None,
+    environ: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[LiveYard]:
     """Start a server with the image `busybox`; at the end, see that nothing is left of it.
 
-    `disk_mib` gives its data folder a disk of its own, of that size.
+    `disk_mib` gives its data folder a disk of its own, of that size; `environ` adds to the
+    server's environment.
     """
     require_containers()
     # Short: the path of a unix socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="by-live-") as name, ExitStack() as stack:
         yard = LiveYard(Path(name), **settings)
+        yard.more_environ.update(environ or {})
         if disk_mib is not None:
             mount("tmpfs", str(yard.data_path), "tmpfs", options=f"size={disk_mib}m")
             stack.callback(unmount, str(yard.data_path))

@@ -39,7 +39,7 @@ def yard(moto_url: str) -> Iterator[LiveYard]:
         machine_vcpus=32,
         more_host_paths=(*FOLDERS, *PYTHON_FOLDERS),
         is_endpoint_given_to_jobs=True,
-        more_environ={
+        environ={
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": moto_url,
             "AWS_ENDPOINT_URL_SSM": moto_url,
             "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
