@@ -41,6 +41,7 @@ has_postgres() {
     done
     return 1
 }
+has_mpi4py() { /usr/bin/python3 -c 'import mpi4py' >/dev/null 2>&1; }
 has_tini() { has tini-static || has tini; }
 
 # Prints the packages of a group that are missing, one a line.
@@ -56,6 +57,11 @@ missing_packages() {
             # Debian's package starts a small server of its own; the tests start another one on
             # a socket in a temporary folder and never touch that.
             has_postgres || echo postgresql
+            # For jobs of several nodes: Open MPI and its Python, and a server of ssh that comes
+            # without a service (openssh-server would start one).
+            has mpirun || echo openmpi-bin
+            has_mpi4py || echo python3-mpi4py
+            has dropbear || echo dropbear-bin
             ;;
     esac
 }

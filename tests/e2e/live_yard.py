@@ -80,7 +80,12 @@ class LiveYard:
     """A server process and what surrounds it. Not started yet."""
 
     def __init__(
-        self, folder: Path, *, ledger_path: Path | None = None, **settings: object
+        self,
+        folder: Path,
+        *,
+        ledger_path: Path | None = None,
+        more_host_paths: Sequence[str] = (),
+        **settings: object,
     ) -> None:
         self.folder = folder
         self.data_path = folder / "data"
@@ -96,7 +101,7 @@ class LiveYard:
         self._settings = {
             "data_dir": self.data_path,
             "port": self.port,
-            "host_paths": self.ledger_path,
+            "host_paths": ",".join([str(self.ledger_path), *more_host_paths]),
             "runtime": "crun",
             **settings,
         }
@@ -105,6 +110,7 @@ class LiveYard:
         self._has_queue = False
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
+        self._queues: list[str] = []
 
     # -- the process --------------------------------------------------------------------------
 
@@ -182,8 +188,9 @@ class LiveYard:
     def _end_jobs(self) -> None:
         live = [
             job["jobId"]
+            for queue in self._queues
             for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
-            for job in self.batch.list_jobs(jobQueue=QUEUE, jobStatus=status)["jobSummaryList"]
+            for job in self.batch.list_jobs(jobQueue=queue, jobStatus=status)["jobSummaryList"]
         ]
         (self.ledger_path / "end").touch()
         for job_id in live:
@@ -233,37 +240,44 @@ class LiveYard:
 
     def make_queue(self, *, max_vcpus: int = 1000) -> None:
         """Create the environment, the queue and the definition that the helpers here use."""
-        self.batch.create_compute_environment(
-            computeEnvironmentName=QUEUE,
-            type="MANAGED",
-            computeResources={
-                "type": "EC2",
+        self.make_other_queue(QUEUE, max_vcpus=max_vcpus)
+        self.register()
+
+    def make_other_queue(self, name: str, *, kind: str = "EC2", max_vcpus: int = 1000) -> None:
+        """Create an environment and a queue on it, of the same name."""
+        resources: dict[str, Any] = {
+            "type": kind,
+            "maxvCpus": max_vcpus,
+            "subnets": ["subnet-1"],
+            "securityGroupIds": ["sg-1"],
+        }
+        if kind == "EC2":
+            resources |= {
                 "minvCpus": 0,
-                "maxvCpus": max_vcpus,
                 "instanceTypes": ["optimal"],
-                "subnets": ["subnet-1"],
-                "securityGroupIds": ["sg-1"],
                 "instanceRole": "ecsInstanceRole",
-            },
+            }
+        self.batch.create_compute_environment(
+            computeEnvironmentName=name, type="MANAGED", computeResources=resources
         )
         until(
             lambda: _is_valid(
-                self.batch.describe_compute_environments(computeEnvironments=[QUEUE]),
+                self.batch.describe_compute_environments(computeEnvironments=[name]),
                 "computeEnvironments",
             ),
             "VALID environment",
         )
         self.batch.create_job_queue(
-            jobQueueName=QUEUE,
+            jobQueueName=name,
             priority=1,
-            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": QUEUE}],
+            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": name}],
         )
         until(
-            lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[QUEUE]), "jobQueues"),
+            lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[name]), "jobQueues"),
             "VALID queue",
         )
         self._has_queue = True
-        self.register()
+        self._queues.append(name)
 
     def register(self, name: str = DEFINITION, **container: Any) -> None:
         self.batch.register_job_definition(
@@ -349,12 +363,15 @@ class LiveYard:
 
     def lines(self, job_id: str) -> list[str]:
         """What the last attempt of a job printed, as `GetLogEvents` tells."""
-        stream = self.job(job_id)["container"]["logStreamName"]
+        return self.lines_of(self.job(job_id)["container"]["logStreamName"])
+
+    def lines_of(self, stream: str, group: str = "/aws/batch/job") -> list[str]:
+        """What a log stream holds."""
         texts: list[str] = []
         token: dict[str, str] = {}
         while True:
             page = self.logs.get_log_events(
-                logGroupName="/aws/batch/job",
+                logGroupName=group,
                 logStreamName=stream,
                 startFromHead=True,
                 **token,

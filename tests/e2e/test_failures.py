@@ -197,6 +197,59 @@ def test_a_killed_supervisor(yard: LiveYard) -> None:
     assert yard.process.poll() is None
 
 
+def test_a_killed_supervisor_takes_whole_tasks_and_all_nodes(yard: LiveYard) -> None:
+    """They are lost with their host, as a whole, and the second attempt runs as a whole."""
+    hold = (
+        "trap 'exit 143' TERM\n[ $AWS_BATCH_JOB_ATTEMPT = 2 ] && exit 0\n"
+        "while :; do sleep 0.05; done\n"
+    )
+    container = {
+        "image": "busybox",
+        "command": ["sh", "-c", hold],
+        "resourceRequirements": [
+            {"type": "VCPU", "value": "1"},
+            {"type": "MEMORY", "value": "16"},
+        ],
+    }
+    containers = [{**container, "name": name} for name in ("one", "two")]
+    task, nodes = (
+        yard.batch.submit_job(
+            jobName="lost",
+            jobQueue=QUEUE,
+            jobDefinition=yard.batch.register_job_definition(
+                jobDefinitionName="lost", retryStrategy={"attempts": 2}, **definition
+            )["jobDefinitionArn"],
+        )["jobId"]
+        for definition in (
+            {
+                "type": "container",
+                "ecsProperties": {"taskProperties": [{"containers": containers}]},
+            },
+            {
+                "type": "multinode",
+                "nodeProperties": {
+                    "numNodes": 3,
+                    "mainNode": 1,
+                    "nodeRangeProperties": [{"targetNodes": ":", "container": container}],
+                },
+            },
+        )
+    )
+    yard.reach("RUNNING", task, nodes)
+    until(lambda: yard.statuses(*(f"{nodes}#{n}" for n in range(3)))["RUNNING"] == 3)
+    os.kill(supervisor_pid(yard.data_path), signal.SIGKILL)
+    for job in yard.ended(task, nodes):
+        assert job["status"] == "SUCCEEDED"
+        first, _ = job["attempts"]
+        assert re.fullmatch(r"Host EC2 \(instance \S+\) terminated\.", first["statusReason"])
+    parts = [first["taskProperties"][0]["containers"] for first in yard.job(task)["attempts"]]
+    assert all(each["reason"].startswith("DockerStateError") for each in parts[0])
+    assert not any("exitCode" in each for each in parts[0])
+    for node in yard.jobs(*(f"{nodes}#{n}" for n in range(3))):
+        reason = node["attempts"][0]["statusReason"]
+        assert reason.startswith("Host EC2 (instance ")
+
+
 # -- the disk ---------------------------------------------------------------------------------
 
 

@@ -3,7 +3,8 @@
 Owns the queue between the loop and a backend, so that a slow or failing backend never holds up a
 commit, and a secret that is slow to come holds up no other task. Refuses to decide: what cannot be
 handed over is tried again, for as long as the backend is in trouble; a task that cannot even be
-described, whose log group is missing or whose secrets cannot be had, ends as a failed attempt.
+described, that has too many tags, whose log group is missing or whose secrets cannot be had, ends
+as a failed attempt.
 """
 
 import asyncio
@@ -24,9 +25,10 @@ from batchyard.engine.launch import (
     secrets_of,
     task_of,
 )
+from batchyard.engine.launch.tags import read_task_tags
 from batchyard.model import wording
 from batchyard.model.ids import EnvironmentArn, JobId, TaskId
-from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
+from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX, TAGS_PER_RESOURCE_MAX
 from batchyard.model.records import JobRecord
 from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import EnvironmentKind
@@ -57,6 +59,16 @@ class _Prepared:
 
 
 _Waiting = Effect | _Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """Jobs to be started, and what keeps some of them from it."""
+
+    records: Mapping[JobId, JobRecord]
+    without_group: frozenset[JobId]
+    #: Jobs whose task would have more tags than there may be, and how many.
+    overtagged: Mapping[JobId, int]
 
 
 class Dispatch:
@@ -145,18 +157,20 @@ class Dispatch:
 
     async def _start(self, effects: Sequence[StartTask]) -> None:
         ids = [effect.job_id for effect in effects]
-        records, without_group = await self._store.read(lambda conn: _look_up(conn, ids))
+        found = await self._store.read(lambda conn: _look_up(conn, ids))
         tasks = []
         for effect in effects:
             # Nothing is judged a second time: what was offered to the backend may be running, and
             # what was refused has ended.
             if effect.task_id in self._refused or effect.task_id in self._preparing:
                 continue
-            if effect.job_id in without_group and effect.task_id not in self._offered:
-                self._refuse(effect, self._no_log_group(effect))
-            elif wanted := secrets_of(records[effect.job_id]):
-                self._prepare(effect, records[effect.job_id], wanted)
-            elif (task := self._describe(effect, records[effect.job_id], {})) is not None:
+            obstacle = self._obstacle(effect, found)
+            record = found.records[effect.job_id]
+            if obstacle is not None and effect.task_id not in self._offered:
+                self._refuse(effect, obstacle)
+            elif wanted := secrets_of(record):
+                self._prepare(effect, record, wanted)
+            elif (task := self._describe(effect, record, {})) is not None:
                 tasks.append(task)
         self._offered.update(task.task_id for task in tasks)
         await self._backend.start(tasks)
@@ -201,7 +215,12 @@ class Dispatch:
             )
         return None
 
-    def _no_log_group(self, effect: StartTask) -> str:
+    def _obstacle(self, effect: StartTask, found: _Found) -> str | None:
+        """Say why an attempt must not start; None: nothing keeps it."""
+        if (count := found.overtagged.get(effect.job_id)) is not None:
+            return wording.too_many_task_tags(count, TAGS_PER_RESOURCE_MAX)
+        if effect.job_id not in found.without_group:
+            return None
         if self._kind_of(effect.environment_arn).is_fargate:
             return wording.NO_LOG_GROUP_ON_FARGATE
         return wording.NO_LOG_GROUP_ON_EC2
@@ -217,10 +236,8 @@ class Dispatch:
         )
 
 
-def _look_up(
-    conn: Connection, ids: Sequence[JobId]
-) -> tuple[dict[JobId, JobRecord], frozenset[JobId]]:
-    """Read jobs, and tell which of them must not start because their log group is missing."""
+def _look_up(conn: Connection, ids: Sequence[JobId]) -> _Found:
+    """Read jobs, and tell which of them must not start."""
     records = read_specs(conn, ids)
     needed = {
         job_id: groups
@@ -229,6 +246,13 @@ def _look_up(
     }
     wanted = {group for groups in needed.values() for group in groups}
     missing = {group for group in wanted if read_group(conn, *group) is None}
-    return records, frozenset(
-        job_id for job_id, groups in needed.items() if missing.intersection(groups)
+    tag_counts = {job_id: len(read_task_tags(conn, record)) for job_id, record in records.items()}
+    return _Found(
+        records=records,
+        without_group=frozenset(
+            job_id for job_id, groups in needed.items() if missing.intersection(groups)
+        ),
+        overtagged={
+            job_id: count for job_id, count in tag_counts.items() if count > TAGS_PER_RESOURCE_MAX
+        },
     )

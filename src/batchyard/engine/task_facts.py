@@ -5,8 +5,9 @@ what is secret: no variables, no values. Source of the member names: reference/i
 section 4.6; `model.task_facts` says what each one is.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from batchyard.engine.launch.tags import read_task_tags
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.ecs_arns import cluster_arn_of, container_instance_arn_of, task_arn_of
 from batchyard.model.ids import JobId, TaskId, name_in_arn
@@ -36,13 +37,16 @@ def task_describer(
             lambda conn: environments.read_environment(conn, attempt.environment_arn)
         )
         kind = environment.detail["computeResources"]["type"] if environment is not None else "EC2"
-        return facts_of(record, attempt, EnvironmentKind(kind))
+        tags = await store.read(lambda conn: read_task_tags(conn, record))
+        return facts_of(record, attempt, EnvironmentKind(kind), tags)
 
     return describe
 
 
-def facts_of(record: JobRecord, attempt: Attempt, kind: EnvironmentKind) -> TaskFacts:
-    """Put the facts of a live attempt together."""
+def facts_of(
+    record: JobRecord, attempt: Attempt, kind: EnvironmentKind, tags: Mapping[str, str]
+) -> TaskFacts:
+    """Put the facts of a live attempt together; `tags` are the task's."""
     scope, work = record.job.scope, workload_of(record)
     family, _, revision = name_in_arn(record.job.definition_arn).partition(":")
     role_arn = work.job_role_arn
@@ -59,7 +63,7 @@ def facts_of(record: JobRecord, attempt: Attempt, kind: EnvironmentKind) -> Task
         is_stopping=attempt.stop_cause is not None,
         role_arn=role_arn if role_arn and not explain_role(role_arn, scope.account) else None,
         started_ms=attempt.started_ms,
-        tags=record.job.tags,
+        tags=tags,
         container_instance_arn=None
         if kind.is_fargate
         else container_instance_arn_of(scope, attempt.environment_arn, attempt.host_id),

@@ -40,3 +40,11 @@ JOB_TOO_LARGE = (
 def host_terminated(instance_id: str) -> str:
     """Say that the host vanished under the attempt."""
     return f"Host EC2 (instance {instance_id}) terminated."
+
+
+def too_many_task_tags(count: int, most: int) -> str:
+    """Say that job and definition propagate too many tags. AWS's own words are not known."""
+    return (
+        f"ResourceInitializationError: job and job definition propagate {count} tags to the task,"
+        f" which can have {most}"
+    )

@@ -257,6 +257,18 @@ def _task_mounts(spec: ContainerShape, place: Place) -> list[dict[str, object]]:
     mounts += [_bind(source, path, False) for source, path in place.writable]
     mounts += [_bind(*bind) for bind in place.binds]
     for item in spec["tmpfs"]:
-        options = ["nosuid", "nodev", "noexec", *item["options"], f"size={item['size_mib']}m"]
+        options = [*_merged_options(item["options"]), f"size={item['size_mib']}m"]
         mounts.append(_mount(item["destination"], "tmpfs", *options))
     return mounts
+
+
+def _merged_options(wanted: list[str]) -> list[str]:
+    """Put a tmpfs's options after docker's own; the last of two that contradict counts, as there.
+
+    Runtimes differ in what they make of both.
+    """
+    merged: dict[str, str] = {}
+    for option in ("nosuid", "nodev", "noexec", *wanted):
+        about = option.partition("=")[0].removeprefix("no")
+        merged[about] = option
+    return list(merged.values())
