@@ -83,6 +83,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             read_secrets=secret_reader.read,
             surroundings=Surroundings(
                 folder_by_file_system=settings.file_systems,
+                environment=settings.job_environment,
                 url_seen_from=url_seen_from,
                 tokens=TaskTokens(secret),
                 is_endpoint_given=settings.is_endpoint_given_to_jobs,

@@ -22,6 +22,10 @@ PREFIX = "BATCHYARD_"
 DATA_DIR_DEFAULT = "/var/lib/batchyard"
 
 
+#: AWS Batch keeps names that start with AWS_BATCH to itself.
+VariableName = Annotated[str, Meta(pattern=r"^(?!AWS_BATCH)[^=\x00]+$")]
+
+
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An access key that the server accepts beside its development key."""
 
@@ -71,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.
     is_endpoint_given_to_jobs: bool = False
+    #: Variables of every container whose definition does not set them, as `NAME=VALUE`: where jobs
+    #: find S3, for one (`AWS_ENDPOINT_URL_S3`). A value with commas only in the file.
+    job_environment: dict[VariableName, str] = {}
     #: Days for which finished jobs stay describable, 7 or more as on AWS.
     finished_job_retention_days: Annotated[int, Meta(ge=7)] = 7
     #: What the server logs: debug, info, warning, error.
@@ -109,7 +116,7 @@ def read_settings(
 #: Given in a variable as items between commas.
 _LISTS = ("devices", "gpus", "host_paths", "insecure_registries")
 #: Given in a variable as `NAME=VALUE` between commas.
-_TABLES = ("file_systems",)
+_TABLES = ("file_systems", "job_environment")
 
 
 def _read_variable(name: str, text: str) -> object:

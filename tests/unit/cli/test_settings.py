@@ -36,12 +36,26 @@ def test_the_command_line_wins_over_variables_over_the_file(tmp_path):
     assert settings.host_paths == ("/b", "/c")
 
 
+def test_tables_are_pairs_between_commas_in_a_variable():
+    text = "AWS_ENDPOINT_URL_S3=http://s3:9000/?a=b,EMPTY="
+    settings = read_settings({}, environ={"BATCHYARD_JOB_ENVIRONMENT": text})
+    assert settings.job_environment == {
+        "AWS_ENDPOINT_URL_S3": "http://s3:9000/?a=b",
+        "EMPTY": "",
+    }
+
+
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
         ({"BATCHYARD_PORT": "70000"}, "setting port (BATCHYARD_PORT): Expected `int` <= 65535"),
         ({"BATCHYARD_PORT": "many"}, "setting port (BATCHYARD_PORT): Expected `int`"),
         ({"BATCHYARD_ACCOUNT_ID": "12"}, "setting account_id (BATCHYARD_ACCOUNT_ID)"),
+        (
+            {"BATCHYARD_JOB_ENVIRONMENT": "AWS_BATCH_JOB_ID=1"},
+            "setting job_environment (BATCHYARD_JOB_ENVIRONMENT)",
+        ),
+        ({"BATCHYARD_JOB_ENVIRONMENT": "=1"}, "setting job_environment"),
         ({"BATCHYARD_CONFIG": "/nowhere"}, "cannot read the settings file /nowhere"),
     ],
 )

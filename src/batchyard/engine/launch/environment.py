@@ -1,7 +1,8 @@
 """The variables that a job sees (reference/jobs.md section 11.1 and 11.2).
 
-Rules: the service's variables win over the definition's; `AWS_REGION`, `AWS_DEFAULT_REGION` and
-`AWS_ENDPOINT_URL` are only filled in where neither the definition nor a secret says otherwise.
+Rules: the service's variables win over the definition's; `AWS_REGION`, `AWS_DEFAULT_REGION`,
+`AWS_ENDPOINT_URL` and what the operator gives to all jobs are only filled in where neither the
+definition nor a secret says otherwise. Of these the operator's win.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ class AttemptVariables:
         url = self.surroundings.url_seen_from(self.network)
         if self.surroundings.is_endpoint_given and url is not None:
             defaults["AWS_ENDPOINT_URL"] = url
-        return defaults
+        return defaults | dict(self.surroundings.environment)
 
     def _service(self) -> dict[str, str]:
         job, effect = self.record.job, self.effect

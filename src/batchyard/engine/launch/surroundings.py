@@ -1,4 +1,4 @@
-"""What jobs find around them by the operator's leave: file systems, and this server.
+"""What jobs find around them by the operator's leave: file systems, variables, this server.
 
 Owns what settings and the running server put into every launch. Refuses to know any job.
 """
@@ -21,6 +21,8 @@ class Surroundings:
     #: Folders of this machine, by the id of the EFS file system or access point, or the ARN of the
     #: S3 file system or access point, that they stand for.
     folder_by_file_system: Mapping[str, str] = field(default_factory=dict)
+    #: Variables of every container whose definition does not set them.
+    environment: Mapping[str, str] = field(default_factory=dict)
     #: The server's URL as seen from a network; None: it cannot be reached from there.
     url_seen_from: Callable[[Network], str | None] = _no_url
     #: Makes the tokens of metadata and credentials endpoints; None: there are none.
