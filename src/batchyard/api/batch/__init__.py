@@ -21,6 +21,7 @@ _SERVICE = "batch"
 
 _OPERATIONS = {
     "CancelJob": stop.cancel_job,
+    "CancelJobs": stop.cancel_jobs,
     "CreateComputeEnvironment": environments.create_compute_environment,
     "CreateJobQueue": queues.create_job_queue,
     "DeleteComputeEnvironment": environments.delete_compute_environment,
@@ -36,6 +37,7 @@ _OPERATIONS = {
     "SubmitJob": submit.submit_job,
     "TagResource": tags.tag_resource,
     "TerminateJob": stop.terminate_job,
+    "TerminateJobs": stop.terminate_jobs,
     "UntagResource": tags.untag_resource,
     "UpdateComputeEnvironment": environment_update.update_compute_environment,
     "UpdateJobQueue": queues.update_job_queue,
