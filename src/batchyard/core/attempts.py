@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import attempt_of, is_node
+from batchyard.core.consumables import have_all
 from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, wish_reason_of
 from batchyard.core.inputs import TaskEnded, TaskStarted
@@ -62,6 +63,7 @@ def may_place(state: State, placement: Placement) -> bool:
         and not environment.is_draining
         and environment.used.cpu_milli + job.demand.cpu_milli <= environment.cpu_milli_max
         and _fit_hosts(state, job, placement)
+        and have_all(state.consumables, job.needs)
     )
 
 

@@ -4,6 +4,7 @@ Owns what must change together whenever a job appears, moves or goes, so that no
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
 """
 
+from batchyard.core import consumables
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
 from batchyard.core.state import Job, State, new_child
 from batchyard.core.transitions import check_move
@@ -121,6 +122,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
         take_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
+    consumables.hold(state.consumables, job.needs)
     watch_time(state, job, attempt)
 
 
@@ -136,6 +138,7 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
+    consumables.release(state.consumables, job.needs)
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:

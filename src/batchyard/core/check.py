@@ -10,7 +10,15 @@ from batchyard.core.bookkeeping import is_node
 from batchyard.core.state import Job, State, child_status
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, child_id, is_part_id, split_part_id
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    child_id,
+    is_part_id,
+    split_part_id,
+)
 from batchyard.model.status import JobStatus
 
 
@@ -28,6 +36,7 @@ def check(state: State) -> None:
         check_arrays_count_their_children,
         check_children_wait_for_what_is_not_met,
         check_nodes_live_in_attempts_of_their_jobs,
+        check_consumables_are_conserved,
     ):
         each(state)
 
@@ -216,3 +225,15 @@ def check_nodes_live_in_attempts_of_their_jobs(state: State) -> None:
         _demand(set(nodes.live) == indexes, f"{job_id} does not hold exactly its live nodes")
         if not state.jobs[job_id].progress.status.has_task:
             _demand(not indexes and not nodes.waiting, f"{job_id} has nodes and no attempt")
+
+
+def check_consumables_are_conserved(state: State) -> None:
+    held: Counter[ConsumableArn] = Counter()
+    for job in state.jobs.values():
+        if job.progress.attempt is not None:
+            held.update({need.arn: need.quantity for need in job.needs})
+    for arn, consumable in state.consumables.items():
+        _demand(consumable.held == held.pop(arn, 0), f"{arn} counts {consumable.held} as held")
+        _demand(consumable.is_there or consumable.held > 0, f"{arn} is neither there nor held")
+        _demand(consumable.used_up >= 0 and consumable.available >= 0, f"{arn} is below nothing")
+    _demand(not held, f"attempts hold what is not known: {held}")

@@ -7,8 +7,15 @@ event never changes its meaning; a new meaning is a new version. Refuses to know
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import ContainerResult, ExitRule, NodePlan, StopCause, WishKind
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.records import (
+    ConsumableNeed,
+    ContainerResult,
+    ExitRule,
+    NodePlan,
+    StopCause,
+    WishKind,
+)
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 #: Version of every event below; raised when one of them changes.
@@ -45,6 +52,8 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     is_sequential: bool = False
     #: Set for a multi-node job.
     nodes: NodePlan | None = None
+    #: What each attempt takes of consumable resources.
+    needs: tuple[ConsumableNeed, ...] = ()
 
 
 class DependencyEnded(JobFact, frozen=True, kw_only=True):
@@ -216,6 +225,26 @@ class HostChanged(Struct, frozen=True, kw_only=True):
     capacity: Amount
 
 
+class ConsumableSettled(Struct, frozen=True, kw_only=True):
+    """A consumable resource is there, with these values, as the caller's `version` of it has them.
+
+    `used_up` is where the count began for a resource that was not known before.
+    """
+
+    arn: ConsumableArn
+    version: int
+    is_replenishable: bool
+    given: int
+    used_up: int
+
+
+class ConsumableDeleted(Struct, frozen=True, kw_only=True):
+    """A consumable resource is gone. What attempts hold of it they go on holding."""
+
+    arn: ConsumableArn
+    version: int
+
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -244,6 +273,8 @@ ResourceEvent = (
     | QueueDraining
     | QueueDeleted
     | HostChanged
+    | ConsumableSettled
+    | ConsumableDeleted
 )
 
 Event = JobEvent | ResourceEvent

@@ -8,6 +8,7 @@ modules of their own.
 
 from typing import assert_never
 
+from batchyard.core import consumables
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import (
     attempt_of,
@@ -65,7 +66,9 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return evolve_parts(state, event)
 
 
-def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
+def _evolve_resource(  # noqa: C901 -- one branch an event
+    state: State, event: e.ResourceEvent
+) -> None:
     match event:
         case e.EnvironmentSettled():
             _settle_environment(state, event)
@@ -85,6 +88,10 @@ def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
                 state.hosts[event.host_id] = Host(id=event.host_id, capacity=event.capacity)
             else:
                 host.capacity = event.capacity
+        case e.ConsumableSettled():
+            consumables.settle(state.consumables, event)
+        case e.ConsumableDeleted():
+            consumables.delete(state.consumables, event.arn)
         case _:
             assert_never(event)
 
@@ -103,6 +110,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         attempts_max=event.attempts_max,
         exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
+        needs=event.needs,
         unmet=list(event.unmet),
         progress=progress,
         array=array,
@@ -130,6 +138,7 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
     if job.nodes is not None:
         job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
     hold_capacity(state, job, attempt)
+    consumables.use_up(state.consumables, job.needs)
     return job
 
 

@@ -11,10 +11,12 @@ finished job leaves memory and stays in the store. Refuses to know how the state
 from dataclasses import dataclass, field
 
 from batchyard.core.array import REST, STATUS_BY_CODE, Array
+from batchyard.core.consumables import Consumable
 from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
+    ConsumableArn,
     EnvironmentArn,
     HostId,
     JobId,
@@ -25,7 +27,7 @@ from batchyard.model.ids import (
     node_id,
     split_part_id,
 )
-from batchyard.model.records import ExitRule, JobProgress
+from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 
@@ -57,6 +59,8 @@ class Job:
     array: Array | None = None
     #: Set exactly for the parent of a multi-node job.
     nodes: "Nodes | None" = None
+    #: What each attempt takes of consumable resources; a node takes nothing, for its job does.
+    needs: tuple[ConsumableNeed, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +146,8 @@ class State:
     environments: dict[EnvironmentArn, Environment] = field(default_factory=dict)
     queues: dict[QueueArn, Queue] = field(default_factory=dict)
     hosts: dict[HostId, Host] = field(default_factory=dict)
+    #: Holds all consumable resources that are there, and those that attempts still hold.
+    consumables: dict[ConsumableArn, Consumable] = field(default_factory=dict)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -208,4 +214,5 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         progress=progress,
         parent=parent,
         index=index,
+        needs=parent.needs if nodes is None else (),
     )

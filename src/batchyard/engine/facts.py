@@ -16,7 +16,7 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord, JobProgress
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
+from batchyard.store import Connection, consumables, environments, events, live_jobs, queues, wishes
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
@@ -35,6 +35,9 @@ def write_facts(
     for event in outcome.events:
         if not isinstance(event, e.JobFact):
             _write_resource(connection, event)
+    if outcome.consumables:
+        holdings = [(each.arn, each.held, each.used_up) for each in outcome.consumables.values()]
+        consumables.write_holdings(connection, holdings)
     if settled_wishes:
         wishes.settle_wishes(connection, settled_wishes)
 
@@ -85,6 +88,10 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
             environments.delete_environment(connection, event.arn)
         case e.QueueDeleted():
             queues.delete_queue(connection, event.arn)
+        case e.ConsumableSettled():
+            consumables.settle_consumable(connection, event.arn, event.version)
+        case e.ConsumableDeleted():
+            consumables.remove_deleted(connection, event.arn, event.version)
         case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
             pass
         case _:
