@@ -3,9 +3,9 @@
 Goal: whatever callers, backends and time do, with jobs of every kind and with crashes at any step,
 every invariant of `core.check` holds after every step; the events alone give the state again, and
 so do the records; no job runs beside itself or before its dependencies, or takes of a consumable
-resource what is not there; and once the outside behaves, every accepted job ends. Method: a
-hypothesis state machine draws job graphs, commands, plans and reports, in any order, repeated or
-late.
+resource what is not there; no head of a queue is given up before its time; and once the outside
+behaves, every accepted job ends. Method: a hypothesis state machine draws job graphs, commands,
+plans and reports, in any order, repeated or late.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
 #: Which of them can be used again.
 CONSUMABLES = {"license": True, "seat": True, "credit": False}
+TIME_LIMITS = {
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 60_000,
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT": 100_000,
+}
 NEEDS = st.dictionaries(st.sampled_from(sorted(CONSUMABLES)), st.integers(1, 2), max_size=2)
 
 
@@ -56,7 +60,15 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             self.world.feed(an_environment(name))
         self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
-        self.world.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
+        self.world.feed(
+            a_queue(
+                "high",
+                seq=2,
+                priority=9,
+                environments=("other", "ce"),
+                time_limits=TIME_LIMITS,
+            )
+        )
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:

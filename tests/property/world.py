@@ -25,19 +25,23 @@ from batchyard.model.ids import (
     ConsumableArn,
     HostId,
     JobId,
+    QueueArn,
     TaskId,
     child_id,
     is_part_id,
     split_part_id,
     whole_id_of,
 )
-from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob
+from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
 
 #: Told of a job, but no sign that something happened to it alone.
 _SILENT = (e.DependencyEnded, e.ChildrenDoomed)
+
+
+GIVEN_UP = "Canceled by JobStateTimeLimit action due to reason: "
 
 
 class PretendedStore:
@@ -125,10 +129,14 @@ class Memory:
         self.spawned: set[JobId] = set()
         self.placed: set[tuple[JobId, int]] = set()
         self.consumables = ConsumableLedger()
+        self.limits: dict[QueueArn, tuple[TimeLimit, ...]] = {}
+        #: Why jobs are blocked at the head of their queue, and since when.
+        self.blocked: dict[JobId, tuple[str, int]] = {}
 
     def see(self, event: e.Event) -> None:  # noqa: C901 -- one branch an event
         self.events.append(event)
         self.consumables.see(event)
+        self._see_heads(event)
         if not isinstance(event, e.JobFact):
             return
         job_id = event.job_id
@@ -164,6 +172,23 @@ class Memory:
         for dependency_id in self.conditions_of(event.job_id):
             found = self.final.get(dependency_id)
             assert found is JobStatus.SUCCEEDED, f"{event.job_id} before {dependency_id}: {found}"
+
+    def _see_heads(self, event: e.Event) -> None:
+        """A head is given up for the reason that it showed, and not before its time."""
+        match event:
+            case e.QueueSettled():
+                self.limits[event.arn] = event.time_limits
+            case e.JobReasonChanged(status_reason=str(reason), since_ms=int(since_ms)):
+                self.blocked[event.job_id] = (reason.split(" - ")[0], since_ms)
+            case e.JobReasonChanged() | e.AttemptPlaced():
+                self.blocked.pop(event.job_id, None)
+            case e.JobFailed():
+                code, since_ms = self.blocked.pop(event.job_id, ("", 0))
+                if event.status_reason.startswith(GIVEN_UP):
+                    queue_arn = self.store.job_by_id[whole_id_of(event.job_id)].queue_arn
+                    limits = {each.reason: each.blocked_ms_max for each in self.limits[queue_arn]}
+                    assert event.status_reason == GIVEN_UP + code
+                    assert event.at_ms >= since_ms + limits[code], f"{event.job_id} was early"
 
     def conditions_of(self, job_id: JobId) -> list[JobId]:
         """Name everything that must have succeeded before a job or child may start."""
@@ -290,6 +315,7 @@ class World:
             assert essence_of(job) == essence_of(self.state.jobs[job_id])
         for arn, queue in again.queues.items():
             assert list(queue.line) == list(self.state.queues[arn].line)
+            assert queue.blocked_id == self.state.queues[arn].blocked_id
         assert again.consumables == self.state.consumables
         self.state = again
         for host_id in sorted(again.hosts):

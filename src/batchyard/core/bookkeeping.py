@@ -29,6 +29,8 @@ def enter_job(state: State, job: Job) -> None:
         queue.jobs[job.id] = None
     if job.progress.status is JobStatus.RUNNABLE:
         _join_line(state, job)
+        if queue is not None and job.progress.blocked_ms is not None:
+            queue.blocked_id = job.id
     for dependency_id in job.unmet:
         state.dependents.setdefault(dependency_id, []).append(job.id)
         _note_awaited_child(state, dependency_id)
@@ -62,6 +64,19 @@ def move(state: State, job: Job, status: JobStatus) -> None:
         _join_line(state, job)
     if job.parent is not None and job.parent.array is not None:
         _recount(job.parent, job.index, before, status)
+
+
+def show_reason(state: State, job: Job, reason: str | None, since_ms: int | None) -> None:
+    """Let a job say why, and since when, it is blocked at the head of its queue, or not any more."""
+    job.progress.status_reason = reason
+    job.progress.blocked_ms = since_ms
+    queue = state.queues.get(job.queue_arn)
+    if queue is None:
+        return
+    if since_ms is not None:
+        queue.blocked_id = job.id
+    elif queue.blocked_id == job.id:
+        queue.blocked_id = None
 
 
 def drop_job(state: State, job: Job) -> None:

@@ -15,6 +15,7 @@ from batchyard.model.ids import (
     EnvironmentArn,
     HostId,
     JobId,
+    QueueArn,
     child_id,
     is_part_id,
     split_part_id,
@@ -37,6 +38,7 @@ def check(state: State) -> None:
         check_children_wait_for_what_is_not_met,
         check_nodes_live_in_attempts_of_their_jobs,
         check_consumables_are_conserved,
+        check_heads_alone_show_reasons,
     ):
         each(state)
 
@@ -237,3 +239,15 @@ def check_consumables_are_conserved(state: State) -> None:
         _demand(consumable.is_there or consumable.held > 0, f"{arn} is neither there nor held")
         _demand(consumable.used_up >= 0 and consumable.available >= 0, f"{arn} is below nothing")
     _demand(not held, f"attempts hold what is not known: {held}")
+
+
+def check_heads_alone_show_reasons(state: State) -> None:
+    shown: dict[QueueArn, JobId] = {}
+    for job in state.jobs.values():
+        if job.progress.blocked_ms is not None:
+            _demand(job.progress.status is JobStatus.RUNNABLE, f"{job.id} is blocked and not there")
+            _demand(job.progress.status_reason is not None, f"{job.id} is blocked for nothing")
+            _demand(job.queue_arn not in shown, f"{job.queue_arn} has two blocked heads")
+            shown[job.queue_arn] = job.id
+    for queue in state.queues.values():
+        _demand(queue.blocked_id == shown.get(queue.arn), f"{queue.arn} has a strange head")

@@ -14,6 +14,7 @@ from batchyard.model.records import (
     ExitRule,
     NodePlan,
     StopCause,
+    TimeLimit,
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
@@ -91,9 +92,11 @@ class JobBecameRunnable(JobFact, frozen=True, kw_only=True):
 
 
 class JobReasonChanged(JobFact, frozen=True, kw_only=True):
-    """A RUNNABLE job is, or is no longer, blocked for the reason given."""
+    """A RUNNABLE job at the head of its queue is, or is no longer, blocked for the reason given."""
 
     status_reason: str | None
+    #: Since when; None without a reason.
+    since_ms: int | None = None
 
 
 class JobMarked(JobFact, frozen=True, kw_only=True):
@@ -206,6 +209,7 @@ class QueueSettled(Struct, frozen=True, kw_only=True):
     state: ResourceState
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
+    time_limits: tuple[TimeLimit, ...] = ()
 
 
 class QueueDraining(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import QueuedJob
+from batchyard.model.records import QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
 
@@ -63,6 +63,7 @@ class PutQueue(Struct, frozen=True, kw_only=True):
     state: ResourceState
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
+    time_limits: tuple[TimeLimit, ...] = ()
 
 
 class DeleteQueue(Struct, frozen=True, kw_only=True):

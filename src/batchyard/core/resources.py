@@ -60,6 +60,7 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
             state=command.state,
             priority=command.priority,
             environment_arns=command.environment_arns,
+            time_limits=command.time_limits,
         )
     )
 

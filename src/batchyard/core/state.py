@@ -27,8 +27,9 @@ from batchyard.model.ids import (
     node_id,
     split_part_id,
 )
-from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress
+from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.model.wording import reason_code_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +114,10 @@ class Queue:
     #: In the order in which they are tried.
     environment_arns: tuple[EnvironmentArn, ...]
     is_draining: bool = False
+    #: How long a head may be blocked, by reason.
+    time_limits: tuple[TimeLimit, ...] = ()
+    #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
+    blocked_id: JobId | None = None
     #: Holds all and only the RUNNABLE jobs of the queue.
     line: WaitingLine = field(default_factory=WaitingLine)
     #: Holds all and only the live jobs of the queue, in the order in which they were accepted.
@@ -174,7 +179,20 @@ class State:
 
     def next_deadline_ms(self) -> int | None:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
-        return self.deadlines.next_ms(self.job_by_task.__contains__)
+        of_attempts = self.deadlines.next_ms(self.job_by_task.__contains__)
+        of_heads = (self.head_limit_ms(queue) for queue in self.queues.values())
+        return min((each for each in (of_attempts, *of_heads) if each is not None), default=None)
+
+    def head_limit_ms(self, queue: Queue) -> int | None:
+        """Tell when the head of a queue has been blocked for too long; None if no limit counts."""
+        if queue.blocked_id is None or not queue.time_limits:
+            return None
+        progress = self.jobs[queue.blocked_id].progress
+        assert progress.status_reason is not None, queue.blocked_id
+        assert progress.blocked_ms is not None, queue.blocked_id
+        code = reason_code_of(progress.status_reason)
+        limits = [each.blocked_ms_max for each in queue.time_limits if each.reason == code]
+        return progress.blocked_ms + min(limits) if limits else None
 
 
 def child_status(parent: Job, index: int) -> JobStatus | None:

@@ -18,6 +18,7 @@ from batchyard.model.records import (
     EnvironmentRecord,
     QueuedJob,
     QueueRecord,
+    TimeLimit,
     Wish,
     WishKind,
 )
@@ -90,6 +91,10 @@ def put_queue_of(record: QueueRecord) -> i.PutQueue:
         state=record.state,
         priority=record.priority,
         environment_arns=record.environment_arns,
+        time_limits=tuple(
+            TimeLimit(reason=each["reason"], blocked_ms_max=each["maxTimeSeconds"] * 1000)
+            for each in record.detail.get("jobStateTimeLimitActions", ())
+        ),
     )
 
 

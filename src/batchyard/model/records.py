@@ -129,6 +129,9 @@ class JobProgress(Struct, kw_only=True):
     status: JobStatus = JobStatus.SUBMITTED
     #: Why the job is in its current state; None if there is nothing to say.
     status_reason: str | None = None
+    #: Since when a RUNNABLE job is at the head of its queue and blocked for the reason shown; None
+    #: where it shows none.
+    blocked_ms: int | None = None
     #: STARTING -> RUNNING of the latest attempt.
     started_ms: int | None = None
     #: Set exactly when the status is terminal.
@@ -151,6 +154,14 @@ class ConsumableNeed(Struct, frozen=True, kw_only=True):
     arn: ConsumableArn
     #: At least 1.
     quantity: int
+
+
+class TimeLimit(Struct, frozen=True, kw_only=True):
+    """One item of a queue's `jobStateTimeLimitActions`: how long a head may be blocked."""
+
+    #: A code as in `status_reason`, before its ` - `.
+    reason: str
+    blocked_ms_max: int
 
 
 class NodeGroup(Struct, frozen=True, kw_only=True):
