@@ -98,3 +98,20 @@ def test_a_license_is_held_across_a_crash_of_the_server(yard: LiveYard) -> None:
     (yard.ledger_path / "go").touch()
     yard.ended(first, second)
     until(lambda: shown(yard, "seat") == (1, 0, 1), "the seat is free")
+
+
+def test_the_front_of_the_queue_shows_who_waits(yard: LiveYard) -> None:
+    create(yard, "turn", 0)
+    waiting = [submit(yard, "", needs={"turn": 1}) for _ in range(3)]
+
+    def front() -> list[str]:
+        answer = yard.batch.get_job_queue_snapshot(jobQueue=QUEUE)
+        return [job["jobArn"].rpartition("/")[2] for job in answer["frontOfQueue"]["jobs"]]
+
+    until(lambda: front() == waiting, "three jobs in order")
+    answer = yard.batch.cancel_jobs(jobs=waiting[:1], reason="enough")
+    assert answer["successful"] == waiting[:1]
+    until(lambda: front() == waiting[1:], "the second job in front")
+    yard.batch.terminate_jobs(jobs=waiting[1:], reason="enough")
+    yard.ended(*waiting)
+    until(lambda: front() == [], "an empty front")

@@ -67,7 +67,7 @@ def move(state: State, job: Job, status: JobStatus) -> None:
 
 
 def show_reason(state: State, job: Job, reason: str | None, since_ms: int | None) -> None:
-    """Let a job say why, and since when, it is blocked at the head of its queue, or not any more."""
+    """Let a job say why it is blocked at the head of its queue, and since when, or not any more."""
     job.progress.status_reason = reason
     job.progress.blocked_ms = since_ms
     queue = state.queues.get(job.queue_arn)
@@ -137,6 +137,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
         take_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
+        _count_in_queue(state, job, job.demand.cpu_milli)
     consumables.hold(state.consumables, job.needs)
     watch_time(state, job, attempt)
 
@@ -153,7 +154,14 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
+        _count_in_queue(state, job, -job.demand.cpu_milli)
     consumables.release(state.consumables, job.needs)
+
+
+def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None:
+        queue.cpu_milli += cpu_milli
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:

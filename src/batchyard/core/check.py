@@ -88,6 +88,7 @@ def check_capacity_is_never_exceeded(state: State) -> None:
 
 
 def check_counters_equal_what_they_count(state: State) -> None:
+    in_queue: Counter[QueueArn] = Counter()
     on_host: dict[HostId, Amount] = {host_id: Amount() for host_id in state.hosts}
     in_environment: dict[EnvironmentArn, Amount] = {arn: Amount() for arn in state.environments}
     count = dict.fromkeys(state.environments, 0)
@@ -98,7 +99,11 @@ def check_counters_equal_what_they_count(state: State) -> None:
         for host_id, demand in _held_by(job):
             on_host[host_id] += demand
             in_environment[attempt.environment_arn] += demand
-        count[attempt.environment_arn] += 0 if is_node(job) else 1
+        if not is_node(job):
+            count[attempt.environment_arn] += 1
+            in_queue[job.queue_arn] += job.demand.cpu_milli
+    for queue in state.queues.values():
+        _demand(queue.cpu_milli == in_queue[queue.arn], f"{queue.arn} counts {queue.cpu_milli}")
     for host in state.hosts.values():
         _demand(host.used == on_host[host.id], f"host {host.id} counts {host.used}")
     for environment in state.environments.values():

@@ -118,6 +118,8 @@ class Queue:
     time_limits: tuple[TimeLimit, ...] = ()
     #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
     blocked_id: JobId | None = None
+    #: vCPUs that its live attempts hold, in thousandths; a multi-node job's until it ends.
+    cpu_milli: int = 0
     #: Holds all and only the RUNNABLE jobs of the queue.
     line: WaitingLine = field(default_factory=WaitingLine)
     #: Holds all and only the live jobs of the queue, in the order in which they were accepted.

@@ -338,6 +338,27 @@ class ConsumableRecord(Struct, frozen=True, kw_only=True):
         return max(0, self.total - self.in_use)
 
 
+class FrontJob(Struct, frozen=True, kw_only=True):
+    """A RUNNABLE job near the front of its queue."""
+
+    job_id: JobId
+    #: When it was first seen at this place of the order.
+    since_ms: int
+
+
+class QueueSnapshot(Struct, frozen=True, kw_only=True):
+    """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
+
+    #: The first RUNNABLE jobs, in the order in which they should start.
+    jobs: tuple[FrontJob, ...] = ()
+    #: When `jobs` last changed.
+    front_ms: int
+    #: vCPUs that its STARTING and RUNNING jobs hold, in thousandths.
+    cpu_milli: int = 0
+    #: When what they hold last changed.
+    used_ms: int
+
+
 class DefinitionRecord(Struct, frozen=True, kw_only=True):
     """One revision of a job definition. Written by the API at once; nobody decides about it."""
 

@@ -196,6 +196,15 @@ queues = Table(
     sqlite_autoincrement=True,
 )
 
+#: How each queue stood when the engine last looked; see QueueSnapshot.
+queue_snapshots = Table(
+    "queue_snapshots",
+    metadata,
+    Column("queue_arn", String, primary_key=True),
+    #: JSON of QueueSnapshot.
+    Column("snapshot", LargeBinary, nullable=False),
+)
+
 consumables = Table(
     "consumables",
     metadata,
