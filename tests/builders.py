@@ -8,8 +8,8 @@ from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, Scope
-from batchyard.model.records import ExitRule, JobProgress, QueuedJob
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, Scope
+from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.round import plan_round
 
@@ -35,13 +35,43 @@ def an_environment(name: str = "ce", *, vcpus: int = 4, is_enabled: bool = True,
     )
 
 
-def a_queue(name: str = "jq", *, seq: int = 1, priority: int = 1, environments=("ce",)):
+def a_queue(
+    name: str = "jq",
+    *,
+    seq: int = 1,
+    priority: int = 1,
+    environments=("ce",),
+    time_limits: dict[str, int] | None = None,
+):
     return i.PutQueue(
         arn=queue_arn(name),
         seq=seq,
         state=ResourceState.ENABLED,
         priority=priority,
         environment_arns=tuple(environment_arn(each) for each in environments),
+        time_limits=tuple(
+            TimeLimit(reason=reason, blocked_ms_max=limit_ms)
+            for reason, limit_ms in (time_limits or {}).items()
+        ),
+    )
+
+
+def consumable_arn(name: str = "license") -> ConsumableArn:
+    return SCOPE.consumable_arn(name)
+
+
+def a_consumable(
+    name: str = "license", given: int = 1, *, is_replenishable: bool = True, version: int = 1
+) -> i.PutConsumable:
+    return i.PutConsumable(
+        arn=consumable_arn(name), version=version, is_replenishable=is_replenishable, given=given
+    )
+
+
+def needs(**quantity_by_name: int) -> tuple[ConsumableNeed, ...]:
+    return tuple(
+        ConsumableNeed(arn=consumable_arn(name), quantity=quantity)
+        for name, quantity in quantity_by_name.items()
     )
 
 

@@ -110,7 +110,7 @@ class Yard:
         self._handlers = handlers(store, is_only_writer=is_only_writer)
 
     async def call(
-        self, operation: str, scope: Scope = SCOPE, body_size: int | None = None, **request: Any
+        self, operation: str, /, scope: Scope = SCOPE, body_size: int | None = None, **request: Any
     ) -> Any:
         call = Call(
             scope=scope,
@@ -125,7 +125,7 @@ class Yard:
         assert strangers(answer, _MODEL.operation_model(operation).output_shape) == []
         return answer
 
-    async def refused(self, operation: str, **request: Any) -> str:
+    async def refused(self, operation: str, /, **request: Any) -> str:
         """Give the text of the refusal that the call must meet."""
         with pytest.raises(Refusal) as refused:
             await self.call(operation, **request)

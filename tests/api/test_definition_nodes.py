@@ -193,8 +193,7 @@ FORMS = (
                     consumableResourceProperties={"consumableResourceList": [{"quantity": 1}]},
                 ),
             ),
-            "nodeRangeProperties[0].consumableResourceProperties is not supported yet by"
-            " batchyard.",
+            "consumableResource must be provided",
         ),
         (
             nodes(2, a_range("0"), a_range("1", eksProperties=a_pod())),

@@ -141,7 +141,7 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
         ),
         (
             {"consumableResourceProperties": {"consumableResourceList": [{"quantity": 1}]}},
-            "consumableResourceProperties is not supported yet by batchyard.",
+            "consumableResource must be provided",
         ),
         (
             {"platformCapabilities": ["MANAGED_INSTANCES"]},

@@ -1,4 +1,4 @@
-"""DescribeJobs, ListJobs, CancelJob, TerminateJob."""
+"""DescribeJobs, ListJobs, CancelJob, TerminateJob, and the last two in bulk."""
 
 from typing import Any
 
@@ -433,6 +433,64 @@ async def test_what_is_unknown_or_over_is_left_alone(ready: Yard, operation):
 async def test_wishes_that_are_refused(ready: Yard, operation, changes, message):
     job_id = await ready.submit()
     request = {"jobId": job_id, "reason": "because", **changes}
+    assert await ready.refused(operation, **request) == message
+    assert await waiting(ready) == []
+
+
+BULK = (("CancelJobs", WishKind.CANCEL), ("TerminateJobs", WishKind.TERMINATE))
+
+
+@pytest.mark.parametrize(("operation", "kind"), BULK)
+async def test_many_jobs_are_stopped_in_one_call(ready: Yard, operation, kind):
+    first, second, over = [await ready.submit() for _ in range(3)]
+    await ready.progress(over, JobProgress(status=JobStatus.FAILED, stopped_ms=NOW_MS))
+    arn = f"{BATCH}:job/{second}"
+    elsewhere = f"arn:aws:batch:us-east-1:123456789012:job/{first}"
+    asked = [first, "nonsense", arn, over, MISSING, f"{first}#0", first, elsewhere, ""]
+    assert await ready.call(operation, jobs=asked, reason="enough") == {
+        "successful": [first, arn, over, MISSING],
+        "errors": [
+            {
+                "job": text,
+                "code": "ValidationException",
+                "message": f"Job ID {text} is not valid.",
+            }
+            if text != f"{first}#0"
+            else {
+                "job": text,
+                "code": "ClientException",
+                "message": "A single node of a multi-node parallel job cannot be stopped.",
+            }
+            for text in ("nonsense", f"{first}#0", elsewhere, "")
+        ],
+    }
+    assert await waiting(ready) == [(kind, first, "enough"), (kind, second, "enough")]
+
+
+@pytest.mark.parametrize(("operation", "kind"), BULK)
+async def test_fifty_jobs_are_stopped_at_once_and_no_more(ready: Yard, operation, kind):
+    ids = [await ready.submit() for _ in range(51)]
+    assert (
+        await ready.refused(operation, jobs=ids, reason="r")
+        == "jobs must not have more than 50 items."
+    )
+    assert await waiting(ready) == []
+    answer = await ready.call(operation, jobs=ids[:50], reason="r")
+    assert answer == {"successful": ids[:50], "errors": []}
+    assert len(await ready.store.read(lambda conn: wishes.read_wishes(conn, 100))) == 50
+
+
+@pytest.mark.parametrize(("operation", "kind"), BULK)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"jobs": []}, "jobs must be provided"),
+        ({"reason": ""}, "reason must be provided"),
+        ({"reason": "r" * 1025}, "reason must be at most 1024 characters long."),
+    ],
+)
+async def test_stopping_many_is_refused_as_a_whole(ready: Yard, operation, kind, changes, message):
+    request = {"jobs": [await ready.submit()], "reason": "because", **changes}
     assert await ready.refused(operation, **request) == message
     assert await waiting(ready) == []
 

@@ -16,6 +16,16 @@ def order(*names: str) -> list[dict[str, Any]]:
     return [{"order": at, "computeEnvironment": name} for at, name in enumerate(names, 1)]
 
 
+def a_limit(**changes: Any) -> dict[str, Any]:
+    return {
+        "reason": "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+        "state": "RUNNABLE",
+        "maxTimeSeconds": 600,
+        "action": "CANCEL",
+        **changes,
+    }
+
+
 async def shown(yard: Yard, name: str = "jq") -> dict[str, Any]:
     [queue] = (await yard.call("DescribeJobQueues", jobQueues=[name]))["jobQueues"]
     return dict(queue)
@@ -106,9 +116,21 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
             {"serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "s"}]},
             "serviceEnvironmentOrder is not supported yet by batchyard.",
         ),
+        ({"jobStateTimeLimitActions": [a_limit(reason="because")]}, "Invalid job reason"),
         (
-            {"jobStateTimeLimitActions": [{"reason": "r", "state": "RUNNABLE"}]},
-            "jobStateTimeLimitActions is not supported yet by batchyard.",
+            {"jobStateTimeLimitActions": [a_limit(), a_limit(state="PENDING")]},
+            "state PENDING is not RUNNABLE.",
+        ),
+        (
+            {"jobStateTimeLimitActions": [a_limit(action="TERMINATE")]},
+            "action TERMINATE is not CANCEL.",
+        ),
+        *(
+            (
+                {"jobStateTimeLimitActions": [a_limit(maxTimeSeconds=seconds)]},
+                "maxTimeSeconds must be between 600 and 86400.",
+            )
+            for seconds in (599, 86_401)
         ),
         (
             {"jobQueueType": "SAGEMAKER_TRAINING"},
@@ -236,3 +258,29 @@ async def test_an_invalid_queue_can_be_updated(ready: Yard):
     await ready.call("UpdateJobQueue", jobQueue="jq", priority=3)
     await ready.settle()
     assert (await shown(ready))["status"] == "VALID"
+
+
+async def test_time_limits_are_shown_and_replaced_as_a_whole(yard: Yard):
+    await yard.environment()
+    limits = [a_limit(), a_limit(maxTimeSeconds=86_400)]
+    await yard.call(
+        "CreateJobQueue",
+        jobQueueName="jq",
+        priority=1,
+        computeEnvironmentOrder=order("ce"),
+        jobStateTimeLimitActions=limits,
+    )
+    await yard.settle()
+    assert (await shown(yard))["jobStateTimeLimitActions"] == limits
+
+    async def update(**changes: Any) -> Any:
+        await yard.call("UpdateJobQueue", jobQueue="jq", **changes)
+        await yard.settle()
+        return (await shown(yard))["jobStateTimeLimitActions"]
+
+    assert await update(priority=2) == limits
+    other = a_limit(reason="CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY")
+    assert await update(jobStateTimeLimitActions=[other]) == [other]
+    assert await update(jobStateTimeLimitActions=[]) == []
+    wrong = {"jobQueue": "jq", "jobStateTimeLimitActions": [a_limit(reason="r")]}
+    assert await yard.refused("UpdateJobQueue", **wrong) == "Invalid job reason"

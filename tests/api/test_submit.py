@@ -199,7 +199,7 @@ async def test_where_others_write_too_nothing_is_remembered(ready: Yard):
                     "consumableResourceList": [{"consumableResource": "c", "quantity": 1}]
                 }
             },
-            "consumableResourcePropertiesOverride is not supported yet by batchyard.",
+            "arn:aws:batch:eu-central-1:123456789012:consumable-resource/c does not exist",
         ),
         ({"retryStrategy": {"attempts": 11}}, "Number of attempts must be between 1 and 10."),
         (

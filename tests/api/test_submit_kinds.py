@@ -480,8 +480,7 @@ NOT_MATCHING = "NodeOverride targets should match job definition. Non matching t
                     )
                 ]
             },
-            "nodePropertyOverrides.consumableResourcePropertiesOverride is not supported yet by"
-            " batchyard.",
+            "consumableResource must be provided",
         ),
     ],
 )

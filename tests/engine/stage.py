@@ -13,7 +13,7 @@ from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
-from batchyard.model.records import JobRecord, NewJob, WishKind
+from batchyard.model.records import ConsumableNeed, JobRecord, NewJob, WishKind
 from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.store import Store, environments, jobs, queues, wishes
@@ -136,6 +136,7 @@ def a_new_job(
     timeout_ms=None,
     after=(),
     log_options: dict[str, str] | None = None,
+    needs: tuple[ConsumableNeed, ...] = (),
 ):
     container: dict[str, object] = {"image": image, "command": ["true"]}
     if log_options is not None:
@@ -151,6 +152,7 @@ def a_new_job(
         attempts_max=attempts,
         timeout_ms=timeout_ms,
         depends_on=tuple(JobId(job_id(each)) for each in after),
+        needs=needs,
         spec=msgspec.json.encode({"container": container}),
         tags={},
     )

@@ -382,3 +382,27 @@ async def test_a_task_that_was_refused_is_not_started_when_its_batch_is_offered_
         await stage.until(1, FAILED)
         await stage.until(2, RUNNING)
     assert list(stage.machine.begin_count_by_task) == [task_id_of(job_id(2), 1)]
+
+
+async def test_a_head_that_is_blocked_for_too_long_is_given_up_also_over_a_restart(stage: Stage):
+    too_small = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
+    limit = {"reason": too_small, "state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}
+    await stage.create(vcpus=0)
+    await stage.store.write(
+        lambda conn: queues.update_queue(
+            conn, queue_arn(), detail={"jobStateTimeLimitActions": [limit]}
+        )
+    )
+    await stage.submit(1, 2)
+    async with stage.engine():
+        record = await stage.until_true(lambda job: job.progress.status_reason is not None, 1)
+        assert record.progress.status_reason == wording.ENVIRONMENT_TOO_SMALL
+        assert record.progress.blocked_ms == stage.now_ms
+    stage.now_ms += 600_000
+    async with stage.engine():
+        record = await stage.until(1, FAILED)
+        assert record.progress.status_reason == (
+            f"Canceled by JobStateTimeLimit action due to reason: {too_small}"
+        )
+        record = await stage.until_true(lambda job: job.progress.status_reason is not None, 2)
+        assert record.progress.blocked_ms == stage.now_ms

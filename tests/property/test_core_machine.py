@@ -2,7 +2,8 @@
 
 Goal: whatever callers, backends and time do, with jobs of every kind and with crashes at any step,
 every invariant of `core.check` holds after every step; the events alone give the state again, and
-so do the records; no job runs beside itself or before its dependencies; and once the outside
+so do the records; no job runs beside itself or before its dependencies, or takes of a consumable
+resource what is not there; no head of a queue is given up before its time; and once the outside
 behaves, every accepted job ends. Method: a hypothesis state machine draws job graphs, commands,
 plans and reports, in any order, repeated or late.
 """
@@ -18,13 +19,16 @@ from batchyard.model.ids import HostId, JobId, child_id, node_id
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
 from tests.builders import (
+    a_consumable,
     a_host,
     a_job,
     a_queue,
     an_amount,
     an_environment,
+    consumable_arn,
     environment_arn,
     job_id,
+    needs,
     queue_arn,
 )
 from tests.property.world import World, essence_of
@@ -32,6 +36,13 @@ from tests.property.world import World, essence_of
 QUEUES = ("low", "high")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
+#: Which of them can be used again.
+CONSUMABLES = {"license": True, "seat": True, "credit": False}
+TIME_LIMITS = {
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 60_000,
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT": 100_000,
+}
+NEEDS = st.dictionaries(st.sampled_from(sorted(CONSUMABLES)), st.integers(1, 2), max_size=2)
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -49,7 +60,15 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             self.world.feed(an_environment(name))
         self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
-        self.world.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
+        self.world.feed(
+            a_queue(
+                "high",
+                seq=2,
+                priority=9,
+                environments=("other", "ce"),
+                time_limits=TIME_LIMITS,
+            )
+        )
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -92,11 +111,13 @@ class CoreMachine(RuleBasedStateMachine):
         if number > 1:
             after = data.draw(st.lists(self.some_dependency(), max_size=3))
         self.submitted = number
+        needed = data.draw(st.just({}) | NEEDS)
         command = a_job(
             number,
             queue=data.draw(st.sampled_from(QUEUES)),
             timeout_ms=data.draw(st.sampled_from([None, 60_000])),
             after=tuple(after),
+            needs=needs(**needed),
             **job,
         )
         self.world.submit(command.job)
@@ -157,6 +178,14 @@ class CoreMachine(RuleBasedStateMachine):
         if environment_arn(name) in self.world.state.environments:
             self.world.feed(an_environment(name, vcpus=vcpus, is_enabled=is_enabled))
 
+    @rule(name=st.sampled_from(sorted(CONSUMABLES)), total=st.integers(0, 4))
+    def put_consumable(self, name, total) -> None:
+        self.world.feed(a_consumable(name, total, is_replenishable=CONSUMABLES[name]))
+
+    @rule(name=st.sampled_from(sorted(CONSUMABLES)))
+    def delete_consumable(self, name) -> None:
+        self.world.feed(i.DeleteConsumable(arn=consumable_arn(name), version=1))
+
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
@@ -178,6 +207,7 @@ class CoreMachine(RuleBasedStateMachine):
         again = self.world.replay()
         check(again)
         state = self.world.state
+        assert again.consumables == state.consumables
         assert sorted(again.jobs) == sorted(state.jobs)
         for each, job in again.jobs.items():
             assert essence_of(job) == essence_of(state.jobs[each]), "events do not give it again"
@@ -190,6 +220,8 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
+        for name, is_replenishable in CONSUMABLES.items():
+            world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))
         for _ in range(20 * self.submitted + 10):
             world.plan()
             for task_id in list(world.live_tasks):

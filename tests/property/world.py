@@ -7,7 +7,10 @@ against rules written down a second time and in another way than the core has th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
@@ -18,8 +21,18 @@ from batchyard.core.restore import StoredParts, restore_jobs, resume
 from batchyard.core.state import Job, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.model.ids import HostId, JobId, TaskId, child_id, is_part_id, split_part_id
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.ids import (
+    ConsumableArn,
+    HostId,
+    JobId,
+    QueueArn,
+    TaskId,
+    child_id,
+    is_part_id,
+    split_part_id,
+    whole_id_of,
+)
+from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
@@ -28,16 +41,24 @@ from tests.builders import run_round
 _SILENT = (e.DependencyEnded, e.ChildrenDoomed)
 
 
+GIVEN_UP = "Canceled by JobStateTimeLimit action due to reason: "
+
+
 class PretendedStore:
     """Records as they would lie in the tables `jobs` and `children`."""
 
     def __init__(self) -> None:
         self.job_by_id: dict[JobId, QueuedJob] = {}
         self.progress_by_id: dict[JobId, bytes] = {}
+        #: Consumable resources that are there, as a caller wants them; `used_up` is the engine's.
+        self.consumables: dict[ConsumableArn, i.PutConsumable] = {}
 
     def commit(self, outcome: Outcome) -> None:
         for job_id, progress in outcome.changed.items():
             self.progress_by_id[job_id] = codec.encode_progress(progress)
+        for arn, each in outcome.consumables.items():
+            if arn in self.consumables:
+                self.consumables[arn] = replace(self.consumables[arn], used_up=each.used_up)
 
     def progress(self, job_id: JobId) -> JobProgress:
         return codec.decode_progress(self.progress_by_id.get(job_id))
@@ -107,9 +128,15 @@ class Memory:
         self.own: set[JobId] = set()
         self.spawned: set[JobId] = set()
         self.placed: set[tuple[JobId, int]] = set()
+        self.consumables = ConsumableLedger()
+        self.limits: dict[QueueArn, tuple[TimeLimit, ...]] = {}
+        #: Why jobs are blocked at the head of their queue, and since when.
+        self.blocked: dict[JobId, tuple[str, int]] = {}
 
     def see(self, event: e.Event) -> None:  # noqa: C901 -- one branch an event
         self.events.append(event)
+        self.consumables.see(event)
+        self._see_heads(event)
         if not isinstance(event, e.JobFact):
             return
         job_id = event.job_id
@@ -146,6 +173,23 @@ class Memory:
             found = self.final.get(dependency_id)
             assert found is JobStatus.SUCCEEDED, f"{event.job_id} before {dependency_id}: {found}"
 
+    def _see_heads(self, event: e.Event) -> None:
+        """A head is given up for the reason that it showed, and not before its time."""
+        match event:
+            case e.QueueSettled():
+                self.limits[event.arn] = event.time_limits
+            case e.JobReasonChanged(status_reason=str(reason), since_ms=int(since_ms)):
+                self.blocked[event.job_id] = (reason.split(" - ")[0], since_ms)
+            case e.JobReasonChanged() | e.AttemptPlaced():
+                self.blocked.pop(event.job_id, None)
+            case e.JobFailed():
+                code, since_ms = self.blocked.pop(event.job_id, ("", 0))
+                if event.status_reason.startswith(GIVEN_UP):
+                    queue_arn = self.store.job_by_id[whole_id_of(event.job_id)].queue_arn
+                    limits = {each.reason: each.blocked_ms_max for each in self.limits[queue_arn]}
+                    assert event.status_reason == GIVEN_UP + code
+                    assert event.at_ms >= since_ms + limits[code], f"{event.job_id} was early"
+
     def conditions_of(self, job_id: JobId) -> list[JobId]:
         """Name everything that must have succeeded before a job or child may start."""
         if not is_part_id(job_id):
@@ -166,6 +210,45 @@ class Memory:
         assert (self.final[job_id] is JobStatus.SUCCEEDED) == all_good
 
 
+class ConsumableLedger:
+    """What is held and used of consumable resources, counted from the stories of jobs alone."""
+
+    def __init__(self) -> None:
+        self.needs: dict[JobId, tuple[ConsumableNeed, ...]] = {}
+        self.there: dict[ConsumableArn, e.ConsumableSettled] = {}
+        self.held: Counter[ConsumableArn] = Counter()
+        self.used_up: Counter[ConsumableArn] = Counter()
+
+    def see(self, event: e.Event) -> None:
+        match event:
+            case e.JobAccepted():
+                self.needs[event.job_id] = event.needs
+            case e.ConsumableSettled():
+                if event.arn not in self.there:
+                    self.used_up[event.arn] = event.used_up
+                self.there[event.arn] = event
+            case e.ConsumableDeleted():
+                self.there.pop(event.arn, None)
+            case e.AttemptPlaced():
+                for need in self.needs[whole_id_of(event.job_id)]:
+                    self.take(need)
+            case e.AttemptEnded() if "#" not in event.job_id:
+                for need in self.needs[whole_id_of(event.job_id)]:
+                    self.held[need.arn] -= need.quantity
+
+    def take(self, need: ConsumableNeed) -> None:
+        """An attempt began: what it took must have been there."""
+        found = self.there.get(need.arn)
+        assert found is not None, f"{need.arn} is not there and was taken"
+        self.held[need.arn] += need.quantity
+        if found.is_replenishable:
+            in_all = self.used_up[need.arn] + self.held[need.arn]
+        else:
+            self.used_up[need.arn] += need.quantity
+            in_all = self.used_up[need.arn]
+        assert in_all <= found.given, f"{need.arn} was taken beyond what there is"
+
+
 class World:
     """The core and its surroundings."""
 
@@ -183,6 +266,13 @@ class World:
     def feed(self, happening: i.Input) -> Outcome:
         if isinstance(happening, (i.PutQueue, i.PutEnvironment)):
             self.resources[happening.arn] = happening
+        elif isinstance(happening, i.PutConsumable):
+            before = self.store.consumables.get(happening.arn)
+            used_up = 0 if before is None else before.used_up
+            happening = replace(happening, given=used_up + happening.given, used_up=used_up)
+            self.store.consumables[happening.arn] = happening
+        elif isinstance(happening, i.DeleteConsumable):
+            self.store.consumables.pop(happening.arn, None)
         elif isinstance(happening, i.PutHost):
             self.resources[happening.host_id] = happening
         return self.absorb(step(self.state, happening, self.now_ms))
@@ -214,7 +304,7 @@ class World:
         """Forget the state, and make it again from what was committed."""
         draining = [each for each in self.state.queues.values() if each.is_draining]
         again = State()
-        for happening in self.resources.values():
+        for happening in (*self.resources.values(), *self.store.consumables.values()):
             step(again, happening, self.now_ms)
         for queue in draining:
             again.queues[queue.arn].is_draining = True
@@ -225,6 +315,8 @@ class World:
             assert essence_of(job) == essence_of(self.state.jobs[job_id])
         for arn, queue in again.queues.items():
             assert list(queue.line) == list(self.state.queues[arn].line)
+            assert queue.blocked_id == self.state.queues[arn].blocked_id
+        assert again.consumables == self.state.consumables
         self.state = again
         for host_id in sorted(again.hosts):
             known = {task for task, host in self.live_tasks.items() if host == host_id}

@@ -12,8 +12,10 @@ from hashlib import blake2b
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import attempt_of, is_node
+from batchyard.core.consumables import have_all
 from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, wish_reason_of
+from batchyard.core.heads import explain_heads, give_up_heads
 from batchyard.core.inputs import TaskEnded, TaskStarted
 from batchyard.core.multi_node import (
     begin_main_node,
@@ -33,7 +35,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, node_id, task_id_of
 from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
-from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan
+from batchyard.scheduler.plan import Placement, Plan
 
 
 def carry_out_plan(turn: Turn, plan: Plan) -> None:
@@ -41,8 +43,8 @@ def carry_out_plan(turn: Turn, plan: Plan) -> None:
     for placement in plan.placements:
         if may_place(turn.state, placement):
             _place(turn, placement)
-    for head in plan.blocked:
-        _explain_head(turn, head)
+    explain_heads(turn, plan.blocked)
+    give_up_heads(turn, plan.blocked)
 
 
 def may_place(state: State, placement: Placement) -> bool:
@@ -62,6 +64,7 @@ def may_place(state: State, placement: Placement) -> bool:
         and not environment.is_draining
         and environment.used.cpu_milli + job.demand.cpu_milli <= environment.cpu_milli_max
         and _fit_hosts(state, job, placement)
+        and have_all(state.consumables, job.needs)
     )
 
 
@@ -200,16 +203,6 @@ def _emit_end(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_ms:
     )
 
 
-def _explain_head(turn: Turn, head: BlockedHead) -> None:
-    """Show the reason of a blocked head in AWS's words; transient waiting has none there."""
-    job = turn.state.find(head.job_id)
-    if job is None or job.progress.status is not JobStatus.RUNNABLE:
-        return
-    reason = _TEXT_BY_OBSTACLE.get(head.obstacle)
-    if job.progress.status_reason != reason:
-        turn.emit(e.JobReasonChanged(job_id=job.id, status_reason=reason))
-
-
 def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
     match attempt.stop_cause:
         case StopCause.TIMED_OUT:
@@ -252,11 +245,3 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
         and not queue.is_draining
         and is_worth_retrying(job.exit_rules, attempt)
     )
-
-
-_TEXT_BY_OBSTACLE = {
-    Obstacle.NO_VALID_ENVIRONMENT: wording.NO_VALID_ENVIRONMENT,
-    Obstacle.NO_ENABLED_ENVIRONMENT: wording.NO_ENABLED_ENVIRONMENT,
-    Obstacle.ABOVE_ENVIRONMENT_MAX: wording.ENVIRONMENT_TOO_SMALL,
-    Obstacle.ABOVE_HOST_CAPACITY: wording.JOB_TOO_LARGE,
-}

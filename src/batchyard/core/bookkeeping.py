@@ -4,6 +4,7 @@ Owns what must change together whenever a job appears, moves or goes, so that no
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
 """
 
+from batchyard.core import consumables
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
 from batchyard.core.state import Job, State, new_child
 from batchyard.core.transitions import check_move
@@ -28,6 +29,8 @@ def enter_job(state: State, job: Job) -> None:
         queue.jobs[job.id] = None
     if job.progress.status is JobStatus.RUNNABLE:
         _join_line(state, job)
+        if queue is not None and job.progress.blocked_ms is not None:
+            queue.blocked_id = job.id
     for dependency_id in job.unmet:
         state.dependents.setdefault(dependency_id, []).append(job.id)
         _note_awaited_child(state, dependency_id)
@@ -61,6 +64,19 @@ def move(state: State, job: Job, status: JobStatus) -> None:
         _join_line(state, job)
     if job.parent is not None and job.parent.array is not None:
         _recount(job.parent, job.index, before, status)
+
+
+def show_reason(state: State, job: Job, reason: str | None, since_ms: int | None) -> None:
+    """Let a job say why it is blocked at the head of its queue, and since when, or not any more."""
+    job.progress.status_reason = reason
+    job.progress.blocked_ms = since_ms
+    queue = state.queues.get(job.queue_arn)
+    if queue is None:
+        return
+    if since_ms is not None:
+        queue.blocked_id = job.id
+    elif queue.blocked_id == job.id:
+        queue.blocked_id = None
 
 
 def drop_job(state: State, job: Job) -> None:
@@ -121,6 +137,8 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
         take_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
+        _count_in_queue(state, job, job.demand.cpu_milli)
+    consumables.hold(state.consumables, job.needs)
     watch_time(state, job, attempt)
 
 
@@ -136,6 +154,14 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
+        _count_in_queue(state, job, -job.demand.cpu_milli)
+    consumables.release(state.consumables, job.needs)
+
+
+def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None:
+        queue.cpu_milli += cpu_milli
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:

@@ -10,7 +10,16 @@ from batchyard.core.bookkeeping import is_node
 from batchyard.core.state import Job, State, child_status
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, child_id, is_part_id, split_part_id
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    child_id,
+    is_part_id,
+    split_part_id,
+)
 from batchyard.model.status import JobStatus
 
 
@@ -28,6 +37,8 @@ def check(state: State) -> None:
         check_arrays_count_their_children,
         check_children_wait_for_what_is_not_met,
         check_nodes_live_in_attempts_of_their_jobs,
+        check_consumables_are_conserved,
+        check_heads_alone_show_reasons,
     ):
         each(state)
 
@@ -77,6 +88,7 @@ def check_capacity_is_never_exceeded(state: State) -> None:
 
 
 def check_counters_equal_what_they_count(state: State) -> None:
+    in_queue: Counter[QueueArn] = Counter()
     on_host: dict[HostId, Amount] = {host_id: Amount() for host_id in state.hosts}
     in_environment: dict[EnvironmentArn, Amount] = {arn: Amount() for arn in state.environments}
     count = dict.fromkeys(state.environments, 0)
@@ -87,7 +99,11 @@ def check_counters_equal_what_they_count(state: State) -> None:
         for host_id, demand in _held_by(job):
             on_host[host_id] += demand
             in_environment[attempt.environment_arn] += demand
-        count[attempt.environment_arn] += 0 if is_node(job) else 1
+        if not is_node(job):
+            count[attempt.environment_arn] += 1
+            in_queue[job.queue_arn] += job.demand.cpu_milli
+    for queue in state.queues.values():
+        _demand(queue.cpu_milli == in_queue[queue.arn], f"{queue.arn} counts {queue.cpu_milli}")
     for host in state.hosts.values():
         _demand(host.used == on_host[host.id], f"host {host.id} counts {host.used}")
     for environment in state.environments.values():
@@ -216,3 +232,27 @@ def check_nodes_live_in_attempts_of_their_jobs(state: State) -> None:
         _demand(set(nodes.live) == indexes, f"{job_id} does not hold exactly its live nodes")
         if not state.jobs[job_id].progress.status.has_task:
             _demand(not indexes and not nodes.waiting, f"{job_id} has nodes and no attempt")
+
+
+def check_consumables_are_conserved(state: State) -> None:
+    held: Counter[ConsumableArn] = Counter()
+    for job in state.jobs.values():
+        if job.progress.attempt is not None:
+            held.update({need.arn: need.quantity for need in job.needs})
+    for arn, consumable in state.consumables.items():
+        _demand(consumable.held == held.pop(arn, 0), f"{arn} counts {consumable.held} as held")
+        _demand(consumable.is_there or consumable.held > 0, f"{arn} is neither there nor held")
+        _demand(consumable.used_up >= 0 and consumable.available >= 0, f"{arn} is below nothing")
+    _demand(not held, f"attempts hold what is not known: {held}")
+
+
+def check_heads_alone_show_reasons(state: State) -> None:
+    shown: dict[QueueArn, JobId] = {}
+    for job in state.jobs.values():
+        if job.progress.blocked_ms is not None:
+            _demand(job.progress.status is JobStatus.RUNNABLE, f"{job.id} is blocked and not there")
+            _demand(job.progress.status_reason is not None, f"{job.id} is blocked for nothing")
+            _demand(job.queue_arn not in shown, f"{job.queue_arn} has two blocked heads")
+            shown[job.queue_arn] = job.id
+    for queue in state.queues.values():
+        _demand(queue.blocked_id == shown.get(queue.arn), f"{queue.arn} has a strange head")

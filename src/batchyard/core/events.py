@@ -7,8 +7,16 @@ event never changes its meaning; a new meaning is a new version. Refuses to know
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import ContainerResult, ExitRule, NodePlan, StopCause, WishKind
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.records import (
+    ConsumableNeed,
+    ContainerResult,
+    ExitRule,
+    NodePlan,
+    StopCause,
+    TimeLimit,
+    WishKind,
+)
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 #: Version of every event below; raised when one of them changes.
@@ -45,6 +53,8 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     is_sequential: bool = False
     #: Set for a multi-node job.
     nodes: NodePlan | None = None
+    #: What each attempt takes of consumable resources.
+    needs: tuple[ConsumableNeed, ...] = ()
 
 
 class DependencyEnded(JobFact, frozen=True, kw_only=True):
@@ -82,9 +92,11 @@ class JobBecameRunnable(JobFact, frozen=True, kw_only=True):
 
 
 class JobReasonChanged(JobFact, frozen=True, kw_only=True):
-    """A RUNNABLE job is, or is no longer, blocked for the reason given."""
+    """A RUNNABLE job at the head of its queue is, or is no longer, blocked for the reason given."""
 
     status_reason: str | None
+    #: Since when; None without a reason.
+    since_ms: int | None = None
 
 
 class JobMarked(JobFact, frozen=True, kw_only=True):
@@ -197,6 +209,7 @@ class QueueSettled(Struct, frozen=True, kw_only=True):
     state: ResourceState
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
+    time_limits: tuple[TimeLimit, ...] = ()
 
 
 class QueueDraining(Struct, frozen=True, kw_only=True):
@@ -214,6 +227,26 @@ class HostChanged(Struct, frozen=True, kw_only=True):
 
     host_id: HostId
     capacity: Amount
+
+
+class ConsumableSettled(Struct, frozen=True, kw_only=True):
+    """A consumable resource is there, with these values, as the caller's `version` of it has them.
+
+    `used_up` is where the count began for a resource that was not known before.
+    """
+
+    arn: ConsumableArn
+    version: int
+    is_replenishable: bool
+    given: int
+    used_up: int
+
+
+class ConsumableDeleted(Struct, frozen=True, kw_only=True):
+    """A consumable resource is gone. What attempts hold of it they go on holding."""
+
+    arn: ConsumableArn
+    version: int
 
 
 JobEvent = (
@@ -244,6 +277,8 @@ ResourceEvent = (
     | QueueDraining
     | QueueDeleted
     | HostChanged
+    | ConsumableSettled
+    | ConsumableDeleted
 )
 
 Event = JobEvent | ResourceEvent

@@ -8,6 +8,7 @@ modules of their own.
 
 from typing import assert_never
 
+from batchyard.core import consumables
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import (
     attempt_of,
@@ -17,6 +18,7 @@ from batchyard.core.bookkeeping import (
     move,
     own_job,
     release_capacity,
+    show_reason,
     watch_time,
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
@@ -53,7 +55,7 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return _make_runnable(state, own_job(state, event.job_id))
         case e.JobReasonChanged():
             job = own_job(state, event.job_id)
-            job.progress.status_reason = event.status_reason
+            show_reason(state, job, event.status_reason, event.since_ms)
             return job
         case e.JobMarked():
             return _mark(own_job(state, event.job_id), event)
@@ -65,7 +67,9 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return evolve_parts(state, event)
 
 
-def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
+def _evolve_resource(  # noqa: C901 -- one branch an event
+    state: State, event: e.ResourceEvent
+) -> None:
     match event:
         case e.EnvironmentSettled():
             _settle_environment(state, event)
@@ -85,6 +89,10 @@ def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
                 state.hosts[event.host_id] = Host(id=event.host_id, capacity=event.capacity)
             else:
                 host.capacity = event.capacity
+        case e.ConsumableSettled():
+            consumables.settle(state.consumables, event)
+        case e.ConsumableDeleted():
+            consumables.delete(state.consumables, event.arn)
         case _:
             assert_never(event)
 
@@ -103,6 +111,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         attempts_max=event.attempts_max,
         exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
+        needs=event.needs,
         unmet=list(event.unmet),
         progress=progress,
         array=array,
@@ -125,11 +134,12 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
         placed_ms=event.at_ms,
         node_hosts=event.node_hosts,
     )
-    job.progress.status_reason = None
+    show_reason(state, job, None, None)
     job.progress.attempt = attempt
     if job.nodes is not None:
         job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
     hold_capacity(state, job, attempt)
+    consumables.use_up(state.consumables, job.needs)
     return job
 
 
@@ -169,6 +179,7 @@ def _make_runnable(state: State, job: Job) -> Job:
 def _finish(state: State, event: e.JobSucceeded | e.JobFailed, status: JobStatus) -> Job:
     job = own_job(state, event.job_id, joins_line=False)
     move(state, job, status)
+    show_reason(state, job, None, None)
     job.progress.status_reason = event.status_reason
     job.progress.stopped_ms = event.at_ms
     drop_job(state, job)
@@ -212,8 +223,10 @@ def _settle_queue(state: State, event: e.QueueSettled) -> None:
             state=event.state,
             priority=event.priority,
             environment_arns=event.environment_arns,
+            time_limits=event.time_limits,
         )
         return
     queue.state = event.state
     queue.priority = event.priority
     queue.environment_arns = event.environment_arns
+    queue.time_limits = event.time_limits

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import QueuedJob
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.records import QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
 
@@ -63,6 +63,7 @@ class PutQueue(Struct, frozen=True, kw_only=True):
     state: ResourceState
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
+    time_limits: tuple[TimeLimit, ...] = ()
 
 
 class DeleteQueue(Struct, frozen=True, kw_only=True):
@@ -79,6 +80,26 @@ class PutHost(Struct, frozen=True, kw_only=True):
 
     host_id: HostId
     capacity: Amount
+
+
+class PutConsumable(Struct, frozen=True, kw_only=True):
+    """A consumable resource was created or changed.
+
+    `used_up` counts only where the core does not know the resource: from then on it counts itself.
+    """
+
+    arn: ConsumableArn
+    version: int
+    is_replenishable: bool
+    given: int
+    used_up: int = 0
+
+
+class DeleteConsumable(Struct, frozen=True, kw_only=True):
+    """A consumable resource is gone: nothing that needs it starts until it is there again."""
+
+    arn: ConsumableArn
+    version: int
 
 
 class TaskStarted(Struct, frozen=True, kw_only=True):
@@ -138,6 +159,8 @@ Input = (
     | PutQueue
     | DeleteQueue
     | PutHost
+    | PutConsumable
+    | DeleteConsumable
     | TaskStarted
     | TaskEnded
     | Plan

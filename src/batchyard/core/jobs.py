@@ -108,6 +108,7 @@ def _accepted(
         unmet_each=tuple(each for each in dict.fromkeys(new.depends_on_each) if each in state.jobs),
         is_sequential=new.is_sequential,
         nodes=new.nodes,
+        needs=new.needs,
     )
 
 

@@ -1,4 +1,4 @@
-"""What becomes of compute environments, job queues and hosts.
+"""What becomes of compute environments, job queues, hosts and consumable resources.
 
 Decides by reference/compute-and-scheduling.md sections 1.5, 1.12, 2.3 and 2.4. Refuses to know
 how a caller asked for it, and what the API refuses before it comes here.
@@ -9,7 +9,15 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of
-from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
+from batchyard.core.inputs import (
+    DeleteConsumable,
+    DeleteEnvironment,
+    DeleteQueue,
+    PutConsumable,
+    PutEnvironment,
+    PutHost,
+    PutQueue,
+)
 from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
 from batchyard.core.stopping import stop_attempt
@@ -52,6 +60,7 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
             state=command.state,
             priority=command.priority,
             environment_arns=command.environment_arns,
+            time_limits=command.time_limits,
         )
     )
 
@@ -75,6 +84,22 @@ def put_host(turn: Turn, command: PutHost) -> None:
     host = turn.state.hosts.get(command.host_id)
     if host is None or host.capacity != command.capacity:
         turn.emit(e.HostChanged(host_id=command.host_id, capacity=command.capacity))
+
+
+def put_consumable(turn: Turn, command: PutConsumable) -> None:
+    turn.emit(
+        e.ConsumableSettled(
+            arn=command.arn,
+            version=command.version,
+            is_replenishable=command.is_replenishable,
+            given=command.given,
+            used_up=command.used_up,
+        )
+    )
+
+
+def delete_consumable(turn: Turn, command: DeleteConsumable) -> None:
+    turn.emit(e.ConsumableDeleted(arn=command.arn, version=command.version))
 
 
 def settle_drained(turn: Turn, queue_arn: QueueArn, environment_arn: EnvironmentArn) -> None:

@@ -90,6 +90,7 @@ def _job_of(record: QueuedJob) -> Job:
         timeout_ms=record.timeout_ms,
         unmet=[],
         progress=record.progress,
+        needs=record.needs,
         array=None
         if size is None
         else Array(codes=bytearray(size), waits=None, is_sequential=record.is_sequential),

@@ -11,10 +11,12 @@ finished job leaves memory and stays in the store. Refuses to know how the state
 from dataclasses import dataclass, field
 
 from batchyard.core.array import REST, STATUS_BY_CODE, Array
+from batchyard.core.consumables import Consumable
 from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
+    ConsumableArn,
     EnvironmentArn,
     HostId,
     JobId,
@@ -25,8 +27,9 @@ from batchyard.model.ids import (
     node_id,
     split_part_id,
 )
-from batchyard.model.records import ExitRule, JobProgress
+from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.model.wording import reason_code_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +60,8 @@ class Job:
     array: Array | None = None
     #: Set exactly for the parent of a multi-node job.
     nodes: "Nodes | None" = None
+    #: What each attempt takes of consumable resources; a node takes nothing, for its job does.
+    needs: tuple[ConsumableNeed, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +114,12 @@ class Queue:
     #: In the order in which they are tried.
     environment_arns: tuple[EnvironmentArn, ...]
     is_draining: bool = False
+    #: How long a head may be blocked, by reason.
+    time_limits: tuple[TimeLimit, ...] = ()
+    #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
+    blocked_id: JobId | None = None
+    #: vCPUs that its live attempts hold, in thousandths; a multi-node job's until it ends.
+    cpu_milli: int = 0
     #: Holds all and only the RUNNABLE jobs of the queue.
     line: WaitingLine = field(default_factory=WaitingLine)
     #: Holds all and only the live jobs of the queue, in the order in which they were accepted.
@@ -142,6 +153,8 @@ class State:
     environments: dict[EnvironmentArn, Environment] = field(default_factory=dict)
     queues: dict[QueueArn, Queue] = field(default_factory=dict)
     hosts: dict[HostId, Host] = field(default_factory=dict)
+    #: Holds all consumable resources that are there, and those that attempts still hold.
+    consumables: dict[ConsumableArn, Consumable] = field(default_factory=dict)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -168,7 +181,20 @@ class State:
 
     def next_deadline_ms(self) -> int | None:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
-        return self.deadlines.next_ms(self.job_by_task.__contains__)
+        of_attempts = self.deadlines.next_ms(self.job_by_task.__contains__)
+        of_heads = (self.head_limit_ms(queue) for queue in self.queues.values())
+        return min((each for each in (of_attempts, *of_heads) if each is not None), default=None)
+
+    def head_limit_ms(self, queue: Queue) -> int | None:
+        """Tell when the head of a queue has been blocked for too long; None if no limit counts."""
+        if queue.blocked_id is None or not queue.time_limits:
+            return None
+        progress = self.jobs[queue.blocked_id].progress
+        assert progress.status_reason is not None, queue.blocked_id
+        assert progress.blocked_ms is not None, queue.blocked_id
+        code = reason_code_of(progress.status_reason)
+        limits = [each.blocked_ms_max for each in queue.time_limits if each.reason == code]
+        return progress.blocked_ms + min(limits) if limits else None
 
 
 def child_status(parent: Job, index: int) -> JobStatus | None:
@@ -208,4 +234,5 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         progress=progress,
         parent=parent,
         index=index,
+        needs=parent.needs if nodes is None else (),
     )

@@ -11,8 +11,10 @@ from batchyard.core import inputs as i
 from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
 from batchyard.core.resources import (
+    delete_consumable,
     delete_environment,
     delete_queue,
+    put_consumable,
     put_environment,
     put_host,
     put_queue,
@@ -63,5 +65,9 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_queue(turn, happening)
         case i.PutHost():
             put_host(turn, happening)
+        case i.PutConsumable():
+            put_consumable(turn, happening)
+        case i.DeleteConsumable():
+            delete_consumable(turn, happening)
         case _:
             assert_never(happening)

@@ -5,6 +5,7 @@ Costs O(queues + environments + hosts); jobs are seen lazily.
 
 from collections.abc import Iterator
 
+from batchyard.core.consumables import available_of
 from batchyard.core.state import Environment, Queue, State
 from batchyard.model.ids import whole_id_of
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
@@ -35,6 +36,7 @@ def view_of(state: State) -> View:
             HostView(host_id=host.id, capacity=host.capacity, used=host.used)
             for host in state.hosts.values()
         ],
+        available_of=lambda arn: available_of(state.consumables, arn),
     )
 
 
@@ -53,11 +55,12 @@ def _waiting(state: State, queue: Queue) -> Iterator[WaitingJob]:
         job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
         nodes = job.nodes
         if nodes is None:
-            yield WaitingJob(job_id=job_id, demand=job.demand)
+            yield WaitingJob(job_id=job_id, demand=job.demand, needs=job.needs)
         else:
             yield WaitingJob(
                 job_id=job_id,
                 demand=job.demand,
                 node_demands=nodes.demands,
                 main_index=nodes.main_index,
+                needs=job.needs,
             )

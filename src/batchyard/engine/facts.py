@@ -4,7 +4,7 @@ Owns the translation of an outcome into rows, and the form in which events are k
 why something happened. A settled wish goes in the same transaction as what came of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
 import msgspec
@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from batchyard.core import events as e
 from batchyard.core.turn import Outcome
 from batchyard.model import wording
-from batchyard.model.ids import JobId
-from batchyard.model.records import EventRecord, JobProgress
+from batchyard.model.ids import JobId, QueueArn
+from batchyard.model.records import EventRecord, JobProgress, QueueSnapshot
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
+from batchyard.store import Connection, consumables, environments, events, live_jobs, queues, wishes
+from batchyard.store.snapshots import delete_snapshot, write_snapshots
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
@@ -24,7 +25,11 @@ _TYPE_BY_KIND: dict[str, type[e.Event]] = {
 
 
 def write_facts(
-    connection: Connection, outcome: Outcome, settled_wishes: Sequence[int], at_ms: int
+    connection: Connection,
+    outcome: Outcome,
+    settled_wishes: Sequence[int],
+    at_ms: int,
+    snapshots: Mapping[QueueArn, QueueSnapshot],
 ) -> None:
     """Make an outcome durable within the transaction of `connection`."""
     if outcome.changed:
@@ -35,6 +40,11 @@ def write_facts(
     for event in outcome.events:
         if not isinstance(event, e.JobFact):
             _write_resource(connection, event)
+    if outcome.consumables:
+        holdings = [(each.arn, each.held, each.used_up) for each in outcome.consumables.values()]
+        consumables.write_holdings(connection, holdings)
+    if snapshots:
+        write_snapshots(connection, snapshots)
     if settled_wishes:
         wishes.settle_wishes(connection, settled_wishes)
 
@@ -85,6 +95,11 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
             environments.delete_environment(connection, event.arn)
         case e.QueueDeleted():
             queues.delete_queue(connection, event.arn)
+            delete_snapshot(connection, event.arn)
+        case e.ConsumableSettled():
+            consumables.settle_consumable(connection, event.arn, event.version)
+        case e.ConsumableDeleted():
+            consumables.remove_deleted(connection, event.arn, event.version)
         case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
             pass
         case _:

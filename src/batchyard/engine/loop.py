@@ -24,11 +24,13 @@ from batchyard.engine.facts import write_facts
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
 from batchyard.engine.recovery import load_state, stop_given_up
+from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
+from batchyard.store.snapshots import read_all_snapshots
 
 _log = structlog.get_logger()
 
@@ -69,6 +71,8 @@ class Engine:
         #: Cancels may be among what was left behind: until they are read, nothing is placed.
         self._has_unread_wishes = False
         self._pace = Pace()
+        #: How queues stand, as far as it is stored.
+        self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
@@ -125,6 +129,7 @@ class Engine:
         self._state, outcome = await self._store.read_long(
             lambda conn: load_state(conn, hosts, now_ms)
         )
+        self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
         known = await self._backend.list_tasks()
         offered = {host.host_id for host in hosts}
         for host_id in list(self._state.hosts):
@@ -183,11 +188,16 @@ class Engine:
 
     async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
-        if not outcome.events and not settled:
+        if outcome.events:
+            self._snapshots.note_change()
+        snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
+        if not outcome.events and not settled and not snapshots:
             return
         assert self._leadership is not None, "only an engine in charge has facts to write"
         work = self._leadership.guard(
-            lambda conn: self._pace.measure(lambda: write_facts(conn, outcome, settled, now_ms))
+            lambda conn: self._pace.measure(
+                lambda: write_facts(conn, outcome, settled, now_ms, snapshots)
+            )
         )
         pause_s = _COMMIT_PAUSE_S
         while True:
@@ -226,6 +236,9 @@ class Engine:
         at_ms = self._state.next_deadline_ms()
         if at_ms is not None:
             waits_s.append(max(0, at_ms - self._clock_ms()) / 1000)
+        snapshot_s = self._snapshots.wait_s()
+        if snapshot_s is not None:
+            waits_s.append(snapshot_s)
         if self._has_new_wishes or self._has_backlog:
             waits_s.append(self._pace.rest_s())
         if waits_s:

@@ -1,6 +1,7 @@
 """How the engine finds its state again: everything live, read from the store.
 
-Owns the order in which things come back: environments and queues, hosts, then jobs. Refuses to know
+Owns the order in which things come back: environments and queues, consumable
+resources, hosts, then jobs. Refuses to know
 what is owed to the backends: that is the core's `resume` to say. What was in transition comes back
 as it was asked for, and is settled in the first turn like any wish.
 """
@@ -13,12 +14,20 @@ from batchyard.core.restore import StoredParts, restore_jobs
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.engine.wishes import put_environment_of, put_queue_of
+from batchyard.engine.wishes import put_consumable_of, put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
-from batchyard.store import Connection, Store, children, environments, live_jobs, queues
+from batchyard.store import (
+    Connection,
+    Store,
+    children,
+    consumables,
+    environments,
+    live_jobs,
+    queues,
+)
 
 _PAGE_ROWS = 5000
 
@@ -33,6 +42,8 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
         step(state, put_environment_of(environment), now_ms)
     for queue in queues.read_all_queues(connection):
         step(state, put_queue_of(queue), now_ms)
+    for consumable in consumables.read_all_consumables(connection):
+        step(state, put_consumable_of(consumable), now_ms)
     outcome = Outcome()
     for host in hosts:
         outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))

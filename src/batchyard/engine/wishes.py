@@ -1,9 +1,9 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition. Refuses to decide about any of it. A wish about a job that is itself
-still SUBMITTED waits until the job has been taken in. The end of a queue waits until all its jobs
-have been taken in: a queue of the same name must not get them.
+and queues in transition, consumable resources that changed. Refuses to decide about any of it. A
+wish about a job that is itself still SUBMITTED waits until the job has been taken in. The end of a
+queue waits until all its jobs have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,14 +14,16 @@ from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
+    ConsumableRecord,
     EnvironmentRecord,
     QueuedJob,
     QueueRecord,
+    TimeLimit,
     Wish,
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import Connection, environments, live_jobs, queues
+from batchyard.store import Connection, consumables, environments, live_jobs, queues
 from batchyard.store import wishes as wish_table
 
 
@@ -43,6 +45,8 @@ def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Har
     submitted = live_jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
     last_seq = submitted[-1].seq if submitted else 0
     inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
+    changed = consumables.read_unseen(connection, WISHES_PER_TURN_MAX)
+    inputs += [_input_of_consumable(record) for record in changed]
     inputs += _accepts(connection, submitted, is_live)
     taken = {job.id for job in submitted}
     waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
@@ -56,7 +60,7 @@ def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Har
     return Harvest(
         inputs=inputs,
         settled=[wish.seq for wish in settled],
-        has_more=WISHES_PER_TURN_MAX in (len(submitted), len(waiting)),
+        has_more=WISHES_PER_TURN_MAX in (len(submitted), len(waiting), len(changed)),
         has_more_wishes=len(waiting) == WISHES_PER_TURN_MAX,
     )
 
@@ -87,7 +91,28 @@ def put_queue_of(record: QueueRecord) -> i.PutQueue:
         state=record.state,
         priority=record.priority,
         environment_arns=record.environment_arns,
+        time_limits=tuple(
+            TimeLimit(reason=each["reason"], blocked_ms_max=each["maxTimeSeconds"] * 1000)
+            for each in record.detail.get("jobStateTimeLimitActions", ())
+        ),
     )
+
+
+def put_consumable_of(record: ConsumableRecord) -> i.PutConsumable:
+    """Say to the core how much of a consumable resource there is."""
+    return i.PutConsumable(
+        arn=record.arn,
+        version=record.version,
+        is_replenishable=record.is_replenishable,
+        given=record.given,
+        used_up=record.used_up,
+    )
+
+
+def _input_of_consumable(record: ConsumableRecord) -> i.PutConsumable | i.DeleteConsumable:
+    if record.is_deleted:
+        return i.DeleteConsumable(arn=record.arn, version=record.version)
+    return put_consumable_of(record)
 
 
 def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:

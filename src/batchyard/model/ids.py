@@ -14,6 +14,7 @@ JobId = NewType("JobId", str)
 QueueArn = NewType("QueueArn", str)
 EnvironmentArn = NewType("EnvironmentArn", str)
 DefinitionArn = NewType("DefinitionArn", str)
+ConsumableArn = NewType("ConsumableArn", str)
 HostId = NewType("HostId", str)
 #: 32 lower-case hex digits, as the last part of an ECS task ARN.
 TaskId = NewType("TaskId", str)
@@ -46,6 +47,9 @@ class Scope(Struct, frozen=True):
 
     def definition_arn(self, name: str, revision: int) -> DefinitionArn:
         return DefinitionArn(self.arn("batch", f"job-definition/{name}:{revision}"))
+
+    def consumable_arn(self, name: str) -> ConsumableArn:
+        return ConsumableArn(self.arn("batch", f"consumable-resource/{name}"))
 
     def job_arn(self, job_id: JobId) -> str:
         return self.arn("batch", f"job/{job_id}")

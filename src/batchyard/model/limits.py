@@ -4,11 +4,16 @@
 QUEUE_COUNT_MAX = 50
 ENVIRONMENT_COUNT_MAX = 50
 ENVIRONMENTS_PER_QUEUE_MAX = 3
+TIME_LIMIT_SECONDS_MIN = 600
+TIME_LIMIT_SECONDS_MAX = 86_400
+CONSUMABLE_COUNT_MAX = 50_000
 SUBMIT_JOB_BYTES_MAX = 30 * 1024
 DEFINITION_BYTES_MAX = 24 * 1024
 DESCRIBE_IDS_MAX = 100
+BULK_STOP_JOBS_MAX = 50
 PAGE_SIZE_MAX = 100
 LIST_JOBS_PAGE_SIZE_MAX = 1000
+FRONT_OF_QUEUE_JOBS_MAX = 100
 
 # Jobs and job definitions (reference/jobs.md section 16).
 NAME_LENGTH_MAX = 128
@@ -22,6 +27,7 @@ REASON_LENGTH_MAX = 1024
 CONTAINER_REASON_LENGTH_MAX = 255
 SCHEDULING_PRIORITY_MAX = 9999
 MEMORY_MIB_MIN = 4
+CONSUMABLES_PER_JOB_MAX = 5
 STREAM_PREFIX_LENGTH_MAX = 200
 ARRAY_SIZE_MIN = 2
 ARRAY_SIZE_MAX = 10_000
@@ -39,6 +45,13 @@ TAG_VALUE_LENGTH_MAX = 256
 
 # From SIGTERM to SIGKILL (reference/jobs.md section 7).
 STOP_GRACE_MS = 30_000
+
+# For so long a repeated clientToken counts as the same request (the service model).
+CLIENT_TOKEN_MS = 8 * 60 * 60 * 1000
+CLIENT_TOKEN_LENGTH_MAX = 64
+
+# Ours: of a consumable resource in all, so that sums fit the database's integers.
+CONSUMABLE_QUANTITY_MAX = 10**18
 
 # Ours: the largest request body of any operation (PutLogEvents takes 1 MiB of messages, sent as
 # JSON).

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
+    ConsumableArn,
     DefinitionArn,
     EnvironmentArn,
     HostId,
@@ -128,6 +129,9 @@ class JobProgress(Struct, kw_only=True):
     status: JobStatus = JobStatus.SUBMITTED
     #: Why the job is in its current state; None if there is nothing to say.
     status_reason: str | None = None
+    #: Since when a RUNNABLE job is at the head of its queue and blocked for the reason shown; None
+    #: where it shows none.
+    blocked_ms: int | None = None
     #: STARTING -> RUNNING of the latest attempt.
     started_ms: int | None = None
     #: Set exactly when the status is terminal.
@@ -142,6 +146,22 @@ class JobProgress(Struct, kw_only=True):
     wish_reason: str | None = None
     #: Present exactly for an array's parent.
     array: ArrayProgress | None = None
+
+
+class ConsumableNeed(Struct, frozen=True, kw_only=True):
+    """How much of one consumable resource each attempt of a job takes."""
+
+    arn: ConsumableArn
+    #: At least 1.
+    quantity: int
+
+
+class TimeLimit(Struct, frozen=True, kw_only=True):
+    """One item of a queue's `jobStateTimeLimitActions`: how long a head may be blocked."""
+
+    #: A code as in `status_reason`, before its ` - `.
+    reason: str
+    blocked_ms_max: int
 
 
 class NodeGroup(Struct, frozen=True, kw_only=True):
@@ -193,6 +213,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     is_sequential: bool = False
     #: The nodes of a multi-node parallel job; None: it is none.
     nodes: NodePlan | None = None
+    #: What one attempt takes: of an array's child, or of all nodes together. Each resource once.
+    needs: tuple[ConsumableNeed, ...] = ()
     #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON.
     spec: bytes
     tags: Mapping[str, str]
@@ -228,6 +250,7 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     depends_on_each: tuple[JobId, ...] = ()
     is_sequential: bool = False
     nodes: NodePlan | None = None
+    needs: tuple[ConsumableNeed, ...] = ()
     created_ms: int
     progress: JobProgress
 
@@ -273,6 +296,67 @@ class QueueRecord(Struct, frozen=True, kw_only=True):
     #: Everything else as DescribeJobQueues shows it.
     detail: Json
     tags: Mapping[str, str]
+
+
+class ConsumableRecord(Struct, frozen=True, kw_only=True):
+    """A consumable resource.
+
+    The API writes what callers gave, and asks the engine to look at it by a higher `version`; the
+    engine writes what is held and used up.
+    """
+
+    #: Creation order.
+    seq: int
+    arn: ConsumableArn
+    scope: Scope
+    name: str
+    is_replenishable: bool
+    created_ms: int
+    #: All that callers have ever put in, less what they took out.
+    given: int
+    #: Sum of what live attempts took.
+    held: int
+    #: What attempts took of it for ever, while it was NON_REPLENISHABLE.
+    used_up: int
+    #: Rises with each change by a caller.
+    version: int
+    #: A caller deleted it, and the engine has not seen that yet.
+    is_deleted: bool
+    tags: Mapping[str, str]
+
+    @property
+    def total(self) -> int:
+        """What there is in all, in use or not."""
+        return max(0, self.given - self.used_up)
+
+    @property
+    def in_use(self) -> int:
+        return self.held if self.is_replenishable else 0
+
+    @property
+    def available(self) -> int:
+        return max(0, self.total - self.in_use)
+
+
+class FrontJob(Struct, frozen=True, kw_only=True):
+    """A RUNNABLE job near the front of its queue."""
+
+    job_id: JobId
+    #: When it was first seen at this place of the order.
+    since_ms: int
+
+
+class QueueSnapshot(Struct, frozen=True, kw_only=True):
+    """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
+
+    #: The first RUNNABLE jobs, in the order in which they should start.
+    jobs: tuple[FrontJob, ...] = ()
+    #: When `jobs` last changed.
+    front_ms: int
+    #: vCPUs that its STARTING and RUNNING jobs hold, in thousandths.
+    cpu_milli: int = 0
+    #: When what they hold last changed.
+    used_ms: int
 
 
 class DefinitionRecord(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,16 @@ JOB_TOO_LARGE = (
 )
 
 
+def reason_code_of(status_reason: str) -> str:
+    """Give the part of a blocked job's reason that AWS's clients and time limits compare."""
+    return status_reason.split(" - ", 1)[0]
+
+
+def canceled_by_time_limit(code: str) -> str:
+    """Say that the job was at the head of its queue, blocked for one reason, for too long."""
+    return f"Canceled by JobStateTimeLimit action due to reason: {code}"
+
+
 def host_terminated(instance_id: str) -> str:
     """Say that the host vanished under the attempt."""
     return f"Host EC2 (instance {instance_id}) terminated."

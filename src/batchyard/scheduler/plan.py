@@ -21,6 +21,8 @@ class Obstacle(StrEnum):
     ABOVE_ENVIRONMENT_MAX = "ABOVE_ENVIRONMENT_MAX"
     #: The job asks for more than any host has, even when empty; or its nodes, than all hosts have.
     ABOVE_HOST_CAPACITY = "ABOVE_HOST_CAPACITY"
+    #: It would fit, but a consumable resource that it needs is not there in that quantity now.
+    CONSUMABLE_UNAVAILABLE = "CONSUMABLE_UNAVAILABLE"
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
 

@@ -13,6 +13,9 @@ Rules (reference/compute-and-scheduling.md sections 2.2 and 3.1):
 4. The nodes of a multi-node job start together or not at all: each on the first host that has room
    for it beside those before it.
 
+5. A job that needs consumable resources starts only where all of them are there; else it keeps the
+   head like one without room.
+
 The cost of a round follows what it places: O(placements + queues), not the length of the queues.
 """
 
@@ -21,6 +24,7 @@ from itertools import groupby
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
 
@@ -78,6 +82,7 @@ class _Ledger:
 def plan_round(view: View) -> Plan:
     """Plan who starts now, by the rules in the module's head."""
     ledger = _Ledger(view.hosts)
+    stock = Stock(view.available_of)
     placements: list[Placement] = []
     blocked: list[BlockedHead] = []
     in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
@@ -91,13 +96,17 @@ def plan_round(view: View) -> Plan:
                 job = next(waiting, None)
                 if job is None:
                     continue
-                placement = ledger.take(job, queue.environments)
+                has_all = stock.has(job.needs)
+                placement = ledger.take(job, queue.environments) if has_all else None
                 if placement is None:
                     obstacle = find_obstacle(job, queue.environments, view.hosts)
+                    if obstacle is Obstacle.CAPACITY_IN_USE and not has_all:
+                        obstacle = Obstacle.CONSUMABLE_UNAVAILABLE
                     blocked.append(
                         BlockedHead(queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle)
                     )
                     continue
+                stock.take(job.needs)
                 placements.append(placement)
                 still_moving.append((queue, waiting))
             turns = still_moving

@@ -5,12 +5,13 @@ it. Refuses to know how the state is kept. `waiting` is lazy: a round that place
 at eleven, however long the queue is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.records import ConsumableNeed
 
 
 class WaitingJob(Struct, frozen=True, kw_only=True):
@@ -22,6 +23,8 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     #: What each node of a multi-node job needs; they start together or not at all.
     node_demands: Sequence[Amount] = ()
     main_index: int = 0
+    #: What an attempt takes of consumable resources: all of it or nothing.
+    needs: Sequence[ConsumableNeed] = ()
 
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):
@@ -63,3 +66,5 @@ class View(Struct, frozen=True, kw_only=True):
 
     queues: Sequence[QueueView]
     hosts: Sequence[HostView]
+    #: Tells how much of a consumable resource may be taken.
+    available_of: Callable[[ConsumableArn], int] = lambda _arn: 0

@@ -14,13 +14,22 @@ from typing import Any
 import msgspec
 
 from batchyard.model.ids import JobId
-from batchyard.model.records import ExitRule, JobProgress, Json, NodePlan
+from batchyard.model.records import (
+    ConsumableNeed,
+    ExitRule,
+    JobProgress,
+    Json,
+    NodePlan,
+    QueueSnapshot,
+)
 
 _encode = msgspec.json.Encoder().encode
 _decode_progress = msgspec.json.Decoder(JobProgress).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 _decode_exit_rules = msgspec.json.Decoder(tuple[ExitRule, ...]).decode
+_decode_needs = msgspec.json.Decoder(tuple[ConsumableNeed, ...]).decode
+_decode_snapshot = msgspec.json.Decoder(QueueSnapshot).decode
 _decode_node_plan = msgspec.json.Decoder(NodePlan).decode
 _decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -76,6 +85,22 @@ def encode_exit_rules(rules: tuple[ExitRule, ...]) -> bytes | None:
 
 def decode_exit_rules(stored: bytes | None) -> tuple[ExitRule, ...]:
     return () if stored is None else _decode_exit_rules(stored)
+
+
+def encode_needs(needs: tuple[ConsumableNeed, ...]) -> bytes | None:
+    return _encode(needs) if needs else None
+
+
+def decode_needs(stored: bytes | None) -> tuple[ConsumableNeed, ...]:
+    return () if stored is None else _decode_needs(stored)
+
+
+def encode_snapshot(snapshot: QueueSnapshot) -> bytes:
+    return _encode(snapshot)
+
+
+def decode_snapshot(stored: bytes) -> QueueSnapshot:
+    return _decode_snapshot(stored)
 
 
 def encode_node_plan(plan: NodePlan | None) -> bytes | None:

@@ -36,6 +36,7 @@ INSERTED_COLUMNS = (
     "depends_on_each",
     "is_sequential",
     "nodes",
+    "needs",
 )
 
 #: What `queued_of` reads, in its order.
@@ -56,6 +57,7 @@ QUEUED_COLUMNS = (
     jobs.c.depends_on_each,
     jobs.c.is_sequential,
     jobs.c.nodes,
+    jobs.c.needs,
 )
 
 
@@ -84,6 +86,7 @@ def row_of(job: NewJob) -> tuple[str | bytes | int | None, ...]:
         codec.encode_job_ids(job.depends_on_each),
         1 if job.is_sequential else None,
         codec.encode_node_plan(job.nodes),
+        codec.encode_needs(job.needs),
     )
 
 
@@ -106,6 +109,7 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         depends_each,
         is_sequential,
         nodes,
+        needs,
     ) = row
     return QueuedJob(
         seq=seq,
@@ -122,6 +126,7 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         depends_on_each=codec.decode_job_ids(depends_each),
         is_sequential=bool(is_sequential),
         nodes=codec.decode_node_plan(nodes),
+        needs=codec.decode_needs(needs),
     )
 
 
@@ -149,6 +154,7 @@ def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
             depends_on_each=codec.decode_job_ids(row.depends_on_each),
             is_sequential=bool(row.is_sequential),
             nodes=codec.decode_node_plan(row.nodes),
+            needs=codec.decode_needs(row.needs),
         ),
         progress=codec.decode_progress(row.progress),
     )

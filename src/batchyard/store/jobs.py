@@ -37,6 +37,7 @@ from batchyard.model.records import JobRecord, Json, NewJob
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from batchyard.store.children import delete_children, read_children
+from batchyard.store.consumable_jobs import delete_needs, insert_needs
 from batchyard.store.job_rows import INSERTED_COLUMNS, record_of, row_of
 from batchyard.store.schema import events, jobs, wishes
 from batchyard.store.statements import changed_rows, in_lists, insert_sql, run_many
@@ -75,7 +76,9 @@ _NO_FILTER = JobFilter()
 
 def insert_jobs(conn: Connection, new: Iterable[NewJob]) -> None:
     """Store jobs as SUBMITTED, numbered in the order given. Callers use `Store.append_job`."""
-    run_many(conn, _INSERT, [row_of(job) for job in new])
+    all_new = list(new)
+    run_many(conn, _INSERT, [row_of(job) for job in all_new])
+    insert_needs(conn, all_new)
 
 
 def read_jobs(conn: Connection, scope: Scope, ids: Sequence[JobId]) -> list[JobRecord]:
@@ -192,6 +195,7 @@ def delete_finished_before(conn: Connection, stopped_ms: int, limit: int) -> int
         for parent_id in parents:
             _delete_stories_of_parts(conn, parent_id)
         delete_children(conn, parents)
+        delete_needs(conn, piece)
         count += changed_rows(conn, delete(jobs).where(jobs.c.id.in_(piece)))
     return count
 

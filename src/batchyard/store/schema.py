@@ -72,6 +72,8 @@ jobs = Table(
     Column("is_sequential", Integer),
     #: JSON of NodePlan; NULL: it is no multi-node job.
     Column("nodes", LargeBinary),
+    #: JSON array of ConsumableNeed; NULL for none.
+    Column("needs", LargeBinary),
     sqlite_autoincrement=True,
 )
 
@@ -193,6 +195,74 @@ queues = Table(
     UniqueConstraint("arn"),
     sqlite_autoincrement=True,
 )
+
+#: How each queue stood when the engine last looked; see QueueSnapshot.
+queue_snapshots = Table(
+    "queue_snapshots",
+    metadata,
+    Column("queue_arn", String, primary_key=True),
+    #: JSON of QueueSnapshot.
+    Column("snapshot", LargeBinary, nullable=False),
+)
+
+consumables = Table(
+    "consumables",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("is_replenishable", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    #: Written by the API: see ConsumableRecord.
+    Column("given", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    #: 1: deleted, until the engine takes the row away; else NULL.
+    Column("is_deleted", Integer),
+    Column("tags", LargeBinary),
+    #: These three are written by the engine. `seen_version`: what it has settled.
+    Column("held", BigInteger, nullable=False),
+    Column("used_up", BigInteger, nullable=False),
+    Column("seen_version", BigInteger, nullable=False),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+# ListConsumableResources: there may be 50,000.
+Index(
+    "ix_consumables_scope",
+    consumables.c.account,
+    consumables.c.region,
+    consumables.c.seq,
+)
+# What the engine has to look at: empty nearly always.
+Index(
+    "ix_consumables_unseen",
+    consumables.c.seq,
+    sqlite_where=consumables.c.version > consumables.c.seen_version,
+    postgresql_where=consumables.c.version > consumables.c.seen_version,
+)
+
+#: Which jobs need a consumable resource: for ListJobsByConsumableResource. A job without needs, the
+#: usual one, has no row.
+consumable_jobs = Table(
+    "consumable_jobs",
+    metadata,
+    Column("consumable_arn", String, primary_key=True),
+    Column("created_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_id", String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+#: UpdateConsumableResource requests with a clientToken, so that a repeated one changes nothing.
+consumable_updates = Table(
+    "consumable_updates",
+    metadata,
+    #: Of all that makes two requests the same one.
+    Column("digest", LargeBinary, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+Index("ix_consumable_updates_at", consumable_updates.c.at_ms)
 
 definitions = Table(
     "definitions",

@@ -1,4 +1,5 @@
-"""Tags of anything that has an ARN of ours: jobs, queues, environments, definitions, log groups.
+"""Tags of anything that has an ARN of ours: jobs, queues, environments, definitions, consumable
+resources, log groups.
 
 Owns the way from an ARN to the row that carries its tags. Refuses to know which tags are allowed.
 """
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from batchyard.store import codec
-from batchyard.store.schema import definitions, environments, jobs, log_groups, queues
+from batchyard.store.schema import consumables, definitions, environments, jobs, log_groups, queues
 from batchyard.store.statements import changed_rows
 
 _ARN_PARTS = 6
@@ -18,6 +19,7 @@ _TABLE_BY_KIND = {
     "job-queue": queues,
     "compute-environment": environments,
     "job-definition": definitions,
+    "consumable-resource": consumables,
 }
 
 
@@ -53,7 +55,10 @@ def _find(arn: str) -> tuple[Table, ColumnElement[Any]] | None:
     if kind == "job":
         return jobs, _in_scope(jobs, account, region) & (jobs.c.id == name)
     table = _TABLE_BY_KIND.get(kind)
-    return None if table is None else (table, table.c.arn == arn)
+    if table is None:
+        return None
+    where = table.c.arn == arn
+    return table, where & consumables.c.is_deleted.is_(None) if table is consumables else where
 
 
 def _in_scope(table: Table, account: str, region: str) -> ColumnElement[Any]:

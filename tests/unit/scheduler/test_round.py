@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.records import ConsumableNeed
 from batchyard.scheduler.plan import Obstacle
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
@@ -174,3 +175,40 @@ def test_what_nodes_did_not_take_goes_to_other_queues() -> None:
         waiting=[gang("g", 1, 1, 1)],
     )
     assert placed(plan_round(View(queues=[first, others], hosts=hosts))) == ["o"]
+
+
+def test_consumables_are_given_away_once_over_all_queues() -> None:
+    def needy(name: str, quantity: int) -> WaitingJob:
+        need = ConsumableNeed(arn=ConsumableArn("license"), quantity=quantity)
+        return WaitingJob(
+            job_id=JobId(name), demand=Amount(cpu_milli=1000, memory_mib=100), needs=(need,)
+        )
+
+    queues = [
+        QueueView(
+            arn=QueueArn(name),
+            priority=1,
+            seq=seq,
+            environments=[environment()],
+            waiting=[needy(f"{name}{number}", number) for number in (1, 2)],
+        )
+        for seq, name in enumerate("ab")
+    ]
+    host = HostView(
+        host_id=HostId("h"),
+        capacity=Amount(cpu_milli=8000, memory_mib=10_000),
+        used=Amount(),
+    )
+    result = plan_round(View(queues=queues, hosts=[host], available_of=lambda _: 3))
+    assert placed(result) == ["a1", "b1"]
+    assert [(each.job_id, each.obstacle) for each in result.blocked] == [
+        ("a2", Obstacle.CONSUMABLE_UNAVAILABLE),
+        ("b2", Obstacle.CONSUMABLE_UNAVAILABLE),
+    ]
+
+
+def test_a_lack_that_lasts_is_named_before_a_consumable() -> None:
+    need = ConsumableNeed(arn=ConsumableArn("license"), quantity=1)
+    job = WaitingJob(job_id=JobId("j"), demand=Amount(cpu_milli=9000), needs=(need,))
+    [blocked] = plan_on({"h": 8}, job).blocked
+    assert blocked.obstacle is Obstacle.ABOVE_ENVIRONMENT_MAX

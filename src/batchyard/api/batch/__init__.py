@@ -3,11 +3,13 @@
 from functools import partial
 
 from batchyard.api.batch import (
+    consumables,
     definitions,
     environment_update,
     environments,
     jobs,
     queues,
+    snapshot,
     stop,
     submit,
     tags,
@@ -21,23 +23,32 @@ _SERVICE = "batch"
 
 _OPERATIONS = {
     "CancelJob": stop.cancel_job,
+    "CancelJobs": stop.cancel_jobs,
     "CreateComputeEnvironment": environments.create_compute_environment,
+    "CreateConsumableResource": consumables.create_consumable_resource,
     "CreateJobQueue": queues.create_job_queue,
     "DeleteComputeEnvironment": environments.delete_compute_environment,
+    "DeleteConsumableResource": consumables.delete_consumable_resource,
     "DeleteJobQueue": queues.delete_job_queue,
     "DeregisterJobDefinition": definitions.deregister_job_definition,
     "DescribeComputeEnvironments": environments.describe_compute_environments,
+    "DescribeConsumableResource": consumables.describe_consumable_resource,
     "DescribeJobDefinitions": definitions.describe_job_definitions,
     "DescribeJobQueues": queues.describe_job_queues,
     "DescribeJobs": jobs.describe_jobs,
+    "GetJobQueueSnapshot": snapshot.get_job_queue_snapshot,
+    "ListConsumableResources": consumables.list_consumable_resources,
     "ListJobs": jobs.list_jobs,
+    "ListJobsByConsumableResource": consumables.list_jobs_by_consumable_resource,
     "ListTagsForResource": tags.list_tags_for_resource,
     "RegisterJobDefinition": definitions.register_job_definition,
     "SubmitJob": submit.submit_job,
     "TagResource": tags.tag_resource,
     "TerminateJob": stop.terminate_job,
+    "TerminateJobs": stop.terminate_jobs,
     "UntagResource": tags.untag_resource,
     "UpdateComputeEnvironment": environment_update.update_compute_environment,
+    "UpdateConsumableResource": consumables.update_consumable_resource,
     "UpdateJobQueue": queues.update_job_queue,
 }
 

@@ -3,6 +3,12 @@
 from batchyard.api.batch.paging import page_size, read_token, write_token
 from batchyard.api.batch.refusals import executing, unsupported
 from batchyard.api.batch.rules.choices import is_blank, not_on_fargate
+from batchyard.api.batch.rules.consumables import (
+    PROPERTIES,
+    all_listed,
+    check_all_known,
+    needs_of,
+)
 from batchyard.api.batch.rules.ground import Ground, Platform, platform_of
 from batchyard.api.batch.rules.names import check_resource_name, definition_name_of
 from batchyard.api.batch.rules.nodes import check_nodes, normalised_nodes
@@ -25,7 +31,7 @@ from batchyard.model.limits import (
 from batchyard.model.records import DefinitionRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import DefinitionStatus
-from batchyard.store import definitions
+from batchyard.store import Connection, consumables, definitions
 from batchyard.wire.call import Call
 
 _MULTINODE = "multinode"
@@ -38,6 +44,7 @@ _ECHOED = (
     "propagateTags",
     "platformCapabilities",
     "schedulingPriority",
+    PROPERTIES,
 )
 
 
@@ -47,6 +54,9 @@ async def register_job_definition(service: Service, call: Call, request: Json) -
     _check_request(call, request)
     platform = platform_of(request)
     kind, properties = _checked_properties(request, platform, call.request_id)
+    needs = needs_of(
+        call.scope, all_listed(request.get(PROPERTIES), request.get(DEFINED_BY[Kind.NODES]))
+    )
     tags = request.get("tags", {})
     check_tags(tags)
     detail: Json = {
@@ -56,9 +66,14 @@ async def register_job_definition(service: Service, call: Call, request: Json) -
         "containerOrchestrationType": "EKS" if platform is Platform.EKS else "ECS",
     }
     detail.update((member, request[member]) for member in _ECHOED if _is_given(request, member))
-    record = await service.store.write(
-        lambda conn: definitions.register_definition(conn, call.scope, name, detail, tags)
-    )
+
+    def register(conn: Connection) -> DefinitionRecord:
+        if needs:
+            known = consumables.find_consumables(conn, [need.arn for need in needs])
+            check_all_known(needs, known)
+        return definitions.register_definition(conn, call.scope, name, detail, tags)
+
+    record = await service.store.write(register)
     service.catalog.drop()
     return {
         "jobDefinitionName": name,
@@ -165,8 +180,6 @@ def _check_request(call: Call, request: Json) -> None:
     check_resource_name(request["jobDefinitionName"], "jobDefinitionName")
     if request["type"] not in _TYPES:
         raise client_exception(f"type {request['type']} is not one of {', '.join(_TYPES)}.")
-    if request.get("consumableResourceProperties", {}).get("consumableResourceList"):
-        raise unsupported("consumableResourceProperties")
     _check_capabilities(request.get("platformCapabilities", []))
     priority = request.get("schedulingPriority", 0)
     if not 0 <= priority <= SCHEDULING_PRIORITY_MAX:
@@ -219,4 +232,5 @@ def _check_capabilities(capabilities: list[str]) -> None:
 
 
 def _is_given(request: Json, member: str) -> bool:
-    return request.get(member) not in (None, {})
+    value = request.get(member)
+    return value not in (None, {}) and not (member == PROPERTIES and is_blank(value))

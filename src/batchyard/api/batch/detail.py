@@ -26,6 +26,7 @@ _decode = msgspec.json.Decoder(Json).decode
 
 _EKS = "eksProperties"
 _NODES = "nodeProperties"
+_CONSUMABLES = "consumableResourceProperties"
 _WORKLOADS = (CONTAINER, ECS, _EKS)
 #: How a spec that has pods says so; no value in it can have these bytes, for quotes are escaped.
 _EKS_MEMBER = b'"eksProperties":'
@@ -105,6 +106,9 @@ def _turn_into_node(spec: Json, record: JobRecord) -> None:
     assert nodes is not None, record.job.id
     item = range_of_node(spec.pop(_NODES), index)
     spec.update((member, item[member]) for member in _WORKLOADS if member in item)
+    spec.pop(_CONSUMABLES, None)
+    if _CONSUMABLES in item:
+        spec[_CONSUMABLES] = item[_CONSUMABLES]
     spec["nodeDetails"] = {"nodeIndex": index, "isMainNode": index == nodes.main_index}
     # AWS's answers about nodes have none: a node is not tried again by itself.
     del spec["retryStrategy"]

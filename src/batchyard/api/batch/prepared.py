@@ -10,6 +10,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from batchyard.api.batch.rules.consumables import (
+    OVERRIDE,
+    PROPERTIES,
+    all_listed,
+    listed,
+    needs_of,
+)
 from batchyard.api.batch.rules.ground import Ground, Platform, platform_of
 from batchyard.api.batch.rules.nodes import merged_nodes, plan_of
 from batchyard.api.batch.rules.overrides import merge_parameters
@@ -29,8 +36,8 @@ from batchyard.api.batch.rules.workload import (
     override_of,
 )
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import DefinitionArn, QueueArn
-from batchyard.model.records import DefinitionRecord, ExitRule, Json, NodePlan
+from batchyard.model.ids import DefinitionArn, QueueArn, Scope
+from batchyard.model.records import ConsumableNeed, DefinitionRecord, ExitRule, Json, NodePlan
 from batchyard.model.refusal import client_exception
 
 _encode = msgspec.json.Encoder().encode
@@ -44,6 +51,7 @@ _SHAPING = frozenset(
         "timeout",
         "propagateTags",
         "dependsOn",
+        OVERRIDE,
     )
 )
 
@@ -57,6 +65,7 @@ class Work:
     attempts_max: int
     exit_rules: tuple[ExitRule, ...]
     timeout_ms: int | None
+    needs: tuple[ConsumableNeed, ...]
     spec: bytes
 
 
@@ -65,6 +74,7 @@ class PreparedDefinition:
     """An ACTIVE revision of a job definition."""
 
     arn: DefinitionArn
+    scope: Scope
     platform: Platform
     kind: Kind
     capabilities: list[str]
@@ -74,6 +84,7 @@ class PreparedDefinition:
     retry_strategy: Json | None
     timeout: Json | None
     propagate_tags: bool
+    consumables: Json | None
     #: What a request without any shaping member comes to, by queue; filled on first use.
     plain_by_queue: dict[QueueArn, Work] = field(default_factory=dict)
 
@@ -87,6 +98,7 @@ def prepare(record: DefinitionRecord) -> PreparedDefinition:
         properties = {**properties, "networkInterfaces": []}
     return PreparedDefinition(
         arn=record.arn,
+        scope=record.scope,
         platform=platform_of(detail),
         kind=kind,
         capabilities=detail.get("platformCapabilities", []),
@@ -95,6 +107,7 @@ def prepare(record: DefinitionRecord) -> PreparedDefinition:
         retry_strategy=detail.get("retryStrategy"),
         timeout=detail.get("timeout"),
         propagate_tags=detail.get("propagateTags", False),
+        consumables=detail.get(PROPERTIES),
     )
 
 
@@ -154,12 +167,21 @@ def _shaped_work(
     }
     if timeout_ms is not None:
         spec["timeout"] = timeout
+    consumables = definition.consumables
+    if listed(request.get(OVERRIDE)):
+        consumables = request[OVERRIDE]
+    if consumables is not None:
+        spec[PROPERTIES] = consumables
+    needs = needs_of(
+        definition.scope, all_listed(consumables, None if nodes is None else properties)
+    )
     return Work(
         demand=demand,
         nodes=nodes,
         attempts_max=retry["attempts"],
         exit_rules=exit_rules_of(retry),
         timeout_ms=timeout_ms,
+        needs=needs,
         spec=_encode(spec),
     )
 

@@ -17,6 +17,7 @@ from batchyard.api.batch.rules.names import (
     queue_arn_of,
 )
 from batchyard.api.batch.rules.tag_rules import check_tags
+from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
 from batchyard.model.limits import (
@@ -29,7 +30,8 @@ from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import Connection, environments, queues
 from batchyard.wire.call import Call
 
-_UNSUPPORTED = ("schedulingPolicyArn", "serviceEnvironmentOrder", "jobStateTimeLimitActions")
+_UNSUPPORTED = ("schedulingPolicyArn", "serviceEnvironmentOrder")
+_TIME_LIMITS = "jobStateTimeLimitActions"
 _PRIORITY_MAX = 1000
 
 
@@ -42,6 +44,8 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     refuse_given(request, _UNSUPPORTED)
     _check_priority(request["priority"])
     order = _resolved_order(scope, request.get("computeEnvironmentOrder", []))
+    time_limits = request.get(_TIME_LIMITS, [])
+    check_time_limits(time_limits)
     tags = request.get("tags", {})
     check_tags(tags)
     arn = scope.queue_arn(name)
@@ -58,7 +62,11 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
             state=state,
             priority=request["priority"],
             environment_arns=_in_order(order),
-            detail={"computeEnvironmentOrder": order, "jobQueueType": queue_type},
+            detail={
+                "computeEnvironmentOrder": order,
+                "jobQueueType": queue_type,
+                _TIME_LIMITS: time_limits,
+            },
             tags=tags,
         )
         if not is_new:
@@ -87,6 +95,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
     order: list[Json] | None = None
     if "computeEnvironmentOrder" in request:
         order = _resolved_order(scope, request["computeEnvironmentOrder"])
+    check_time_limits(request.get(_TIME_LIMITS, []))
 
     def update(conn: Connection) -> str:
         record = _settled(conn, arn, "update")
@@ -97,6 +106,8 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
                 raise _mixed_kinds()
             detail = {**detail, "computeEnvironmentOrder": order}
             environment_arns = _in_order(order)
+        if _TIME_LIMITS in request:
+            detail = {**detail, _TIME_LIMITS: request[_TIME_LIMITS]}
         queues.update_queue(
             conn,
             arn,
@@ -227,7 +238,7 @@ def _shown(record: QueueRecord) -> Json:
         "state": record.state.value,
         "status": record.status.value,
         "priority": record.priority,
-        "jobStateTimeLimitActions": [],
+        _TIME_LIMITS: [],
         **record.detail,
         "tags": dict(record.tags),
     }

@@ -1,12 +1,16 @@
-"""CancelJob and TerminateJob: a durable wish, answered before its effect (reference/jobs.md 8).
+"""CancelJob, TerminateJob and their bulk forms: durable wishes, answered before their effect.
 
-Both answer 200 for ids that mean nothing and for jobs that are over: clients clean up without
-looking. A single node of a multi-node job cannot be stopped: that too is answered, and ignored.
+Decides by reference/jobs.md section 8, and by the model for the bulk forms. All answer 200 for ids
+that mean nothing and for jobs that are over: clients clean up without looking. A single node of a
+multi-node job cannot be stopped: the single calls answer and ignore it, the bulk ones say so.
 """
+
+from collections.abc import Sequence
 
 from batchyard.api.batch.rules.names import job_id_of
 from batchyard.api.batch.service import Service
-from batchyard.model.limits import REASON_LENGTH_MAX
+from batchyard.model.ids import JobId
+from batchyard.model.limits import BULK_STOP_JOBS_MAX, REASON_LENGTH_MAX
 from batchyard.model.records import Json, WishKind
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection
@@ -19,32 +23,81 @@ _NODE_MARK = "#"
 
 async def cancel_job(service: Service, call: Call, request: Json) -> Json:
     """Ask that a job which has not started yet never starts."""
-    return await _wish(service, call, request, WishKind.CANCEL)
+    return await _wish_one(service, call, request, WishKind.CANCEL)
+
+
+async def cancel_jobs(service: Service, call: Call, request: Json) -> Json:
+    """Ask it of up to 50 jobs; the answer tells of each."""
+    return await _wish_many(service, call, request, WishKind.CANCEL)
 
 
 async def terminate_job(service: Service, call: Call, request: Json) -> Json:
     """Ask that a job ends, whatever it is doing."""
-    return await _wish(service, call, request, WishKind.TERMINATE)
+    return await _wish_one(service, call, request, WishKind.TERMINATE)
 
 
-async def _wish(service: Service, call: Call, request: Json, kind: WishKind) -> Json:
+async def terminate_jobs(service: Service, call: Call, request: Json) -> Json:
+    """Ask it of up to 50 jobs; the answer tells of each."""
+    return await _wish_many(service, call, request, WishKind.TERMINATE)
+
+
+async def _wish_one(service: Service, call: Call, request: Json, kind: WishKind) -> Json:
     text: str = request["jobId"]
-    reason: str = request["reason"]
     if not text:
         raise client_exception("jobId must be provided")
+    reason = _reason_of(request)
+    job_id = job_id_of(call.scope, text)
+    if job_id is not None and _NODE_MARK not in job_id:
+        await _add_wishes(service, call, kind, [job_id], reason)
+    return {}
+
+
+async def _wish_many(service: Service, call: Call, request: Json, kind: WishKind) -> Json:
+    """Wish for each job that is named well, all in one commit; one named twice counts once."""
+    texts: Sequence[str] = request["jobs"]
+    if not texts:
+        raise client_exception("jobs must be provided")
+    if len(texts) > BULK_STOP_JOBS_MAX:
+        raise client_exception(f"jobs must not have more than {BULK_STOP_JOBS_MAX} items.")
+    reason = _reason_of(request)
+    job_id_by_text: dict[str, JobId] = {}
+    errors: list[Json] = []
+    for text in dict.fromkeys(texts):
+        job_id = job_id_of(call.scope, text)
+        if job_id is None:
+            errors.append(_error(text, "ValidationException", f"Job ID {text} is not valid."))
+        elif _NODE_MARK in job_id:
+            message = "A single node of a multi-node parallel job cannot be stopped."
+            errors.append(_error(text, "ClientException", message))
+        else:
+            job_id_by_text[text] = job_id
+    await _add_wishes(service, call, kind, list(job_id_by_text.values()), reason)
+    return {"successful": list(job_id_by_text), "errors": errors}
+
+
+def _reason_of(request: Json) -> str:
+    reason: str = request["reason"]
     if not reason:
         raise client_exception("reason must be provided")
     if len(reason) > REASON_LENGTH_MAX:
         raise client_exception(f"reason must be at most {REASON_LENGTH_MAX} characters long.")
-    job_id = job_id_of(call.scope, text)
-    if job_id is None or _NODE_MARK in job_id:
-        return {}
+    return reason
+
+
+def _error(text: str, code: str, message: str) -> Json:
+    return {"job": text, "code": code, "message": message}
+
+
+async def _add_wishes(
+    service: Service, call: Call, kind: WishKind, ids: Sequence[JobId], reason: str
+) -> None:
+    """Keep a wish about each of the jobs that exists and is not over."""
 
     def add(conn: Connection) -> None:
-        records = read_jobs(conn, call.scope, [job_id])
-        if records and not records[0].progress.status.is_terminal:
-            add_wish(conn, kind, job_id, reason)
-            service.store.note_wish()
+        for record in read_jobs(conn, call.scope, ids):
+            if not record.progress.status.is_terminal:
+                add_wish(conn, kind, record.job.id, reason)
+                service.store.note_wish()
 
-    await service.store.write(add)
-    return {}
+    if ids:
+        await service.store.write(add)

@@ -4,9 +4,12 @@ The order of checks is shape, names, queue, definition, meaning (reference/jobs.
 The answer is given only after the job is durable.
 """
 
+from collections.abc import Sequence
+
 from batchyard.api.batch.catalog import OpenQueue
 from batchyard.api.batch.prepared import PreparedDefinition, check_shape, work_of
-from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.refusals import executing
+from batchyard.api.batch.rules.consumables import check_all_known
 from batchyard.api.batch.rules.dependencies import (
     NO_DEPENDENCIES,
     Dependencies,
@@ -18,8 +21,9 @@ from batchyard.api.batch.rules.names import is_job_name
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.limits import SUBMIT_JOB_BYTES_MAX
-from batchyard.model.records import Json, NewJob
+from batchyard.model.records import ConsumableNeed, Json, NewJob
 from batchyard.model.refusal import client_exception
+from batchyard.store.consumables import find_consumables
 from batchyard.store.jobs import read_array_sizes
 from batchyard.wire.call import Call
 
@@ -43,6 +47,8 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
         raise client_exception("arrayProperties is not applicable for multinode job definitions.")
     if dependencies.ids:
         await _find(service, call, dependencies, array_size)
+    if work.needs:
+        await _check_consumables(service, work.needs)
     job_id = service.ids.make()
     await service.store.append_job(
         NewJob(
@@ -61,6 +67,7 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
             depends_on_each=dependencies.each,
             is_sequential=dependencies.is_sequential,
             nodes=work.nodes,
+            needs=work.needs,
             spec=work.spec,
             tags=request.get("tags") or {},
         )
@@ -72,8 +79,6 @@ def _check_request(call: Call, request: Json) -> None:
     call.limit_body(SUBMIT_JOB_BYTES_MAX)
     if not is_job_name(request["jobName"]):
         raise executing(call.request_id, "Job name should match valid pattern")
-    if request.get("consumableResourcePropertiesOverride", {}).get("consumableResourceList"):
-        raise unsupported("consumableResourcePropertiesOverride")
     check_shape(request)
     if tags := request.get("tags"):
         check_tags(tags)
@@ -100,3 +105,8 @@ async def _find(
         lambda conn: read_array_sizes(conn, call.scope, dependencies.ids)
     )
     check_known(dependencies, known, array_size=array_size)
+
+
+async def _check_consumables(service: Service, needs: Sequence[ConsumableNeed]) -> None:
+    arns = [need.arn for need in needs]
+    check_all_known(needs, await service.store.read(lambda conn: find_consumables(conn, arns)))

@@ -8,6 +8,7 @@ import re
 
 from batchyard.model.ids import (
     PARTITION,
+    ConsumableArn,
     EnvironmentArn,
     JobId,
     QueueArn,
@@ -47,6 +48,11 @@ def environment_arn_of(scope: Scope, text: str) -> EnvironmentArn:
 def queue_arn_of(scope: Scope, text: str) -> QueueArn:
     """Give the ARN that a job queue's name or ARN means; never checks that it exists."""
     return QueueArn(text) if text.startswith("arn:") else scope.queue_arn(text)
+
+
+def consumable_arn_of(scope: Scope, text: str) -> ConsumableArn:
+    """Give the ARN that a consumable resource's name or ARN means; never checks that it exists."""
+    return ConsumableArn(text) if text.startswith("arn:") else scope.consumable_arn(text)
 
 
 def is_arn_in(scope: Scope, arn: str) -> bool:

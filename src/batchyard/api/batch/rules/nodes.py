@@ -7,8 +7,8 @@ ranges that overlap otherwise are refused.
 
 from collections.abc import Mapping, Sequence
 
-from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.choices import check_count, is_blank
+from batchyard.api.batch.rules.consumables import OVERRIDE, PROPERTIES, listed
 from batchyard.api.batch.rules.eks_pod import images_of, namespace_of
 from batchyard.api.batch.rules.ground import Ground
 from batchyard.api.batch.rules.workload import (
@@ -98,13 +98,13 @@ def merged_nodes(
     for at, item in enumerate(properties["nodeRangeProperties"]):
         kind = kind_of_item(item)
         over = over_by_range.get(at, {})
-        if over.get("consumableResourcePropertiesOverride", {}).get("consumableResourceList"):
-            raise unsupported("nodePropertyOverrides.consumableResourcePropertiesOverride")
         workload = merged_workload(kind, item[kind], override_of(kind, over), parameters, ground)
         merged: Json = {**item, kind.value: workload}
         if types := over.get("instanceTypes"):
             check_count(types, "instanceTypes", most=_INSTANCE_TYPES_MAX)
             merged["instanceTypes"] = types
+        if listed(over.get(OVERRIDE)):
+            merged[PROPERTIES] = over[OVERRIDE]
         items.append(merged)
     if over_by_range:
         _check_together(items, [kind_of_item(item) for item in items])
@@ -142,8 +142,6 @@ def _check_item(item: Json, ground: Ground, *, where: str) -> Kind:
     given = [kind for kind in _WORKLOADS if not is_blank(item.get(kind))]
     if len(given) != 1:
         raise client_exception(f"{where} must have exactly one of {', '.join(_WORKLOADS)}.")
-    if item.get("consumableResourceProperties", {}).get("consumableResourceList"):
-        raise unsupported(f"{where}.consumableResourceProperties")
     check_count(item.get("instanceTypes", ()), f"{where}.instanceTypes", most=_INSTANCE_TYPES_MAX)
     [kind] = given
     check_workload(kind, item[kind], ground, where=f"{where}.{kind}")

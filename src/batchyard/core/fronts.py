@@ -1,0 +1,38 @@
+"""How a queue stands: who is next, since when, and what it uses.
+
+Decides what a snapshot of a queue holds (reference/compute-and-scheduling.md section 2.6). Refuses
+to know when one is taken. Costs what it shows, not the length of the queue.
+"""
+
+from itertools import islice, zip_longest
+
+from batchyard.core.state import Queue
+from batchyard.model.ids import JobId
+from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX
+from batchyard.model.records import FrontJob, QueueSnapshot
+from batchyard.scheduler.view import QueueView
+
+
+def front_of(view: QueueView) -> list[JobId]:
+    """Name the first jobs of a queue in the order in which they should start."""
+    return [job.job_id for job in islice(view.waiting, FRONT_OF_QUEUE_JOBS_MAX)]
+
+
+def snapshot_of(
+    queue: Queue, front: list[JobId], before: QueueSnapshot | None, now_ms: int
+) -> QueueSnapshot:
+    """Say how a queue stands; equal to `before` if nothing has changed since."""
+    if before is None:
+        before = QueueSnapshot(front_ms=now_ms, used_ms=now_ms)
+    jobs = tuple(
+        FrontJob(job_id=job_id, since_ms=now_ms)
+        if known is None or known.job_id != job_id
+        else known
+        for job_id, known in zip_longest(front, before.jobs[: len(front)])
+    )
+    return QueueSnapshot(
+        jobs=jobs,
+        front_ms=before.front_ms if jobs == before.jobs else now_ms,
+        cpu_milli=queue.cpu_milli,
+        used_ms=before.used_ms if queue.cpu_milli == before.cpu_milli else now_ms,
+    )

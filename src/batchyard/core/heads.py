@@ -1,0 +1,75 @@
+"""The heads of queues that are blocked: what they show, and how long they may be.
+
+Decides by reference/jobs.md section 1.5 and compute-and-scheduling.md section 2.5. Refuses to know
+why a job cannot start: the plan says so.
+
+Rules that hold here: only the head of a queue shows a reason, and it loses it as soon as another
+job is the head; the clock runs for as long as the code of the reason stays the same; a head is
+given up only right after a round has found it blocked once more, so time that passed while nobody
+looked never ends a job that could start now; who is given up is not tried again.
+"""
+
+from collections.abc import Iterable
+
+from batchyard.core import events as e
+from batchyard.core.jobs import fail_job
+from batchyard.core.state import Job
+from batchyard.core.turn import Turn
+from batchyard.model import wording
+from batchyard.model.ids import JobId, QueueArn
+from batchyard.model.status import JobStatus
+from batchyard.scheduler.plan import BlockedHead, Obstacle
+
+
+def explain_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
+    """Show the reasons of blocked heads in AWS's words; transient waiting has none there."""
+    for head in heads:
+        job = turn.state.find(head.job_id)
+        if job is None or job.progress.status is not JobStatus.RUNNABLE:
+            continue
+        _clear_former_head(turn, head.queue_arn, job.id)
+        reason = _TEXT_BY_OBSTACLE.get(head.obstacle)
+        since_ms = None if reason is None else _since_ms(job, reason, turn.now_ms)
+        if (job.progress.status_reason, job.progress.blocked_ms) != (reason, since_ms):
+            turn.emit(e.JobReasonChanged(job_id=job.id, status_reason=reason, since_ms=since_ms))
+
+
+def give_up_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
+    """Fail those of the heads that have been blocked for too long.
+
+    Others may start once they are gone: another round is needed.
+    """
+    for head in heads:
+        queue = turn.state.queues.get(head.queue_arn)
+        if queue is None or queue.blocked_id != head.job_id:
+            continue
+        limit_ms = turn.state.head_limit_ms(queue)
+        if limit_ms is not None and limit_ms <= turn.now_ms:
+            reason = turn.state.jobs[head.job_id].progress.status_reason
+            assert reason is not None, head.job_id
+            code = wording.reason_code_of(reason)
+            fail_job(turn, head.job_id, wording.canceled_by_time_limit(code))
+            turn.outcome.is_partial = True
+
+
+def _clear_former_head(turn: Turn, queue_arn: QueueArn, head_id: JobId) -> None:
+    queue = turn.state.queues.get(queue_arn)
+    if queue is not None and queue.blocked_id not in (None, head_id):
+        assert queue.blocked_id is not None, queue_arn
+        turn.emit(e.JobReasonChanged(job_id=queue.blocked_id, status_reason=None))
+
+
+def _since_ms(job: Job, reason: str, now_ms: int) -> int:
+    before = job.progress
+    if before.status_reason is None or before.blocked_ms is None:
+        return now_ms
+    is_same = wording.reason_code_of(before.status_reason) == wording.reason_code_of(reason)
+    return before.blocked_ms if is_same else now_ms
+
+
+_TEXT_BY_OBSTACLE = {
+    Obstacle.NO_VALID_ENVIRONMENT: wording.NO_VALID_ENVIRONMENT,
+    Obstacle.NO_ENABLED_ENVIRONMENT: wording.NO_ENABLED_ENVIRONMENT,
+    Obstacle.ABOVE_ENVIRONMENT_MAX: wording.ENVIRONMENT_TOO_SMALL,
+    Obstacle.ABOVE_HOST_CAPACITY: wording.JOB_TOO_LARGE,
+}
