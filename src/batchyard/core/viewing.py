@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 from batchyard.core.state import Environment, Queue, State
 from batchyard.model.ids import whole_id_of
-from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
+from batchyard.scheduler.view import (
+    EnvironmentView,
+    HostView,
+    InOrder,
+    QueueView,
+    View,
+    WaitingJob,
+)
 
 
 def view_of(state: State) -> View:
@@ -26,7 +33,7 @@ def view_of(state: State) -> View:
                     for arn in queue.environment_arns
                     if arn in environment_views
                 ],
-                waiting=_waiting(state, queue),
+                waiting=InOrder(_waiting(state, queue)),
             )
             for queue in state.queues.values()
             if not queue.is_draining and len(queue.line)

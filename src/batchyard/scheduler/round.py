@@ -16,7 +16,7 @@ Rules (reference/compute-and-scheduling.md sections 2.2 and 3.1):
 The cost of a round follows what it places: O(placements + queues), not the length of the queues.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from batchyard.model.amounts import Amount
@@ -82,24 +82,26 @@ def plan_round(view: View) -> Plan:
     blocked: list[BlockedHead] = []
     in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
-        turns: list[tuple[QueueView, Iterator[WaitingJob]]] = [
-            (queue, iter(queue.waiting)) for queue in equals
-        ]
+        turns = list(equals)
         while turns:
-            still_moving = []
-            for queue, waiting in turns:
-                job = next(waiting, None)
+            still_moving: list[QueueView] = []
+            for queue in turns:
+                job = queue.waiting.peek()
                 if job is None:
                     continue
-                placement = ledger.take(job, queue.environments)
+                is_held_back = queue.waiting.is_held_back()
+                placement = None if is_held_back else ledger.take(job, queue.environments)
                 if placement is None:
                     obstacle = find_obstacle(job, queue.environments, view.hosts)
+                    if is_held_back and obstacle is Obstacle.CAPACITY_IN_USE:
+                        obstacle = Obstacle.RESERVED_FOR_OTHERS
                     blocked.append(
                         BlockedHead(queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle)
                     )
                     continue
+                queue.waiting.take()
                 placements.append(placement)
-                still_moving.append((queue, waiting))
+                still_moving.append(queue)
             turns = still_moving
     return Plan(placements=tuple(placements), blocked=tuple(blocked))
 
