@@ -20,16 +20,19 @@ from batchyard.model.status import JobStatus
 from tests.builders import (
     a_host,
     a_job,
+    a_policy,
     a_queue,
     an_amount,
     an_environment,
     environment_arn,
     job_id,
+    policy_arn,
     queue_arn,
 )
-from tests.property.world import World, essence_of
+from tests.property.world import World, essence_of, essence_of_shares
 
-QUEUES = ("low", "high")
+QUEUES = ("low", "high", "fair")
+SHARES = ("a", "b", "teamA", "teamB")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
 
@@ -50,6 +53,8 @@ class CoreMachine(RuleBasedStateMachine):
             self.world.feed(an_environment(name))
         self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
         self.world.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
+        fair = a_queue("fair", seq=3, priority=1, environments=("ce",), policy=a_policy(b=2))
+        self.world.feed(fair)
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -95,6 +100,8 @@ class CoreMachine(RuleBasedStateMachine):
         command = a_job(
             number,
             queue=data.draw(st.sampled_from(QUEUES)),
+            share_identifier=data.draw(st.sampled_from(SHARES)),
+            scheduling_priority=data.draw(st.sampled_from([0, 7])),
             timeout_ms=data.draw(st.sampled_from([None, 60_000])),
             after=tuple(after),
             **job,
@@ -157,6 +164,15 @@ class CoreMachine(RuleBasedStateMachine):
         if environment_arn(name) in self.world.state.environments:
             self.world.feed(an_environment(name, vcpus=vcpus, is_enabled=is_enabled))
 
+    @rule(
+        reservation=st.sampled_from([0, 0, 50]),
+        weight=st.sampled_from([0.5, 1, 3]),
+        of_team=st.sampled_from([0.25, 1]),
+    )
+    def change_policy(self, reservation, weight, of_team) -> None:
+        policy = a_policy(reservation=reservation, b=weight, team_=of_team)
+        self.world.feed(i.PutPolicy(arn=policy_arn(), revision=2, policy=policy))
+
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
@@ -181,6 +197,8 @@ class CoreMachine(RuleBasedStateMachine):
         assert sorted(again.jobs) == sorted(state.jobs)
         for each, job in again.jobs.items():
             assert essence_of(job) == essence_of(state.jobs[each]), "events do not give it again"
+        for arn, queue in again.queues.items():
+            assert essence_of_shares(queue) == essence_of_shares(state.queues[arn])
         self.finish_everything()
 
     def finish_everything(self) -> None:
@@ -190,6 +208,7 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
+        world.feed(i.PutPolicy(arn=policy_arn(), revision=3, policy=a_policy()))
         for _ in range(20 * self.submitted + 10):
             world.plan()
             for task_id in list(world.live_tasks):

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
 from batchyard.core.restore import StoredParts, restore_jobs, resume
-from batchyard.core.state import Job, State, child_status
+from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.model.ids import HostId, JobId, TaskId, child_id, is_part_id, split_part_id
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.ids import HostId, JobId, QueueArn, TaskId, child_id, is_part_id, split_part_id
+from batchyard.model.records import JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
@@ -34,10 +36,20 @@ class PretendedStore:
     def __init__(self) -> None:
         self.job_by_id: dict[JobId, QueuedJob] = {}
         self.progress_by_id: dict[JobId, bytes] = {}
+        self.shares: dict[tuple[QueueArn, str], ShareRecord] = {}
 
     def commit(self, outcome: Outcome) -> None:
         for job_id, progress in outcome.changed.items():
             self.progress_by_id[job_id] = codec.encode_progress(progress)
+        for key, share in outcome.shares.items():
+            if share is None:
+                self.shares.pop(key, None)
+            else:
+                self.shares[key] = share
+        for event in outcome.events:
+            if isinstance(event, e.QueueDeleted):
+                for key in [key for key in self.shares if key[0] == event.arn]:
+                    del self.shares[key]
 
     def progress(self, job_id: JobId) -> JobProgress:
         return codec.decode_progress(self.progress_by_id.get(job_id))
@@ -92,7 +104,10 @@ class PretendedStore:
                 statuses.append((job.id, index, progress.status))
                 if job.nodes is not None or not progress.status.is_terminal:
                     progresses.append((job.id, index, progress))
-        parts = StoredParts(statuses=statuses, progress=progresses, ended_arrays=ended)
+        shares = [(*key, share) for key, share in self.shares.items()]
+        parts = StoredParts(
+            statuses=statuses, progress=progresses, ended_arrays=ended, shares=shares
+        )
         restore_jobs(state, live, parts)
 
 
@@ -183,9 +198,17 @@ class World:
     def feed(self, happening: i.Input) -> Outcome:
         if isinstance(happening, (i.PutQueue, i.PutEnvironment)):
             self.resources[happening.arn] = happening
+        elif isinstance(happening, i.PutPolicy):
+            self._change_policy(happening)
         elif isinstance(happening, i.PutHost):
             self.resources[happening.host_id] = happening
         return self.absorb(step(self.state, happening, self.now_ms))
+
+    def _change_policy(self, change: i.PutPolicy) -> None:
+        """Keep what its queues are made with after a crash."""
+        for key, made in list(self.resources.items()):
+            if isinstance(made, i.PutQueue) and made.policy_arn == change.arn:
+                self.resources[key] = replace(made, policy=change.policy)
 
     def submit(self, job: QueuedJob) -> None:
         self.store.job_by_id[job.id] = job
@@ -225,6 +248,7 @@ class World:
             assert essence_of(job) == essence_of(self.state.jobs[job_id])
         for arn, queue in again.queues.items():
             assert list(queue.line) == list(self.state.queues[arn].line)
+            assert essence_of_shares(queue) == essence_of_shares(self.state.queues[arn])
         self.state = again
         for host_id in sorted(again.hosts):
             known = {task for task, host in self.live_tasks.items() if host == host_id}
@@ -251,6 +275,21 @@ def essence_of(job: Job) -> dict[str, object]:
         "codes": array and array.codes,
         "waits": array and [_wait_of(job, index) for index in range(array.size)],
         "nodes": nodes and (sorted(nodes.live), sorted(nodes.waiting), sorted(nodes.ended.items())),
+    }
+
+
+def essence_of_shares(queue: Queue) -> dict[str, object]:
+    """Give what the shares of a queue hold."""
+    return {
+        identifier: (
+            list(share.line),
+            share.weight,
+            share.live_count,
+            share.cpu_milli,
+            share.usage,
+            share.counted_ms,
+        )
+        for identifier, share in sorted(queue.shares.items())
     }
 
 

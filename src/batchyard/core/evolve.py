@@ -14,12 +14,14 @@ from batchyard.core.bookkeeping import (
     drop_job,
     enter_job,
     hold_capacity,
+    is_node,
     move,
     own_job,
     release_capacity,
     watch_time,
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
+from batchyard.core.shares import count_use, set_policy
 from batchyard.core.state import Environment, Host, Job, Queue, State
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
@@ -65,7 +67,9 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return evolve_parts(state, event)
 
 
-def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
+def _evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
+    state: State, event: e.ResourceEvent
+) -> None:
     match event:
         case e.EnvironmentSettled():
             _settle_environment(state, event)
@@ -79,6 +83,12 @@ def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
             state.queues[event.arn].is_draining = True
         case e.QueueDeleted():
             del state.queues[event.arn]
+        case e.PolicySettled():
+            for queue in state.queues.values():
+                if queue.policy_arn == event.arn:
+                    set_policy(queue, event.arn, event.policy)
+        case e.ShareForgotten():
+            del state.queues[event.arn].shares[event.share_identifier]
         case e.HostChanged():
             host = state.hosts.get(event.host_id)
             if host is None:
@@ -105,6 +115,8 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         timeout_ms=event.timeout_ms,
         unmet=list(event.unmet),
         progress=progress,
+        share_identifier=event.share_identifier,
+        priority=event.priority,
         array=array,
         nodes=None if event.nodes is None else new_nodes(event.nodes),
     )
@@ -129,6 +141,7 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
     job.progress.attempt = attempt
     if job.nodes is not None:
         job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
+    count_use(state, job, job.demand.cpu_milli, event.at_ms)
     hold_capacity(state, job, attempt)
     return job
 
@@ -147,6 +160,8 @@ def _start(state: State, event: e.AttemptStarted) -> Job:
 def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     job = state.jobs[event.job_id]
     attempt = attempt_of(job)
+    if not is_node(job):
+        count_use(state, job, -job.demand.cpu_milli, event.at_ms)
     release_capacity(state, job, attempt)
     if job.nodes is not None:
         job.nodes.waiting.clear()
@@ -212,8 +227,11 @@ def _settle_queue(state: State, event: e.QueueSettled) -> None:
             state=event.state,
             priority=event.priority,
             environment_arns=event.environment_arns,
+            policy_arn=event.policy_arn,
+            policy=event.policy,
         )
         return
     queue.state = event.state
     queue.priority = event.priority
     queue.environment_arns = event.environment_arns
+    set_policy(queue, event.policy_arn, event.policy)

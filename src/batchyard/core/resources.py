@@ -1,4 +1,4 @@
-"""What becomes of compute environments, job queues and hosts.
+"""What becomes of compute environments, job queues, scheduling policies and hosts.
 
 Decides by reference/compute-and-scheduling.md sections 1.5, 1.12, 2.3 and 2.4. Refuses to know
 how a caller asked for it, and what the API refuses before it comes here.
@@ -9,7 +9,14 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of
-from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
+from batchyard.core.inputs import (
+    DeleteEnvironment,
+    DeleteQueue,
+    PutEnvironment,
+    PutHost,
+    PutPolicy,
+    PutQueue,
+)
 from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
 from batchyard.core.stopping import stop_attempt
@@ -52,8 +59,14 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
             state=command.state,
             priority=command.priority,
             environment_arns=command.environment_arns,
+            policy_arn=command.policy_arn,
+            policy=command.policy,
         )
     )
+
+
+def put_policy(turn: Turn, command: PutPolicy) -> None:
+    turn.emit(e.PolicySettled(arn=command.arn, revision=command.revision, policy=command.policy))
 
 
 def delete_queue(turn: Turn, command: DeleteQueue) -> None:

@@ -6,11 +6,20 @@ Owns the rule that every event takes effect at once, so that what is decided nex
 from dataclasses import dataclass, field
 
 from batchyard.core.effects import Effect
-from batchyard.core.events import Event
+from batchyard.core.events import (
+    AttemptEnded,
+    AttemptPlaced,
+    Event,
+    JobAccepted,
+    JobFailed,
+    JobSucceeded,
+    ShareForgotten,
+)
 from batchyard.core.evolve import evolve
+from batchyard.core.shares import record_of_share
 from batchyard.core.state import State
-from batchyard.model.ids import JobId
-from batchyard.model.records import JobProgress
+from batchyard.model.ids import JobId, QueueArn
+from batchyard.model.records import JobProgress, ShareRecord
 
 
 @dataclass(slots=True)
@@ -24,6 +33,8 @@ class Outcome:
     effects: list[Effect] = field(default_factory=list)
     #: The progress of every job, child and node whose record changed, finished ones included.
     changed: dict[JobId, JobProgress] = field(default_factory=dict)
+    #: What is to be stored of every share whose numbers changed; None: nothing any more.
+    shares: dict[tuple[QueueArn, str], ShareRecord | None] = field(default_factory=dict)
     #: An input was too large for one turn: give it once more.
     is_partial: bool = False
 
@@ -32,6 +43,7 @@ class Outcome:
         self.events.extend(later.events)
         self.effects.extend(later.effects)
         self.changed.update(later.changed)
+        self.shares.update(later.shares)
         self.is_partial |= later.is_partial
 
 
@@ -51,6 +63,10 @@ class Turn:
             changed[job.id] = job.progress
             if job.parent is not None and job.parent.array is not None:
                 changed[job.parent.id] = job.parent.progress  # It counts its children.
+            if job.share_identifier is not None and isinstance(event, _COUNTED_IN_SHARES):
+                self._note_share(job.queue_arn, job.share_identifier)
+        elif isinstance(event, ShareForgotten):
+            self.outcome.shares[event.arn, event.share_identifier] = None
         self.outcome.events.append(event)
 
     def note(self, event: Event) -> None:
@@ -59,3 +75,13 @@ class Turn:
 
     def ask(self, effect: Effect) -> None:
         self.outcome.effects.append(effect)
+
+    def _note_share(self, queue_arn: QueueArn, identifier: str) -> None:
+        queue = self.state.queues.get(queue_arn)
+        if queue is not None:
+            record = record_of_share(queue.shares[identifier])
+            self.outcome.shares[queue_arn, identifier] = record
+
+
+#: The events of a job that change the numbers of its share.
+_COUNTED_IN_SHARES = (JobAccepted, AttemptPlaced, AttemptEnded, JobSucceeded, JobFailed)

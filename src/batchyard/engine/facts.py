@@ -16,7 +16,16 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord, JobProgress
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
+from batchyard.store import (
+    Connection,
+    environments,
+    events,
+    live_jobs,
+    policies,
+    queues,
+    shares,
+    wishes,
+)
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
@@ -30,6 +39,8 @@ def write_facts(
     if outcome.changed:
         changed = [(each, _dated(progress, at_ms)) for each, progress in outcome.changed.items()]
         live_jobs.write_progress(connection, changed)
+    if outcome.shares:
+        shares.write_shares(connection, outcome.shares)
     if outcome.events:
         events.append_events(connection, list(_event_rows(outcome.events, at_ms)))
     for event in outcome.events:
@@ -85,7 +96,10 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
             environments.delete_environment(connection, event.arn)
         case e.QueueDeleted():
             queues.delete_queue(connection, event.arn)
-        case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
+            shares.delete_shares(connection, event.arn)
+        case e.PolicySettled():
+            policies.settle_policy(connection, event.arn, event.revision)
+        case e.EnvironmentDraining() | e.QueueDraining() | e.ShareForgotten() | e.HostChanged():
             pass
         case _:
             assert_never(event)

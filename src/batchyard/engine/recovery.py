@@ -18,7 +18,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
-from batchyard.store import Connection, Store, children, environments, live_jobs, queues
+from batchyard.store import Connection, Store, children, environments, live_jobs, queues, shares
 
 _PAGE_ROWS = 5000
 
@@ -32,7 +32,7 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
     for environment in environments.read_all_environments(connection):
         step(state, put_environment_of(environment), now_ms)
     for queue in queues.read_all_queues(connection):
-        step(state, put_queue_of(queue), now_ms)
+        step(state, put_queue_of(connection, queue), now_ms)
     outcome = Outcome()
     for host in hosts:
         outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))
@@ -50,6 +50,7 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
             statuses=children.read_live_statuses(connection),
             progress=parts,
             ended_arrays=_ended_partners(connection, live),
+            shares=shares.read_all_shares(connection),
         ),
     )
     return state, outcome

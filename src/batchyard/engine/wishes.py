@@ -1,9 +1,9 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition. Refuses to decide about any of it. A wish about a job that is itself
-still SUBMITTED waits until the job has been taken in. The end of a queue waits until all its jobs
-have been taken in: a queue of the same name must not get them.
+and queues in transition, changed policies. Refuses to decide about any of it. A wish about a job
+that is itself still SUBMITTED waits until the job has been taken in. The end of a queue waits until
+all its jobs have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from batchyard.core import inputs as i
 from batchyard.model.environment_faults import environment_fault_of
-from batchyard.model.ids import JobId, whole_id_of
+from batchyard.model.fair_share import fair_share_of
+from batchyard.model.ids import JobId, PolicyArn, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     EnvironmentRecord,
@@ -21,7 +22,7 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import Connection, environments, live_jobs, queues
+from batchyard.store import Connection, environments, live_jobs, policies, queues
 from batchyard.store import wishes as wish_table
 
 
@@ -79,19 +80,27 @@ def _fault_of(record: EnvironmentRecord) -> str | None:
     return environment_fault_of(record.detail) or found
 
 
-def put_queue_of(record: QueueRecord) -> i.PutQueue:
-    """Say to the core how the API wants a queue to be."""
+def put_queue_of(connection: Connection, record: QueueRecord) -> i.PutQueue:
+    """Say to the core how the API wants a queue to be, and what its policy says now."""
+    policy_arn: PolicyArn | None = record.detail.get("schedulingPolicyArn")
+    policy = None
+    if policy_arn is not None:
+        found = policies.read_policy(connection, policy_arn)
+        assert found is not None, f"{record.arn} has a policy that is gone"
+        policy = fair_share_of(found.detail)
     return i.PutQueue(
         arn=record.arn,
         seq=record.seq,
         state=record.state,
         priority=record.priority,
         environment_arns=record.environment_arns,
+        policy_arn=policy_arn,
+        policy=policy,
     )
 
 
 def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:
-    """Read what was asked of environments and queues; environments first, queues refer to them.
+    """Read what was asked of environments, policies and queues, which refer to both.
 
     `last_seq` is of the last job that is taken in this time.
     """
@@ -100,9 +109,13 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
             yield put_environment_of(environment)
+    for policy in policies.read_unsettled_policies(connection):
+        yield i.PutPolicy(
+            arn=policy.arn, revision=policy.revision, policy=fair_share_of(policy.detail)
+        )
     for queue in queues.read_queues_in_transition(connection):
         if queue.status is not ResourceStatus.DELETING:
-            yield put_queue_of(queue)
+            yield put_queue_of(connection, queue)
         elif not live_jobs.has_submitted_after(connection, queue.arn, last_seq):
             yield i.DeleteQueue(arn=queue.arn)
 

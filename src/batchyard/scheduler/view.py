@@ -23,6 +23,8 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     #: What each node of a multi-node job needs; they start together or not at all.
     node_demands: Sequence[Amount] = ()
     main_index: int = 0
+    #: Submission number.
+    seq: int = 0
 
 
 class WaitingOrder(Protocol):

@@ -36,6 +36,8 @@ INSERTED_COLUMNS = (
     "depends_on_each",
     "is_sequential",
     "nodes",
+    "share_identifier",
+    "scheduling_priority",
 )
 
 #: What `queued_of` reads, in its order.
@@ -56,6 +58,8 @@ QUEUED_COLUMNS = (
     jobs.c.depends_on_each,
     jobs.c.is_sequential,
     jobs.c.nodes,
+    jobs.c.share_identifier,
+    jobs.c.scheduling_priority,
 )
 
 
@@ -84,6 +88,8 @@ def row_of(job: NewJob) -> tuple[str | bytes | int | None, ...]:
         codec.encode_job_ids(job.depends_on_each),
         1 if job.is_sequential else None,
         codec.encode_node_plan(job.nodes),
+        job.share_identifier,
+        job.scheduling_priority,
     )
 
 
@@ -106,6 +112,8 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         depends_each,
         is_sequential,
         nodes,
+        share_identifier,
+        priority,
     ) = row
     return QueuedJob(
         seq=seq,
@@ -122,6 +130,8 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         depends_on_each=codec.decode_job_ids(depends_each),
         is_sequential=bool(is_sequential),
         nodes=codec.decode_node_plan(nodes),
+        share_identifier=share_identifier,
+        scheduling_priority=priority,
     )
 
 
@@ -149,6 +159,8 @@ def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
             depends_on_each=codec.decode_job_ids(row.depends_on_each),
             is_sequential=bool(row.is_sequential),
             nodes=codec.decode_node_plan(row.nodes),
+            share_identifier=row.share_identifier,
+            scheduling_priority=row.scheduling_priority,
         ),
         progress=codec.decode_progress(row.progress),
     )

@@ -10,7 +10,14 @@ from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from batchyard.store import codec
-from batchyard.store.schema import definitions, environments, jobs, log_groups, queues
+from batchyard.store.schema import (
+    definitions,
+    environments,
+    jobs,
+    log_groups,
+    policies,
+    queues,
+)
 from batchyard.store.statements import changed_rows
 
 _ARN_PARTS = 6
@@ -18,6 +25,7 @@ _TABLE_BY_KIND = {
     "job-queue": queues,
     "compute-environment": environments,
     "job-definition": definitions,
+    "scheduling-policy": policies,
 }
 
 
