@@ -121,7 +121,7 @@ def test_equal_shares_get_equal_vcpu_seconds_whatever_their_jobs_are_like() -> N
     demand = Demand(yard)
     demand.run(200)
     third = sum(demand.had.values()) / 3
-    assert demand.had == pytest.approx(dict.fromkeys(("small", "wide", "c"), third), rel=0.01)
+    assert demand.had == pytest.approx(dict.fromkeys(("small", "wide", "c"), third), rel=0.02)
     check(yard.state)
 
 
