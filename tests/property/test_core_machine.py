@@ -129,15 +129,20 @@ class CoreMachine(RuleBasedStateMachine):
         task_id = data.draw(st.sampled_from(sorted(self.world.live_tasks)))
         self.world.feed(i.TaskStarted(task_id=task_id, at_ms=self.world.now_ms, address="10.0.0.1"))
 
-    @rule(data=st.data(), exit_code=EXIT_CODES, is_lost=st.booleans())
+    @rule(
+        data=st.data(),
+        exit_code=EXIT_CODES,
+        is_lost=st.booleans(),
+        late_ms=st.sampled_from([0, 0, 0, 10]),
+    )
     @precondition(lambda self: self.world.started_tasks)
-    def report_end(self, data, exit_code, is_lost) -> None:
+    def report_end(self, data, exit_code, is_lost, late_ms) -> None:
         task_id = data.draw(st.sampled_from(self.world.started_tasks))
         self.world.live_tasks.pop(task_id, None)
         self.world.feed(
             i.TaskEnded(
                 task_id=task_id,
-                at_ms=self.world.now_ms,
+                at_ms=self.world.now_ms - late_ms,
                 exit_code=exit_code,
                 reason=None,
                 is_lost=is_lost and exit_code is None,

@@ -25,6 +25,7 @@ from batchyard.model.records import JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
+from tests.property.fairness import Fairness
 
 #: Told of a job, but no sign that something happened to it alone.
 _SILENT = (e.DependencyEnded, e.ChildrenDoomed)
@@ -189,6 +190,7 @@ class World:
         self.now_ms = 1_000
         self.store = PretendedStore()
         self.memory = Memory(self.store)
+        self.fairness = Fairness(self.store.job_by_id)
         self.started_tasks: list[TaskId] = []
         #: Tasks that run, and their hosts.
         self.live_tasks: dict[TaskId, HostId] = {}
@@ -216,11 +218,15 @@ class World:
         self.feed(i.AcceptJob(job=job, finished=finished, ended_arrays=ended))
 
     def plan(self) -> Outcome:
-        return self.absorb(run_round(self.state, self.now_ms))
+        self.fairness.look(self.state, self.now_ms)
+        outcome = self.absorb(run_round(self.state, self.now_ms))
+        self.fairness.check_round(outcome.events)
+        return outcome
 
     def absorb(self, outcome: Outcome) -> Outcome:
         for event in outcome.events:
             self.memory.see(event)
+            self.fairness.see(event)
             if isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)):
                 self.resources.pop(event.arn, None)
         self.store.commit(outcome)

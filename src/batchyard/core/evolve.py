@@ -161,7 +161,8 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     job = state.jobs[event.job_id]
     attempt = attempt_of(job)
     if not is_node(job):
-        count_use(state, job, -job.demand.cpu_milli, event.at_ms)
+        ended_ms = max(event.at_ms, attempt.placed_ms)  # Clocks may differ.
+        count_use(state, job, -job.demand.cpu_milli, ended_ms)
     release_capacity(state, job, attempt)
     if job.nodes is not None:
         job.nodes.waiting.clear()

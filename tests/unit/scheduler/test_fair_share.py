@@ -112,7 +112,7 @@ def an_order(*shares: ShareView, limit: int | None = None, is_alone: bool = Fals
 
 
 def taken(order: FairOrder, number: int) -> list[str]:
-    found = []
+    found: list[str] = []
     while len(found) < number and (job := order.peek()) is not None and not order.is_held_back():
         assert order.peek() is job
         found.append(job.job_id)

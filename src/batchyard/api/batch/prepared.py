@@ -74,6 +74,8 @@ class PreparedDefinition:
     retry_strategy: Json | None
     timeout: Json | None
     propagate_tags: bool
+    #: Counts on queues with a scheduling policy.
+    scheduling_priority: int | None
     #: What a request without any shaping member comes to, by queue; filled on first use.
     plain_by_queue: dict[QueueArn, Work] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ def prepare(record: DefinitionRecord) -> PreparedDefinition:
         retry_strategy=detail.get("retryStrategy"),
         timeout=detail.get("timeout"),
         propagate_tags=detail.get("propagateTags", False),
+        scheduling_priority=detail.get("schedulingPriority"),
     )
 
 
