@@ -8,7 +8,16 @@ from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, Scope
+from batchyard.model.fair_share import FairShare, ShareWeight
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    PolicyArn,
+    QueueArn,
+    Scope,
+)
 from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.round import plan_round
@@ -35,6 +44,26 @@ def an_environment(name: str = "ce", *, vcpus: int = 4, is_enabled: bool = True,
     )
 
 
+def policy_arn(name: str = "policy") -> PolicyArn:
+    return SCOPE.policy_arn(name)
+
+
+def a_policy(*, window_s: int = 600, reservation: int = 0, **weight_by_text: float) -> FairShare:
+    """A fair-share policy; a name that ends in `_` stands for a prefix."""
+    return FairShare(
+        window_ms=window_s * 1000,
+        reservation_percent=reservation,
+        weights=tuple(
+            ShareWeight(
+                text=text.removesuffix("_"),
+                is_prefix=text.endswith("_"),
+                weight_e4=round(weight * 10_000),
+            )
+            for text, weight in weight_by_text.items()
+        ),
+    )
+
+
 def a_queue(
     name: str = "jq",
     *,
@@ -42,6 +71,7 @@ def a_queue(
     priority: int = 1,
     environments=("ce",),
     time_limits: dict[str, int] | None = None,
+    policy: FairShare | None = None,
 ):
     return i.PutQueue(
         arn=queue_arn(name),
@@ -53,6 +83,8 @@ def a_queue(
             TimeLimit(reason=reason, blocked_ms_max=limit_ms)
             for reason, limit_ms in (time_limits or {}).items()
         ),
+        policy_arn=None if policy is None else policy_arn(),
+        policy=policy,
     )
 
 
@@ -121,4 +153,4 @@ def a_job(
 
 def run_round(state: State, now_ms: int = 0) -> Outcome:
     """Let the scheduler plan once, and the core carry it out."""
-    return step(state, plan_round(view_of(state)), now_ms)
+    return step(state, plan_round(view_of(state, now_ms)), now_ms)

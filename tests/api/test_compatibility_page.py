@@ -16,6 +16,7 @@ _WORDS = ("supported", "shown", "ignored", "refused")
 #: Structures that have a table of their own, and a request in which they stand.
 _STRUCTURES = {
     "computeResources": ("CreateComputeEnvironment", ("computeResources",)),
+    "fairsharePolicy": ("CreateSchedulingPolicy", ("fairsharePolicy",)),
     "eksConfiguration": ("CreateComputeEnvironment", ("eksConfiguration",)),
     "containerProperties": ("RegisterJobDefinition", ("containerProperties",)),
     "volumes": ("RegisterJobDefinition", ("containerProperties", "volumes")),

@@ -365,8 +365,8 @@ async def test_pages_stay_stable_while_jobs_come_and_move(ready: Yard):
             "filter JOB_NAME must have exactly one value.",
         ),
         (
-            {"filters": [{"name": "SHARE_IDENTIFIER", "values": ["a"]}]},
-            "filter SHARE_IDENTIFIER is not supported yet by batchyard.",
+            {"filters": [{"name": "SHARE_IDENTIFIER", "values": ["a", "b"]}]},
+            "filter SHARE_IDENTIFIER must have exactly one value.",
         ),
         (
             {"filters": [{"name": "job_name", "values": ["a"]}]},

@@ -110,8 +110,9 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
         ),
         (
             {"schedulingPolicyArn": "arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p"},
-            "schedulingPolicyArn is not supported yet by batchyard.",
+            "arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p does not exist",
         ),
+        ({"schedulingPolicyArn": "p"}, "p does not exist"),
         (
             {"serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "s"}]},
             "serviceEnvironmentOrder is not supported yet by batchyard.",
@@ -222,7 +223,10 @@ async def test_an_update_is_a_wish_with_the_new_values(ready: Yard):
         ),
         ({"priority": 1001}, "priority must be between 0 and 1000."),
         ({"state": "ON"}, "state ON is not one of ENABLED, DISABLED."),
-        ({"schedulingPolicyArn": "p"}, "schedulingPolicyArn is not supported yet by batchyard."),
+        (
+            {"schedulingPolicyArn": "p"},
+            "A scheduling policy cannot be added to a job queue that was created without one.",
+        ),
     ],
 )
 async def test_updates_that_are_refused(ready: Yard, change, message):

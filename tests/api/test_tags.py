@@ -13,13 +13,19 @@ async def arn_of(yard: Yard, kind: str) -> str:
         return f"{BATCH}:job/{await yard.submit(tags={'old': '1'})}"
     if kind == "job-definition":
         return await yard.define("tagged", tags={"old": "1"})
+    if kind == "scheduling-policy":
+        answer = await yard.call("CreateSchedulingPolicy", name="tagged", tags={"old": "1"})
+        return str(answer["arn"])
     name = {"compute-environment": "ce", "job-queue": "jq"}[kind]
     arn = f"{BATCH}:{kind}/{name}"
     await yard.call("TagResource", resourceArn=arn, tags={"old": "1"})
     return arn
 
 
-@pytest.mark.parametrize("kind", ["compute-environment", "job-queue", "job-definition", "job"])
+@pytest.mark.parametrize(
+    "kind",
+    ["compute-environment", "job-queue", "job-definition", "job", "scheduling-policy"],
+)
 async def test_tags_are_merged_and_taken_away(ready: Yard, kind):
     arn = await arn_of(ready, kind)
     assert await ready.call("TagResource", resourceArn=arn, tags={"a": "1", "b": ""}) == {}

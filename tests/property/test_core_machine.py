@@ -22,6 +22,7 @@ from tests.builders import (
     a_consumable,
     a_host,
     a_job,
+    a_policy,
     a_queue,
     an_amount,
     an_environment,
@@ -29,11 +30,13 @@ from tests.builders import (
     environment_arn,
     job_id,
     needs,
+    policy_arn,
     queue_arn,
 )
-from tests.property.world import World, essence_of
+from tests.property.world import World, essence_of, essence_of_shares
 
-QUEUES = ("low", "high")
+QUEUES = ("low", "high", "fair")
+SHARES = ("a", "b", "teamA", "teamB")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
 #: Which of them can be used again.
@@ -69,6 +72,8 @@ class CoreMachine(RuleBasedStateMachine):
                 time_limits=TIME_LIMITS,
             )
         )
+        fair = a_queue("fair", seq=3, priority=1, environments=("ce",), policy=a_policy(b=2))
+        self.world.feed(fair)
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -115,6 +120,8 @@ class CoreMachine(RuleBasedStateMachine):
         command = a_job(
             number,
             queue=data.draw(st.sampled_from(QUEUES)),
+            share_identifier=data.draw(st.sampled_from(SHARES)),
+            scheduling_priority=data.draw(st.sampled_from([0, 7])),
             timeout_ms=data.draw(st.sampled_from([None, 60_000])),
             after=tuple(after),
             needs=needs(**needed),
@@ -143,15 +150,20 @@ class CoreMachine(RuleBasedStateMachine):
         task_id = data.draw(st.sampled_from(sorted(self.world.live_tasks)))
         self.world.feed(i.TaskStarted(task_id=task_id, at_ms=self.world.now_ms, address="10.0.0.1"))
 
-    @rule(data=st.data(), exit_code=EXIT_CODES, is_lost=st.booleans())
+    @rule(
+        data=st.data(),
+        exit_code=EXIT_CODES,
+        is_lost=st.booleans(),
+        late_ms=st.sampled_from([0, 0, 0, 10]),
+    )
     @precondition(lambda self: self.world.started_tasks)
-    def report_end(self, data, exit_code, is_lost) -> None:
+    def report_end(self, data, exit_code, is_lost, late_ms) -> None:
         task_id = data.draw(st.sampled_from(self.world.started_tasks))
         self.world.live_tasks.pop(task_id, None)
         self.world.feed(
             i.TaskEnded(
                 task_id=task_id,
-                at_ms=self.world.now_ms,
+                at_ms=self.world.now_ms - late_ms,
                 exit_code=exit_code,
                 reason=None,
                 is_lost=is_lost and exit_code is None,
@@ -186,6 +198,15 @@ class CoreMachine(RuleBasedStateMachine):
     def delete_consumable(self, name) -> None:
         self.world.feed(i.DeleteConsumable(arn=consumable_arn(name), version=1))
 
+    @rule(
+        reservation=st.sampled_from([0, 0, 50]),
+        weight=st.sampled_from([0.5, 1, 3]),
+        of_team=st.sampled_from([0.25, 1]),
+    )
+    def change_policy(self, reservation, weight, of_team) -> None:
+        policy = a_policy(reservation=reservation, b=weight, team_=of_team)
+        self.world.feed(i.PutPolicy(arn=policy_arn(), revision=2, policy=policy))
+
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
@@ -211,6 +232,8 @@ class CoreMachine(RuleBasedStateMachine):
         assert sorted(again.jobs) == sorted(state.jobs)
         for each, job in again.jobs.items():
             assert essence_of(job) == essence_of(state.jobs[each]), "events do not give it again"
+        for arn, queue in again.queues.items():
+            assert essence_of_shares(queue) == essence_of_shares(state.queues[arn])
         self.finish_everything()
 
     def finish_everything(self) -> None:
@@ -222,6 +245,7 @@ class CoreMachine(RuleBasedStateMachine):
                 world.feed(an_environment(name, vcpus=100))
         for name, is_replenishable in CONSUMABLES.items():
             world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))
+        world.feed(i.PutPolicy(arn=policy_arn(), revision=3, policy=a_policy()))
         for _ in range(20 * self.submitted + 10):
             world.plan()
             for task_id in list(world.live_tasks):

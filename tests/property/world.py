@@ -18,7 +18,7 @@ from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
 from batchyard.core.restore import StoredParts, restore_jobs, resume
-from batchyard.core.state import Job, State, child_status
+from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.model.ids import (
@@ -32,10 +32,11 @@ from batchyard.model.ids import (
     split_part_id,
     whole_id_of,
 )
-from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob, TimeLimit
+from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob, ShareRecord, TimeLimit
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
+from tests.property.fairness import Fairness
 
 #: Told of a job, but no sign that something happened to it alone.
 _SILENT = (e.DependencyEnded, e.ChildrenDoomed)
@@ -52,6 +53,7 @@ class PretendedStore:
         self.progress_by_id: dict[JobId, bytes] = {}
         #: Consumable resources that are there, as a caller wants them; `used_up` is the engine's.
         self.consumables: dict[ConsumableArn, i.PutConsumable] = {}
+        self.shares: dict[tuple[QueueArn, str], ShareRecord] = {}
 
     def commit(self, outcome: Outcome) -> None:
         for job_id, progress in outcome.changed.items():
@@ -59,6 +61,15 @@ class PretendedStore:
         for arn, each in outcome.consumables.items():
             if arn in self.consumables:
                 self.consumables[arn] = replace(self.consumables[arn], used_up=each.used_up)
+        for key, share in outcome.shares.items():
+            if share is None:
+                self.shares.pop(key, None)
+            else:
+                self.shares[key] = share
+        for event in outcome.events:
+            if isinstance(event, e.QueueDeleted):
+                for key in [key for key in self.shares if key[0] == event.arn]:
+                    del self.shares[key]
 
     def progress(self, job_id: JobId) -> JobProgress:
         return codec.decode_progress(self.progress_by_id.get(job_id))
@@ -113,7 +124,10 @@ class PretendedStore:
                 statuses.append((job.id, index, progress.status))
                 if job.nodes is not None or not progress.status.is_terminal:
                     progresses.append((job.id, index, progress))
-        parts = StoredParts(statuses=statuses, progress=progresses, ended_arrays=ended)
+        shares = [(*key, share) for key, share in self.shares.items()]
+        parts = StoredParts(
+            statuses=statuses, progress=progresses, ended_arrays=ended, shares=shares
+        )
         restore_jobs(state, live, parts)
 
 
@@ -257,6 +271,7 @@ class World:
         self.now_ms = 1_000
         self.store = PretendedStore()
         self.memory = Memory(self.store)
+        self.fairness = Fairness(self.store.job_by_id)
         self.started_tasks: list[TaskId] = []
         #: Tasks that run, and their hosts.
         self.live_tasks: dict[TaskId, HostId] = {}
@@ -273,9 +288,17 @@ class World:
             self.store.consumables[happening.arn] = happening
         elif isinstance(happening, i.DeleteConsumable):
             self.store.consumables.pop(happening.arn, None)
+        elif isinstance(happening, i.PutPolicy):
+            self._change_policy(happening)
         elif isinstance(happening, i.PutHost):
             self.resources[happening.host_id] = happening
         return self.absorb(step(self.state, happening, self.now_ms))
+
+    def _change_policy(self, change: i.PutPolicy) -> None:
+        """Keep what its queues are made with after a crash."""
+        for key, made in list(self.resources.items()):
+            if isinstance(made, i.PutQueue) and made.policy_arn == change.arn:
+                self.resources[key] = replace(made, policy=change.policy)
 
     def submit(self, job: QueuedJob) -> None:
         self.store.job_by_id[job.id] = job
@@ -283,11 +306,15 @@ class World:
         self.feed(i.AcceptJob(job=job, finished=finished, ended_arrays=ended))
 
     def plan(self) -> Outcome:
-        return self.absorb(run_round(self.state, self.now_ms))
+        self.fairness.look(self.state, self.now_ms)
+        outcome = self.absorb(run_round(self.state, self.now_ms))
+        self.fairness.check_round(outcome.events)
+        return outcome
 
     def absorb(self, outcome: Outcome) -> Outcome:
         for event in outcome.events:
             self.memory.see(event)
+            self.fairness.see(event)
             if isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)):
                 self.resources.pop(event.arn, None)
         self.store.commit(outcome)
@@ -316,6 +343,7 @@ class World:
         for arn, queue in again.queues.items():
             assert list(queue.line) == list(self.state.queues[arn].line)
             assert queue.blocked_id == self.state.queues[arn].blocked_id
+            assert essence_of_shares(queue) == essence_of_shares(self.state.queues[arn])
         assert again.consumables == self.state.consumables
         self.state = again
         for host_id in sorted(again.hosts):
@@ -343,6 +371,21 @@ def essence_of(job: Job) -> dict[str, object]:
         "codes": array and array.codes,
         "waits": array and [_wait_of(job, index) for index in range(array.size)],
         "nodes": nodes and (sorted(nodes.live), sorted(nodes.waiting), sorted(nodes.ended.items())),
+    }
+
+
+def essence_of_shares(queue: Queue) -> dict[str, object]:
+    """Give what the shares of a queue hold."""
+    return {
+        identifier: (
+            list(share.line),
+            share.weight,
+            share.live_count,
+            share.cpu_milli,
+            share.usage,
+            share.counted_ms,
+        )
+        for identifier, share in sorted(queue.shares.items())
     }
 
 

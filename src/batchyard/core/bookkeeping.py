@@ -1,4 +1,4 @@
-"""Where a live job is entered and counted: queues, lines, hosts, environments, its array.
+"""Where a live job is entered and counted: queues, lines, hosts, environments, shares, its array.
 
 Owns what must change together whenever a job appears, moves or goes, so that no counter is ever
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
@@ -6,14 +6,15 @@ kept in two places. Refuses to know why anything happens. For `evolve` and `rest
 
 from batchyard.core import consumables
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
+from batchyard.core.shares import enter_share, share_of
 from batchyard.core.state import Job, State, new_child
 from batchyard.core.transitions import check_move
+from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
     EnvironmentArn,
     HostId,
     JobId,
-    QueueArn,
     is_part_id,
     split_part_id,
 )
@@ -27,6 +28,8 @@ def enter_job(state: State, job: Job) -> None:
     queue = state.queues.get(job.queue_arn)
     if queue is not None and job.parent is None:
         queue.jobs[job.id] = None
+        if job.share_identifier is not None:
+            enter_share(queue, job.share_identifier).live_count += 1
     if job.progress.status is JobStatus.RUNNABLE:
         _join_line(state, job)
         if queue is not None and job.progress.blocked_ms is not None:
@@ -59,7 +62,7 @@ def move(state: State, job: Job, status: JobStatus) -> None:
     check_move(job.id, before, status, is_array=job.array is not None)
     job.progress.status = status
     if before is JobStatus.RUNNABLE:
-        _leave_line(state, job.queue_arn, job.id)
+        _leave_line(state, job, job.id)
     elif status is JobStatus.RUNNABLE:
         _join_line(state, job)
     if job.parent is not None and job.parent.array is not None:
@@ -86,6 +89,8 @@ def drop_job(state: State, job: Job) -> None:
         queue = state.queues.get(job.queue_arn)
         if queue is not None:
             del queue.jobs[job.id]
+            if job.share_identifier is not None:
+                queue.shares[job.share_identifier].live_count -= 1
     elif job.parent.nodes is not None:
         del job.parent.nodes.live[job.index]
         job.parent.nodes.ended[job.index] = job.progress
@@ -99,11 +104,11 @@ def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
     assert array is not None, parent.id
     assert progress is not None, parent.id
     if progress.rest is JobStatus.RUNNABLE:
-        _leave_line(state, parent.queue_arn, parent.id)
+        _leave_line(state, parent, parent.id)
     progress.rest = status
-    queue = state.queues.get(parent.queue_arn)
-    if status is JobStatus.RUNNABLE and progress.rest_count and queue is not None:
-        queue.line.join_array(parent.id, parent.seq, array.codes)
+    line = _line_of(state, parent)
+    if status is JobStatus.RUNNABLE and progress.rest_count and line is not None:
+        line.join_array(parent.id, parent.seq, array.codes, priority=parent.priority)
     return progress
 
 
@@ -162,6 +167,8 @@ def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
     queue = state.queues.get(job.queue_arn)
     if queue is not None:
         queue.cpu_milli += cpu_milli
+    if (share := share_of(state, job)) is not None:
+        share.cpu_milli += cpu_milli
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:
@@ -229,7 +236,7 @@ def _leave_rest(state: State, child: Job) -> None:
     array_of(parent).codes[child.index] = CODE_BY_STATUS[status]
     progress.rest_count -= 1
     if not progress.rest_count and progress.rest is JobStatus.RUNNABLE:
-        _leave_line(state, parent.queue_arn, parent.id)
+        _leave_line(state, parent, parent.id)
     counts = progress.own_count_by_status
     counts[status] = counts.get(status, 0) + 1
 
@@ -242,16 +249,26 @@ def _recount(parent: Job, index: int, before: JobStatus, after: JobStatus) -> No
     counts[after] = counts.get(after, 0) + 1
 
 
-def _join_line(state: State, job: Job) -> None:
+def _line_of(state: State, job: Job) -> WaitingLine | None:
+    """Give the line that a job stands in while it is RUNNABLE; None: its queue is gone."""
     queue = state.queues.get(job.queue_arn)
-    if queue is not None:
-        queue.line.join(job.id, job.seq, job.index, is_retry=bool(job.progress.attempts))
+    if queue is None or job.share_identifier is None:
+        return None if queue is None else queue.line
+    return queue.shares[job.share_identifier].line
 
 
-def _leave_line(state: State, queue_arn: QueueArn, job_id: JobId) -> None:
-    queue = state.queues.get(queue_arn)
-    if queue is not None and job_id in queue.line:
-        queue.line.leave(job_id)
+def _join_line(state: State, job: Job) -> None:
+    line = _line_of(state, job)
+    if line is not None:
+        is_retry = bool(job.progress.attempts)
+        line.join(job.id, job.seq, job.index, is_retry=is_retry, priority=job.priority)
+
+
+def _leave_line(state: State, job: Job, job_id: JobId) -> None:
+    """Take `job_id`, the job itself or all its children of the rest, out of the line of `job`."""
+    line = _line_of(state, job)
+    if line is not None and job_id in line:
+        line.leave(job_id)
 
 
 def _note_awaited_child(state: State, dependency_id: JobId) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST
 from batchyard.core.bookkeeping import is_node
-from batchyard.core.state import Job, State, child_status
+from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
@@ -19,6 +19,7 @@ from batchyard.model.ids import (
     child_id,
     is_part_id,
     split_part_id,
+    whole_id_of,
 )
 from batchyard.model.status import JobStatus
 
@@ -32,6 +33,7 @@ def check(state: State) -> None:
         check_capacity_is_never_exceeded,
         check_counters_equal_what_they_count,
         check_lines_hold_exactly_the_runnable,
+        check_shares_count_their_jobs,
         check_pending_jobs_wait_for_live_jobs,
         check_timed_attempts_have_deadlines,
         check_arrays_count_their_children,
@@ -130,12 +132,56 @@ def check_lines_hold_exactly_the_runnable(state: State) -> None:
             assert job.progress.array is not None, job.id
             if job.progress.array.rest is JobStatus.RUNNABLE:
                 runnable += [child_id(job.id, index) for index in job.array.rest_indexes()]
-        _demand(sorted(queue.line) == sorted(runnable), f"the line of {queue.arn} is wrong")
+        _check_lines(queue, runnable, {job.id: job for job in of_queue})
         whole = [job.id for job in of_queue if job.parent is None]
         _demand(
             sorted(queue.jobs) == sorted(whole),
             f"{queue.arn} does not hold exactly its live jobs",
         )
+
+
+def _check_lines(queue: Queue, runnable: list[JobId], job_by_id: dict[JobId, Job]) -> None:
+    """Each stands in the line of its share, or all in one; higher priorities stand before lower."""
+    _demand(queue.policy is not None or not queue.shares, f"{queue.arn} has shares without policy")
+    found = list(queue.line)
+    _demand(queue.policy is None or not found, f"{queue.arn} has a line beside its shares")
+    for identifier, share in queue.shares.items():
+        in_line = list(share.line)
+        jobs = [job_by_id.get(each) or job_by_id[whole_id_of(each)] for each in in_line]
+        _demand(
+            all(job.share_identifier == identifier for job in jobs),
+            f"the line of {identifier} in {queue.arn} has strangers",
+        )
+        priorities = [job.priority for job in jobs]
+        _demand(
+            priorities == sorted(priorities, reverse=True),
+            f"the line of {identifier} in {queue.arn} is not in order",
+        )
+        found += in_line
+    _demand(sorted(found) == sorted(runnable), f"the line of {queue.arn} is wrong")
+
+
+def check_shares_count_their_jobs(state: State) -> None:
+    for queue in state.queues.values():
+        live: Counter[str] = Counter()
+        held: Counter[str] = Counter()
+        for job in state.jobs.values():
+            if job.queue_arn != queue.arn:
+                continue
+            has_share = job.share_identifier is not None
+            _demand(has_share == (queue.policy is not None), f"{job.id} and the policy differ")
+            if job.share_identifier is None or is_node(job):
+                continue
+            live[job.share_identifier] += 1 if job.parent is None else 0
+            if job.progress.attempt is not None:
+                held[job.share_identifier] += job.demand.cpu_milli
+        for identifier in live:
+            _demand(identifier in queue.shares, f"{queue.arn} does not know {identifier}")
+        for identifier, share in queue.shares.items():
+            what = f"{identifier} of {queue.arn}"
+            _demand(share.live_count == live[identifier], f"{what} counts {share.live_count} jobs")
+            _demand(share.cpu_milli == held[identifier], f"{what} counts {share.cpu_milli}")
+            _demand(share.usage >= 0, f"{what} has used {share.usage}")
 
 
 def check_pending_jobs_wait_for_live_jobs(state: State) -> None:

@@ -7,7 +7,16 @@ event never changes its meaning; a new meaning is a new version. Refuses to know
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.fair_share import FairShare
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    PolicyArn,
+    QueueArn,
+    TaskId,
+)
 from batchyard.model.records import (
     ConsumableNeed,
     ContainerResult,
@@ -55,6 +64,9 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     nodes: NodePlan | None = None
     #: What each attempt takes of consumable resources.
     needs: tuple[ConsumableNeed, ...] = ()
+    #: Set exactly if the queue has shares.
+    share_identifier: str | None = None
+    priority: int = 0
 
 
 class DependencyEnded(JobFact, frozen=True, kw_only=True):
@@ -210,6 +222,27 @@ class QueueSettled(Struct, frozen=True, kw_only=True):
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
     time_limits: tuple[TimeLimit, ...] = ()
+    #: Both set exactly if the queue has a scheduling policy.
+    policy_arn: PolicyArn | None = None
+    policy: FairShare | None = None
+
+
+class PolicySettled(Struct, frozen=True, kw_only=True):
+    """Every queue with this scheduling policy goes by these values from now on.
+
+    What shares have used stays; from its last change on it decays by the new window.
+    """
+
+    arn: PolicyArn
+    revision: int
+    policy: FairShare
+
+
+class ShareForgotten(Struct, frozen=True, kw_only=True):
+    """A share of a queue has no live jobs, and has used nothing for a window: it counts no more."""
+
+    arn: QueueArn
+    share_identifier: str
 
 
 class QueueDraining(Struct, frozen=True, kw_only=True):
@@ -274,6 +307,8 @@ ResourceEvent = (
     | EnvironmentDraining
     | EnvironmentDeleted
     | QueueSettled
+    | PolicySettled
+    | ShareForgotten
     | QueueDraining
     | QueueDeleted
     | HostChanged

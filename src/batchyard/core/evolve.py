@@ -15,6 +15,7 @@ from batchyard.core.bookkeeping import (
     drop_job,
     enter_job,
     hold_capacity,
+    is_node,
     move,
     own_job,
     release_capacity,
@@ -22,6 +23,7 @@ from batchyard.core.bookkeeping import (
     watch_time,
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
+from batchyard.core.shares import count_use, set_policy
 from batchyard.core.state import Environment, Host, Job, Queue, State
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
@@ -67,7 +69,7 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return evolve_parts(state, event)
 
 
-def _evolve_resource(  # noqa: C901 -- one branch an event
+def _evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
     state: State, event: e.ResourceEvent
 ) -> None:
     match event:
@@ -83,6 +85,12 @@ def _evolve_resource(  # noqa: C901 -- one branch an event
             state.queues[event.arn].is_draining = True
         case e.QueueDeleted():
             del state.queues[event.arn]
+        case e.PolicySettled():
+            for queue in state.queues.values():
+                if queue.policy_arn == event.arn:
+                    set_policy(queue, event.arn, event.policy)
+        case e.ShareForgotten():
+            del state.queues[event.arn].shares[event.share_identifier]
         case e.HostChanged():
             host = state.hosts.get(event.host_id)
             if host is None:
@@ -114,6 +122,8 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         needs=event.needs,
         unmet=list(event.unmet),
         progress=progress,
+        share_identifier=event.share_identifier,
+        priority=event.priority,
         array=array,
         nodes=None if event.nodes is None else new_nodes(event.nodes),
     )
@@ -138,6 +148,7 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
     job.progress.attempt = attempt
     if job.nodes is not None:
         job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
+    count_use(state, job, job.demand.cpu_milli, event.at_ms)
     hold_capacity(state, job, attempt)
     consumables.use_up(state.consumables, job.needs)
     return job
@@ -157,6 +168,9 @@ def _start(state: State, event: e.AttemptStarted) -> Job:
 def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     job = state.jobs[event.job_id]
     attempt = attempt_of(job)
+    if not is_node(job):
+        ended_ms = max(event.at_ms, attempt.placed_ms)  # Clocks may differ.
+        count_use(state, job, -job.demand.cpu_milli, ended_ms)
     release_capacity(state, job, attempt)
     if job.nodes is not None:
         job.nodes.waiting.clear()
@@ -224,9 +238,12 @@ def _settle_queue(state: State, event: e.QueueSettled) -> None:
             priority=event.priority,
             environment_arns=event.environment_arns,
             time_limits=event.time_limits,
+            policy_arn=event.policy_arn,
+            policy=event.policy,
         )
         return
     queue.state = event.state
     queue.priority = event.priority
     queue.environment_arns = event.environment_arns
     queue.time_limits = event.time_limits
+    set_policy(queue, event.policy_arn, event.policy)

@@ -4,7 +4,7 @@ Decides what a snapshot of a queue holds (reference/compute-and-scheduling.md se
 to know when one is taken. Costs what it shows, not the length of the queue.
 """
 
-from itertools import islice, zip_longest
+from itertools import zip_longest
 
 from batchyard.core.state import Queue
 from batchyard.model.ids import JobId
@@ -14,8 +14,15 @@ from batchyard.scheduler.view import QueueView
 
 
 def front_of(view: QueueView) -> list[JobId]:
-    """Name the first jobs of a queue in the order in which they should start."""
-    return [job.job_id for job in islice(view.waiting, FRONT_OF_QUEUE_JOBS_MAX)]
+    """Name the first jobs of a queue in the order in which they should start.
+
+    Uses up the order of the view.
+    """
+    front: list[JobId] = []
+    while len(front) < FRONT_OF_QUEUE_JOBS_MAX and (job := view.waiting.peek()) is not None:
+        front.append(job.job_id)
+        view.waiting.take()
+    return front
 
 
 def snapshot_of(

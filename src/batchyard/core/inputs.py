@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.fair_share import FairShare
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    PolicyArn,
+    QueueArn,
+    TaskId,
+)
 from batchyard.model.records import QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
@@ -64,6 +73,18 @@ class PutQueue(Struct, frozen=True, kw_only=True):
     priority: int
     environment_arns: tuple[EnvironmentArn, ...]
     time_limits: tuple[TimeLimit, ...] = ()
+    #: Both set exactly if the queue has a scheduling policy: for ever, or never.
+    policy_arn: PolicyArn | None = None
+    policy: FairShare | None = None
+
+
+class PutPolicy(Struct, frozen=True, kw_only=True):
+    """A scheduling policy was changed."""
+
+    arn: PolicyArn
+    #: Of the record that says so.
+    revision: int
+    policy: FairShare
 
 
 class DeleteQueue(Struct, frozen=True, kw_only=True):
@@ -157,6 +178,7 @@ Input = (
     | PutEnvironment
     | DeleteEnvironment
     | PutQueue
+    | PutPolicy
     | DeleteQueue
     | PutHost
     | PutConsumable

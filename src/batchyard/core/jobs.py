@@ -13,10 +13,12 @@ from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of, is_node
 from batchyard.core.endings import Ending, Failure, RestFailure, end, release, wish_reason_of
 from batchyard.core.inputs import AcceptJob, CancelJob, TerminateJob
-from batchyard.core.state import Job, State, child_status
+from batchyard.core.shares import priority_of, share_identifier_of
+from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model import wording
+from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import JobId, child_id, is_part_id, split_part_id
 from batchyard.model.records import QueuedJob, StopCause, WishKind
 from batchyard.model.status import JobStatus
@@ -34,6 +36,8 @@ def accept_job(turn: Turn, command: AcceptJob) -> None:
         failure = wording.QUEUE_DELETED
     elif has_failed:
         failure = wording.DEPENDENCY_FAILED
+    if queue is not None and queue.policy is not None:
+        _forget_shares(turn, queue, queue.policy, needed=share_identifier_of(queue, new))
     status = JobStatus.SUBMITTED
     if not failure:
         is_pending = bool(unmet) or new.array_size is not None
@@ -92,6 +96,7 @@ def fail_waiting_children(turn: Turn, parent: Job, status_reason: str) -> None:
 def _accepted(
     state: State, new: QueuedJob, unmet: tuple[JobId, ...], status: JobStatus
 ) -> e.JobAccepted:
+    queue = state.queues.get(new.queue_arn)
     return e.JobAccepted(
         job_id=new.id,
         seq=new.seq,
@@ -109,7 +114,26 @@ def _accepted(
         is_sequential=new.is_sequential,
         nodes=new.nodes,
         needs=new.needs,
+        share_identifier=share_identifier_of(queue, new),
+        priority=priority_of(queue, new),
     )
+
+
+def _forget_shares(turn: Turn, queue: Queue, policy: FairShare, *, needed: str | None) -> None:
+    """Drop the shares of a queue that are no longer active, before there is another one.
+
+    One that comes back after that begins anew.
+    """
+    window_ms = policy.window_ms
+    share = queue.shares.get(needed or "")
+    if share is not None and share.is_active(turn.now_ms, window_ms):
+        return
+    for identifier in [
+        identifier
+        for identifier, share in queue.shares.items()
+        if not share.is_active(turn.now_ms, window_ms)
+    ]:
+        turn.emit(e.ShareForgotten(arn=queue.arn, share_identifier=identifier))
 
 
 def _sort_dependencies(

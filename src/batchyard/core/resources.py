@@ -1,4 +1,4 @@
-"""What becomes of compute environments, job queues, hosts and consumable resources.
+"""What becomes of environments, queues, scheduling policies, hosts and consumable resources.
 
 Decides by reference/compute-and-scheduling.md sections 1.5, 1.12, 2.3 and 2.4. Refuses to know
 how a caller asked for it, and what the API refuses before it comes here.
@@ -16,6 +16,7 @@ from batchyard.core.inputs import (
     PutConsumable,
     PutEnvironment,
     PutHost,
+    PutPolicy,
     PutQueue,
 )
 from batchyard.core.jobs import fail_job, fail_waiting_children
@@ -61,8 +62,14 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
             priority=command.priority,
             environment_arns=command.environment_arns,
             time_limits=command.time_limits,
+            policy_arn=command.policy_arn,
+            policy=command.policy,
         )
     )
+
+
+def put_policy(turn: Turn, command: PutPolicy) -> None:
+    turn.emit(e.PolicySettled(arn=command.arn, revision=command.revision, policy=command.policy))
 
 
 def delete_queue(turn: Turn, command: DeleteQueue) -> None:

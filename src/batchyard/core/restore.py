@@ -26,17 +26,18 @@ from batchyard.core.evolve_parts import new_nodes
 from batchyard.core.inputs import TaskEnded
 from batchyard.core.jobs import doomed_by
 from batchyard.core.multi_node import start_of_node
+from batchyard.core.shares import priority_of, restore_share, share_identifier_of
 from batchyard.core.state import Job, Nodes, State, child_status, part_of
 from batchyard.core.turn import Outcome, Turn
-from batchyard.model.ids import HostId, JobId, TaskId, is_part_id, split_part_id
+from batchyard.model.ids import HostId, JobId, QueueArn, TaskId, is_part_id, split_part_id
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.records import JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredParts:
-    """What is stored of the children and nodes of live jobs.
+    """What is stored of the children and nodes of live jobs, and of shares.
 
     A part of a job that is not among the restored ones is passed over.
     """
@@ -47,6 +48,8 @@ class StoredParts:
     progress: Iterable[tuple[JobId, int, JobProgress]] = ()
     #: How the children of arrays ended that are waited for child by child; see `AcceptJob`.
     ended_arrays: Mapping[JobId, Mapping[int, JobStatus]] = field(default_factory=dict)
+    #: The shares of queues, by identifier.
+    shares: Iterable[tuple[QueueArn, str, ShareRecord]] = ()
 
 
 def restore_jobs(
@@ -59,8 +62,10 @@ def restore_jobs(
     """
     kept = list(records)
     parts = parts or StoredParts()
+    for queue_arn, identifier, share in parts.shares:
+        restore_share(state, queue_arn, identifier, share)
     for record in kept:
-        state.jobs[record.id] = _job_of(record)
+        state.jobs[record.id] = _job_of(state, record)
     for parent_id, index, status in parts.statuses:
         parent = state.jobs.get(parent_id)
         if parent is not None and parent.array is not None:
@@ -78,8 +83,9 @@ def restore_jobs(
             hold_capacity(state, job, record.progress.attempt)
 
 
-def _job_of(record: QueuedJob) -> Job:
+def _job_of(state: State, record: QueuedJob) -> Job:
     size = record.array_size
+    queue = state.queues.get(record.queue_arn)
     return Job(
         id=record.id,
         seq=record.seq,
@@ -91,6 +97,8 @@ def _job_of(record: QueuedJob) -> Job:
         unmet=[],
         progress=record.progress,
         needs=record.needs,
+        share_identifier=share_identifier_of(queue, record),
+        priority=priority_of(queue, record),
         array=None
         if size is None
         else Array(codes=bytearray(size), waits=None, is_sequential=record.is_sequential),

@@ -15,11 +15,13 @@ from batchyard.core.consumables import Consumable
 from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
+from batchyard.model.fair_share import FairShare, ShareWeight
 from batchyard.model.ids import (
     ConsumableArn,
     EnvironmentArn,
     HostId,
     JobId,
+    PolicyArn,
     QueueArn,
     TaskId,
     child_id,
@@ -30,6 +32,7 @@ from batchyard.model.ids import (
 from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
+from batchyard.scheduler.fair_share import usage_after
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +55,10 @@ class Job:
     #: children: there are none before it is empty.
     unmet: list[JobId]
     progress: JobProgress
+    #: Set exactly if the queue has a scheduling policy.
+    share_identifier: str | None = None
+    #: Higher goes first within a share; 0 where there are none.
+    priority: int = 0
     #: Set exactly for children and nodes.
     parent: "Job | None" = None
     #: Among the parent's children or nodes.
@@ -102,6 +109,36 @@ class Environment:
 
 
 @dataclass(slots=True, kw_only=True)
+class Share:
+    """The jobs of a queue with one share identifier, and what they used of late."""
+
+    #: What the policy says of it; None: its weight is 1.
+    weight: ShareWeight | None
+    #: Holds all and only the RUNNABLE jobs of the share.
+    line: WaitingLine = field(default_factory=WaitingLine)
+    #: Number of live jobs, children and nodes not counted.
+    live_count: int = 0
+    #: What its live attempts hold, in milli-vCPUs; what its nodes do not need any more of a
+    #: multi-node job is held until that ends.
+    cpu_milli: int = 0
+    #: As of `counted_ms`: see `scheduler.fair_share`.
+    usage: int = 0
+    #: When `cpu_milli` last changed; 0: never yet.
+    counted_ms: int = 0
+
+    def usage_at(self, now_ms: int, window_ms: int) -> int:
+        """Carry its usage on to a later time."""
+        elapsed_ms = now_ms - self.counted_ms
+        return usage_after(self.usage, self.cpu_milli, elapsed_ms=elapsed_ms, window_ms=window_ms)
+
+    def is_active(self, now_ms: int, window_ms: int) -> bool:
+        """Tell whether it has live jobs, or had one running within the window."""
+        if self.live_count:
+            return True
+        return self.usage > 0 and now_ms - self.counted_ms < window_ms
+
+
+@dataclass(slots=True, kw_only=True)
 class Queue:
     """A job queue."""
 
@@ -120,8 +157,13 @@ class Queue:
     blocked_id: JobId | None = None
     #: vCPUs that its live attempts hold, in thousandths; a multi-node job's until it ends.
     cpu_milli: int = 0
-    #: Holds all and only the RUNNABLE jobs of the queue.
+    #: Both set for ever, or never.
+    policy_arn: PolicyArn | None = None
+    policy: FairShare | None = None
+    #: Holds all and only the RUNNABLE jobs of the queue, if it has no policy.
     line: WaitingLine = field(default_factory=WaitingLine)
+    #: By identifier: holds all shares that are active, and some that were. None without a policy.
+    shares: dict[str, Share] = field(default_factory=dict)
     #: Holds all and only the live jobs of the queue, in the order in which they were accepted.
     jobs: dict[JobId, None] = field(default_factory=dict)
 
@@ -232,6 +274,8 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         timeout_ms=parent.timeout_ms if nodes is None else None,
         unmet=[],
         progress=progress,
+        share_identifier=parent.share_identifier,
+        priority=parent.priority,
         parent=parent,
         index=index,
         needs=parent.needs if nodes is None else (),

@@ -17,6 +17,7 @@ from batchyard.core.resources import (
     put_consumable,
     put_environment,
     put_host,
+    put_policy,
     put_queue,
 )
 from batchyard.core.state import State
@@ -61,6 +62,8 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_environment(turn, happening)
         case i.PutQueue():
             put_queue(turn, happening)
+        case i.PutPolicy():
+            put_policy(turn, happening)
         case i.DeleteQueue():
             delete_queue(turn, happening)
         case i.PutHost():

@@ -1,11 +1,11 @@
-"""The RUNNABLE jobs of one queue, in the order in which they should start.
+"""The RUNNABLE jobs of one queue, or of one share of it, in the order in which they should start.
 
-Decides the FIFO order: jobs that are tried again go first, then by submission number and by index
-among an array's children (reference/compute-and-scheduling.md section 3.1). Refuses to know
-priorities and capacity. An array stands in line once, for all its children that have no story of
-their own, and is unfolded only as far as somebody reads. Taking a job out costs nothing at once:
-its ticket is void, and the entry is dropped when it comes to the top, or when most entries are
-void.
+Decides that order: by priority, which is always 0 where there are no shares; then jobs that are
+tried again go first, then by submission number and by index among an array's children
+(reference/compute-and-scheduling.md sections 3.1, 3.3). Refuses to know shares and capacity. An
+array stands in line once, for all its children that have no story of their own, and is unfolded
+only as far as somebody reads. Taking a job out costs nothing at once: its ticket is void, and the
+entry is dropped when it comes to the top, or when most entries are void.
 """
 
 import heapq
@@ -19,8 +19,10 @@ _Entry = tuple[int, int, int, int, JobId]
 #: A smaller heap is not worth cleaning.
 _CLEAN_SIZE_MIN = 1024
 
+#: Each step of priority goes before both.
 _RETRIED = 0
 _NEW = 1
+_RANKS_PER_PRIORITY = 2
 #: An array stands before its first child; where exactly is seen when it is unfolded.
 _UNFOLDED_LATER = -1
 #: Marks an entry of the frontier that is not in the heap: a child of an array being unfolded.
@@ -47,14 +49,17 @@ class WaitingLine:
     def __contains__(self, job_id: JobId) -> bool:
         return job_id in self._ticket_by_job
 
-    def join(self, job_id: JobId, seq: int, index: int = 0, *, is_retry: bool) -> None:
+    def join(
+        self, job_id: JobId, seq: int, index: int = 0, *, is_retry: bool, priority: int = 0
+    ) -> None:
         """Put the job in line; one that is tried again stands before those that never ran."""
-        self._add(_RETRIED if is_retry else _NEW, seq, index, job_id)
+        rank = _RETRIED if is_retry else _NEW
+        self._add(rank - _RANKS_PER_PRIORITY * priority, seq, index, job_id)
 
-    def join_array(self, job_id: JobId, seq: int, codes: bytearray) -> None:
+    def join_array(self, job_id: JobId, seq: int, codes: bytearray, *, priority: int = 0) -> None:
         """Put an array in line for each child whose byte in `codes` is 0, now and later."""
         self._rest_by_array[job_id] = codes
-        self._add(_NEW, seq, _UNFOLDED_LATER, job_id)
+        self._add(_NEW - _RANKS_PER_PRIORITY * priority, seq, _UNFOLDED_LATER, job_id)
 
     def leave(self, job_id: JobId) -> None:
         del self._ticket_by_job[job_id]
@@ -64,6 +69,10 @@ class WaitingLine:
             heapq.heapify(self._heap)
         while self._heap and not self._is_valid(self._heap[0]):
             heapq.heappop(self._heap)
+
+    def front_seq(self) -> int:
+        """Give the submission number of the first job; there must be one."""
+        return self._heap[0][1]
 
     def __iter__(self) -> Iterator[JobId]:
         """Yield the jobs in order without taking them out; lazy, for as many as are asked for."""

@@ -16,7 +16,17 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.records import EventRecord, JobProgress, QueueSnapshot
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, consumables, environments, events, live_jobs, queues, wishes
+from batchyard.store import (
+    Connection,
+    consumables,
+    environments,
+    events,
+    live_jobs,
+    policies,
+    queues,
+    shares,
+    wishes,
+)
 from batchyard.store.snapshots import delete_snapshot, write_snapshots
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
@@ -35,6 +45,8 @@ def write_facts(
     if outcome.changed:
         changed = [(each, _dated(progress, at_ms)) for each, progress in outcome.changed.items()]
         live_jobs.write_progress(connection, changed)
+    if outcome.shares:
+        shares.write_shares(connection, outcome.shares)
     if outcome.events:
         events.append_events(connection, list(_event_rows(outcome.events, at_ms)))
     for event in outcome.events:
@@ -96,11 +108,14 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
         case e.QueueDeleted():
             queues.delete_queue(connection, event.arn)
             delete_snapshot(connection, event.arn)
+            shares.delete_shares(connection, event.arn)
         case e.ConsumableSettled():
             consumables.settle_consumable(connection, event.arn, event.version)
         case e.ConsumableDeleted():
             consumables.remove_deleted(connection, event.arn, event.version)
-        case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
+        case e.PolicySettled():
+            policies.settle_policy(connection, event.arn, event.revision)
+        case e.EnvironmentDraining() | e.QueueDraining() | e.ShareForgotten() | e.HostChanged():
             pass
         case _:
             assert_never(event)

@@ -183,7 +183,7 @@ class Engine:
     def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
         outcome = step_all(self._state, inputs, now_ms)
         if not self._has_unread_wishes:
-            outcome.add(step(self._state, plan_round(view_of(self._state)), now_ms))
+            outcome.add(step(self._state, plan_round(view_of(self._state, now_ms)), now_ms))
         return outcome
 
     async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:

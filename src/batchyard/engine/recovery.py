@@ -27,6 +27,7 @@ from batchyard.store import (
     environments,
     live_jobs,
     queues,
+    shares,
 )
 
 _PAGE_ROWS = 5000
@@ -41,7 +42,7 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
     for environment in environments.read_all_environments(connection):
         step(state, put_environment_of(environment), now_ms)
     for queue in queues.read_all_queues(connection):
-        step(state, put_queue_of(queue), now_ms)
+        step(state, put_queue_of(connection, queue), now_ms)
     for consumable in consumables.read_all_consumables(connection):
         step(state, put_consumable_of(consumable), now_ms)
     outcome = Outcome()
@@ -61,6 +62,7 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
             statuses=children.read_live_statuses(connection),
             progress=parts,
             ended_arrays=_ended_partners(connection, live),
+            shares=shares.read_all_shares(connection),
         ),
     )
     return state, outcome

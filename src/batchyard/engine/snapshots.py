@@ -42,7 +42,7 @@ class Snapshots:
             return {}
         self._is_due = False
         self._rest_until_s = perf_counter() + PAUSE_S
-        fronts = {view.arn: front_of(view) for view in view_of(state).queues}
+        fronts = {view.arn: front_of(view) for view in view_of(state, now_ms).queues}
         taken = {
             arn: snapshot_of(queue, fronts.get(arn, []), self._stored.get(arn), now_ms)
             for arn, queue in state.queues.items()

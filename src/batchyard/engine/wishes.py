@@ -4,6 +4,9 @@ Owns the reading of what the API has written: submitted jobs, cancels and termin
 and queues in transition, consumable resources that changed. Refuses to decide about any of it. A
 wish about a job that is itself still SUBMITTED waits until the job has been taken in. The end of a
 queue waits until all its jobs have been taken in: a queue of the same name must not get them.
+and queues in transition, changed policies. Refuses to decide about any of it. A wish about a job
+that is itself still SUBMITTED waits until the job has been taken in. The end of a queue waits until
+all its jobs have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +14,8 @@ from dataclasses import dataclass
 
 from batchyard.core import inputs as i
 from batchyard.model.environment_faults import environment_fault_of
-from batchyard.model.ids import JobId, whole_id_of
+from batchyard.model.fair_share import fair_share_of
+from batchyard.model.ids import JobId, PolicyArn, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     ConsumableRecord,
@@ -23,7 +27,7 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import Connection, consumables, environments, live_jobs, queues
+from batchyard.store import Connection, consumables, environments, live_jobs, policies, queues
 from batchyard.store import wishes as wish_table
 
 
@@ -83,8 +87,14 @@ def _fault_of(record: EnvironmentRecord) -> str | None:
     return environment_fault_of(record.detail) or found
 
 
-def put_queue_of(record: QueueRecord) -> i.PutQueue:
-    """Say to the core how the API wants a queue to be."""
+def put_queue_of(connection: Connection, record: QueueRecord) -> i.PutQueue:
+    """Say to the core how the API wants a queue to be, and what its policy says now."""
+    policy_arn: PolicyArn | None = record.detail.get("schedulingPolicyArn")
+    policy = None
+    if policy_arn is not None:
+        found = policies.read_policy(connection, policy_arn)
+        assert found is not None, f"{record.arn} has a policy that is gone"
+        policy = fair_share_of(found.detail)
     return i.PutQueue(
         arn=record.arn,
         seq=record.seq,
@@ -95,6 +105,8 @@ def put_queue_of(record: QueueRecord) -> i.PutQueue:
             TimeLimit(reason=each["reason"], blocked_ms_max=each["maxTimeSeconds"] * 1000)
             for each in record.detail.get("jobStateTimeLimitActions", ())
         ),
+        policy_arn=policy_arn,
+        policy=policy,
     )
 
 
@@ -116,7 +128,7 @@ def _input_of_consumable(record: ConsumableRecord) -> i.PutConsumable | i.Delete
 
 
 def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:
-    """Read what was asked of environments and queues; environments first, queues refer to them.
+    """Read what was asked of environments, policies and queues, which refer to both.
 
     `last_seq` is of the last job that is taken in this time.
     """
@@ -125,9 +137,13 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
             yield put_environment_of(environment)
+    for policy in policies.read_unsettled_policies(connection):
+        yield i.PutPolicy(
+            arn=policy.arn, revision=policy.revision, policy=fair_share_of(policy.detail)
+        )
     for queue in queues.read_queues_in_transition(connection):
         if queue.status is not ResourceStatus.DELETING:
-            yield put_queue_of(queue)
+            yield put_queue_of(connection, queue)
         elif not live_jobs.has_submitted_after(connection, queue.arn, last_seq):
             yield i.DeleteQueue(arn=queue.arn)
 

@@ -15,6 +15,7 @@ QueueArn = NewType("QueueArn", str)
 EnvironmentArn = NewType("EnvironmentArn", str)
 DefinitionArn = NewType("DefinitionArn", str)
 ConsumableArn = NewType("ConsumableArn", str)
+PolicyArn = NewType("PolicyArn", str)
 HostId = NewType("HostId", str)
 #: 32 lower-case hex digits, as the last part of an ECS task ARN.
 TaskId = NewType("TaskId", str)
@@ -44,6 +45,9 @@ class Scope(Struct, frozen=True):
 
     def environment_arn(self, name: str) -> EnvironmentArn:
         return EnvironmentArn(self.arn("batch", f"compute-environment/{name}"))
+
+    def policy_arn(self, name: str) -> PolicyArn:
+        return PolicyArn(self.arn("batch", f"scheduling-policy/{name}"))
 
     def definition_arn(self, name: str, revision: int) -> DefinitionArn:
         return DefinitionArn(self.arn("batch", f"job-definition/{name}:{revision}"))

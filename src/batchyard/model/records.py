@@ -18,6 +18,7 @@ from batchyard.model.ids import (
     EnvironmentArn,
     HostId,
     JobId,
+    PolicyArn,
     QueueArn,
     Scope,
     TaskId,
@@ -215,6 +216,10 @@ class NewJob(Struct, frozen=True, kw_only=True):
     nodes: NodePlan | None = None
     #: What one attempt takes: of an array's child, or of all nodes together. Each resource once.
     needs: tuple[ConsumableNeed, ...] = ()
+    #: Set exactly if the queue has a scheduling policy.
+    share_identifier: str | None = None
+    #: 0..9999, higher goes first within its share; set exactly if the queue has a policy.
+    scheduling_priority: int | None = None
     #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON.
     spec: bytes
     tags: Mapping[str, str]
@@ -251,6 +256,8 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     is_sequential: bool = False
     nodes: NodePlan | None = None
     needs: tuple[ConsumableNeed, ...] = ()
+    share_identifier: str | None = None
+    scheduling_priority: int | None = None
     created_ms: int
     progress: JobProgress
 
@@ -357,6 +364,37 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+
+
+class PolicyRecord(Struct, frozen=True, kw_only=True):
+    """A scheduling policy. Written by the API at once; the engine takes up each revision."""
+
+    #: Creation order.
+    seq: int
+    arn: PolicyArn
+    scope: Scope
+    name: str
+    #: Rises with each update, from 1.
+    revision: int
+    #: Its `fairsharePolicy` as DescribeSchedulingPolicies shows it.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+class ShareRecord(Struct, frozen=True, kw_only=True):
+    """A share of a queue with a scheduling policy. Written by the engine alone.
+
+    Share identifiers that a queue has no record of have neither live jobs nor any usage.
+    """
+
+    #: Jobs that are not terminal; an array is one. SUBMITTED ones are not counted yet.
+    live_count: int
+    #: As of `counted_ms`; see `scheduler.fair_share`.
+    usage: int
+    #: When what the share holds last changed.
+    counted_ms: int
+    #: What the share holds.
+    cpu_milli: int
 
 
 class DefinitionRecord(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ class Obstacle(StrEnum):
     CONSUMABLE_UNAVAILABLE = "CONSUMABLE_UNAVAILABLE"
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
+    #: The queue's scheduling policy keeps what is left for others.
+    RESERVED_FOR_OTHERS = "RESERVED_FOR_OTHERS"
 
 
 class Placement(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ Rules (reference/compute-and-scheduling.md sections 2.2 and 3.1):
 The cost of a round follows what it places: O(placements + queues), not the length of the queues.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from batchyard.model.amounts import Amount
@@ -87,30 +87,38 @@ def plan_round(view: View) -> Plan:
     blocked: list[BlockedHead] = []
     in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
-        turns: list[tuple[QueueView, Iterator[WaitingJob]]] = [
-            (queue, iter(queue.waiting)) for queue in equals
-        ]
+        turns = list(equals)
         while turns:
-            still_moving = []
-            for queue, waiting in turns:
-                job = next(waiting, None)
+            still_moving: list[QueueView] = []
+            for queue in turns:
+                job = queue.waiting.peek()
                 if job is None:
                     continue
                 has_all = stock.has(job.needs)
-                placement = ledger.take(job, queue.environments) if has_all else None
+                is_held_back = queue.waiting.is_held_back()
+                may_start = has_all and not is_held_back
+                placement = ledger.take(job, queue.environments) if may_start else None
                 if placement is None:
                     obstacle = find_obstacle(job, queue.environments, view.hosts)
-                    if obstacle is Obstacle.CAPACITY_IN_USE and not has_all:
-                        obstacle = Obstacle.CONSUMABLE_UNAVAILABLE
+                    if obstacle is Obstacle.CAPACITY_IN_USE:
+                        obstacle = _what_else(has_all=has_all, is_held_back=is_held_back)
                     blocked.append(
                         BlockedHead(queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle)
                     )
                     continue
                 stock.take(job.needs)
+                queue.waiting.take()
                 placements.append(placement)
-                still_moving.append((queue, waiting))
+                still_moving.append(queue)
             turns = still_moving
     return Plan(placements=tuple(placements), blocked=tuple(blocked))
+
+
+def _what_else(*, has_all: bool, is_held_back: bool) -> Obstacle:
+    """Say what keeps a job whose room some environment has, or will have."""
+    if is_held_back:
+        return Obstacle.RESERVED_FOR_OTHERS
+    return Obstacle.CAPACITY_IN_USE if has_all else Obstacle.CONSUMABLE_UNAVAILABLE
 
 
 def find_obstacle(

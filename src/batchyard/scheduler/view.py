@@ -1,11 +1,12 @@
 """What a round may see: queues in which jobs wait, the environments they may use, the hosts.
 
 Owns the words between the core, which builds a view of its state, and `round`, which only reads
-it. Refuses to know how the state is kept. `waiting` is lazy: a round that places ten jobs looks
-at eleven, however long the queue is.
+it. Refuses to know how the state is kept. A queue's order is asked for one job at a time: a round
+that places ten jobs looks at eleven, however long the queue is.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -25,6 +26,44 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     main_index: int = 0
     #: What an attempt takes of consumable resources: all of it or nothing.
     needs: Sequence[ConsumableNeed] = ()
+    #: Submission number.
+    seq: int = 0
+
+
+class WaitingOrder(Protocol):
+    """Whose turn it is among the RUNNABLE jobs of a queue. Good for one round."""
+
+    def peek(self) -> WaitingJob | None:
+        """Show the job whose turn it is; the same one until it is taken. None: nobody waits."""
+
+    def is_held_back(self) -> bool:
+        """Tell whether the job shown may not start even if there is room for it."""
+
+    def take(self) -> None:
+        """Note that the job shown was placed: whose turn comes next may follow from it."""
+
+
+class InOrder:
+    """An order that stands from the beginning, read as far as jobs are taken."""
+
+    def __init__(self, jobs: Iterable[WaitingJob]) -> None:
+        self._rest = iter(jobs)
+        self._shown: WaitingJob | None = None
+
+    def peek(self) -> WaitingJob | None:
+        """See `WaitingOrder`."""
+        if self._shown is None:
+            self._shown = next(self._rest, None)
+        return self._shown
+
+    def is_held_back(self) -> bool:
+        """See `WaitingOrder`."""
+        return False
+
+    def take(self) -> None:
+        """See `WaitingOrder`."""
+        assert self._shown is not None, "a job is looked at before it is taken"
+        self._shown = None
 
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):
@@ -55,7 +94,7 @@ class QueueView(Struct, frozen=True, kw_only=True):
     #: Creation order; among equal priorities, older queues go first in each turn.
     seq: int
     environments: Sequence[EnvironmentView]
-    waiting: Iterable[WaitingJob]
+    waiting: WaitingOrder
 
 
 class View(Struct, frozen=True, kw_only=True):

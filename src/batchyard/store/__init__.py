@@ -2,8 +2,8 @@
 
 Owns every table and every statement; refuses to know why a record changes. Other rooms pass
 functions of a `Connection` to `Store.write` and `Store.read`, and call the functions of the modules
-per thing (`jobs`, `wishes`, `events`, `environments`, `queues`, `definitions`, `tags`, `log_*`)
-inside them.
+per thing (`jobs`, `wishes`, `events`, `environments`, `queues`,
+`policies`, `shares`, `definitions`, `tags`, `log_*`) inside them.
 """
 
 from sqlalchemy import Connection

@@ -37,6 +37,8 @@ INSERTED_COLUMNS = (
     "is_sequential",
     "nodes",
     "needs",
+    "share_identifier",
+    "scheduling_priority",
 )
 
 #: What `queued_of` reads, in its order.
@@ -58,6 +60,8 @@ QUEUED_COLUMNS = (
     jobs.c.is_sequential,
     jobs.c.nodes,
     jobs.c.needs,
+    jobs.c.share_identifier,
+    jobs.c.scheduling_priority,
 )
 
 
@@ -87,6 +91,8 @@ def row_of(job: NewJob) -> tuple[str | bytes | int | None, ...]:
         1 if job.is_sequential else None,
         codec.encode_node_plan(job.nodes),
         codec.encode_needs(job.needs),
+        job.share_identifier,
+        job.scheduling_priority,
     )
 
 
@@ -110,6 +116,8 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         is_sequential,
         nodes,
         needs,
+        share_identifier,
+        priority,
     ) = row
     return QueuedJob(
         seq=seq,
@@ -127,6 +135,8 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         is_sequential=bool(is_sequential),
         nodes=codec.decode_node_plan(nodes),
         needs=codec.decode_needs(needs),
+        share_identifier=share_identifier,
+        scheduling_priority=priority,
     )
 
 
@@ -155,6 +165,8 @@ def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
             is_sequential=bool(row.is_sequential),
             nodes=codec.decode_node_plan(row.nodes),
             needs=codec.decode_needs(row.needs),
+            share_identifier=row.share_identifier,
+            scheduling_priority=row.scheduling_priority,
         ),
         progress=codec.decode_progress(row.progress),
     )

@@ -69,6 +69,7 @@ class JobFilter:
     created_before_ms: int | None = None
     #: Exclusive.
     created_after_ms: int | None = None
+    share_identifier: str | None = None
 
 
 _NO_FILTER = JobFilter()
@@ -257,4 +258,6 @@ def _narrow(query: Select[*tuple[Any, ...]], by: JobFilter) -> Select[*tuple[Any
         query = query.where(jobs.c.created_ms < by.created_before_ms)
     if by.created_after_ms is not None:
         query = query.where(jobs.c.created_ms > by.created_after_ms)
+    if by.share_identifier is not None:
+        query = query.where(jobs.c.share_identifier == by.share_identifier)
     return query

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
-from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
+from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.records import Json, QueueRecord
 from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import codec
@@ -19,6 +19,7 @@ from batchyard.store.statements import changed_rows, insert_new
 
 _BY_ARN = select(queues).where(queues.c.arn == bindparam("arn"))
 _TRANSITION = select(queues).where(queues.c.status.in_(IN_TRANSITION)).order_by(queues.c.seq)
+_DETAILS = select(queues.c.arn, queues.c.detail).order_by(queues.c.seq)
 _ENVIRONMENTS = select(queues.c.arn, queues.c.environment_arns).order_by(queues.c.seq)
 
 
@@ -107,6 +108,15 @@ def queues_of_environment(conn: Connection, environment_arn: EnvironmentArn) -> 
         QueueArn(row.arn)
         for row in conn.execute(_ENVIRONMENTS)
         if environment_arn in codec.decode_texts(row.environment_arns)
+    ]
+
+
+def queues_of_policy(conn: Connection, policy_arn: PolicyArn) -> list[QueueArn]:
+    """Name the queues that have a scheduling policy. Looks at every queue: there are few."""
+    return [
+        QueueArn(row.arn)
+        for row in conn.execute(_DETAILS)
+        if codec.decode_object(row.detail).get("schedulingPolicyArn") == policy_arn
     ]
 
 

@@ -74,6 +74,9 @@ jobs = Table(
     Column("nodes", LargeBinary),
     #: JSON array of ConsumableNeed; NULL for none.
     Column("needs", LargeBinary),
+    #: Both NULL: its queue has no scheduling policy.
+    Column("share_identifier", String),
+    Column("scheduling_priority", Integer),
     sqlite_autoincrement=True,
 )
 
@@ -263,6 +266,38 @@ consumable_updates = Table(
     Column("at_ms", BigInteger, nullable=False),
 )
 Index("ix_consumable_updates_at", consumable_updates.c.at_ms)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+    #: The revision that the engine goes by; those that no queue ever used count as settled.
+    Column("settled_revision", Integer, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+
+#: The shares of queues with a scheduling policy. One row a share, written with each change of what
+#: it holds; its queue has at most some hundred.
+shares = Table(
+    "shares",
+    metadata,
+    Column("queue_arn", String, primary_key=True),
+    Column("identifier", String, primary_key=True),
+    Column("live_count", Integer, nullable=False),
+    #: See `scheduler.fair_share`.
+    Column("usage", BigInteger, nullable=False),
+    Column("counted_ms", BigInteger, nullable=False),
+    Column("cpu_milli", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 definitions = Table(
     "definitions",

@@ -11,7 +11,15 @@ from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from batchyard.store import codec
-from batchyard.store.schema import consumables, definitions, environments, jobs, log_groups, queues
+from batchyard.store.schema import (
+    consumables,
+    definitions,
+    environments,
+    jobs,
+    log_groups,
+    policies,
+    queues,
+)
 from batchyard.store.statements import changed_rows
 
 _ARN_PARTS = 6
@@ -20,6 +28,7 @@ _TABLE_BY_KIND = {
     "compute-environment": environments,
     "job-definition": definitions,
     "consumable-resource": consumables,
+    "scheduling-policy": policies,
 }
 
 

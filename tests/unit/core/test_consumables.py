@@ -59,7 +59,7 @@ def test_a_job_takes_all_that_it_needs_or_nothing(yard: Yard):
 
 def test_who_waits_for_one_keeps_the_head_and_says_nothing(yard: Yard):
     yard.feed(a_job(1, needs=needs(license=1)), a_job(2))
-    plan = plan_round(view_of(yard.state))
+    plan = plan_round(view_of(yard.state, 0))
     assert [each.obstacle for each in plan.blocked] == [Obstacle.CONSUMABLE_UNAVAILABLE]
     events, _ = yard.round()
     assert events == []
@@ -172,5 +172,5 @@ def test_what_changed_is_named_for_the_store(yard: Yard):
     outcome = step(yard.state, a_consumable(given=2), 1)
     assert list(outcome.consumables) == [consumable_arn()]
     step(yard.state, a_job(1, needs=needs(license=2)), 1)
-    outcome = step(yard.state, plan_round(view_of(yard.state)), 1)
+    outcome = step(yard.state, plan_round(view_of(yard.state, 0)), 1)
     assert [each.held for each in outcome.consumables.values()] == [2]

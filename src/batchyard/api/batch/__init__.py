@@ -8,12 +8,14 @@ from batchyard.api.batch import (
     environment_update,
     environments,
     jobs,
+    policies,
     queues,
     snapshot,
     stop,
     submit,
     tags,
 )
+from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
 from batchyard.api.batch.service import Service
 from batchyard.store import Store
@@ -27,19 +29,23 @@ _OPERATIONS = {
     "CreateComputeEnvironment": environments.create_compute_environment,
     "CreateConsumableResource": consumables.create_consumable_resource,
     "CreateJobQueue": queues.create_job_queue,
+    "CreateSchedulingPolicy": policies.create_scheduling_policy,
     "DeleteComputeEnvironment": environments.delete_compute_environment,
     "DeleteConsumableResource": consumables.delete_consumable_resource,
     "DeleteJobQueue": queues.delete_job_queue,
+    "DeleteSchedulingPolicy": policies.delete_scheduling_policy,
     "DeregisterJobDefinition": definitions.deregister_job_definition,
     "DescribeComputeEnvironments": environments.describe_compute_environments,
     "DescribeConsumableResource": consumables.describe_consumable_resource,
     "DescribeJobDefinitions": definitions.describe_job_definitions,
     "DescribeJobQueues": queues.describe_job_queues,
     "DescribeJobs": jobs.describe_jobs,
+    "DescribeSchedulingPolicies": policies.describe_scheduling_policies,
     "GetJobQueueSnapshot": snapshot.get_job_queue_snapshot,
     "ListConsumableResources": consumables.list_consumable_resources,
     "ListJobs": jobs.list_jobs,
     "ListJobsByConsumableResource": consumables.list_jobs_by_consumable_resource,
+    "ListSchedulingPolicies": policies.list_scheduling_policies,
     "ListTagsForResource": tags.list_tags_for_resource,
     "RegisterJobDefinition": definitions.register_job_definition,
     "SubmitJob": submit.submit_job,
@@ -50,6 +56,7 @@ _OPERATIONS = {
     "UpdateComputeEnvironment": environment_update.update_compute_environment,
     "UpdateConsumableResource": consumables.update_consumable_resource,
     "UpdateJobQueue": queues.update_job_queue,
+    "UpdateSchedulingPolicy": policies.update_scheduling_policy,
 }
 
 
@@ -59,7 +66,7 @@ def handlers(store: Store, *, is_only_writer: bool = True) -> Handlers:
     `is_only_writer` says that no other process writes to the store: only then are queues and
     definitions kept in memory between submissions.
     """
-    service = Service(store, Catalog(store, is_only_writer=is_only_writer))
+    service = Service(store, Catalog(store, is_only_writer=is_only_writer), ActiveShares(store))
     return {
         (_SERVICE, operation): partial(handler, service)
         for operation, handler in _OPERATIONS.items()

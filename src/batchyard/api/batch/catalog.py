@@ -35,6 +35,8 @@ class OpenQueue:
 
     arn: QueueArn
     platform: Platform
+    #: It has a scheduling policy: its jobs are in shares.
+    is_fair_share: bool
 
 
 class Catalog:
@@ -113,7 +115,11 @@ def _open(record: QueueRecord) -> OpenQueue:
     if record.status in (ResourceStatus.CREATING, ResourceStatus.DELETING):
         raise client_exception(f"Job Queue {record.arn} is in status {record.status}")
     platform = _PLATFORM_BY_QUEUE_TYPE[record.detail["jobQueueType"]]
-    return OpenQueue(arn=record.arn, platform=platform)
+    return OpenQueue(
+        arn=record.arn,
+        platform=platform,
+        is_fair_share="schedulingPolicyArn" in record.detail,
+    )
 
 
 def _no_definition(name: str) -> Refusal:

@@ -52,6 +52,9 @@ def job_detail(record: JobRecord) -> Json:
         "isTerminated": progress.is_terminated,
         "tags": dict(job.tags),
     }
+    if job.share_identifier is not None:
+        shown["shareIdentifier"] = job.share_identifier
+        shown["schedulingPriority"] = job.scheduling_priority
     _add_runs(shown, record)
     if job.array_size is not None:
         shown["arrayProperties"] = _array_properties(record)
@@ -75,6 +78,8 @@ def job_summary(record: JobRecord) -> Json:
         "isCancelled": progress.is_cancelled,
         "isTerminated": progress.is_terminated,
     }
+    if job.share_identifier is not None:
+        shown["shareIdentifier"] = job.share_identifier
     if is_array:
         shown["arrayProperties"] = _array_properties(record)
     if job.nodes is not None:

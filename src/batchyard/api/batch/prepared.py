@@ -85,6 +85,8 @@ class PreparedDefinition:
     timeout: Json | None
     propagate_tags: bool
     consumables: Json | None
+    #: Counts on queues with a scheduling policy.
+    scheduling_priority: int | None
     #: What a request without any shaping member comes to, by queue; filled on first use.
     plain_by_queue: dict[QueueArn, Work] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ def prepare(record: DefinitionRecord) -> PreparedDefinition:
         timeout=detail.get("timeout"),
         propagate_tags=detail.get("propagateTags", False),
         consumables=detail.get(PROPERTIES),
+        scheduling_priority=detail.get("schedulingPriority"),
     )
 
 

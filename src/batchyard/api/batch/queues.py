@@ -14,12 +14,13 @@ from batchyard.api.batch.rules.names import (
     check_resource_name,
     environment_arn_of,
     is_arn_in,
+    is_policy_arn_in,
     queue_arn_of,
 )
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
-from batchyard.model.ids import EnvironmentArn, QueueArn, Scope
+from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
     ENVIRONMENTS_PER_QUEUE_MAX,
     QUEUE_COUNT_MAX,
@@ -27,12 +28,13 @@ from batchyard.model.limits import (
 from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import ResourceState, ResourceStatus
-from batchyard.store import Connection, environments, queues
+from batchyard.store import Connection, environments, policies, queues
 from batchyard.wire.call import Call
 
-_UNSUPPORTED = ("schedulingPolicyArn", "serviceEnvironmentOrder")
+_UNSUPPORTED = ("serviceEnvironmentOrder",)
 _TIME_LIMITS = "jobStateTimeLimitActions"
 _PRIORITY_MAX = 1000
+_POLICY = "schedulingPolicyArn"
 
 
 async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
@@ -49,10 +51,19 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     tags = request.get("tags", {})
     check_tags(tags)
     arn = scope.queue_arn(name)
+    policy_arn: str = request.get(_POLICY) or ""
 
     def insert(conn: Connection) -> None:
         queue_type = _queue_type(conn, scope, order)
         _check_queue_type(request.get("jobQueueType"), queue_type)
+        detail: Json = {
+            "computeEnvironmentOrder": order,
+            "jobQueueType": queue_type,
+            _TIME_LIMITS: time_limits,
+        }
+        if policy_arn:
+            _check_policy(conn, scope, policy_arn)
+            detail[_POLICY] = policy_arn
         count = queues.count_queues(conn, scope)
         is_new = queues.insert_queue(
             conn,
@@ -62,11 +73,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
             state=state,
             priority=request["priority"],
             environment_arns=_in_order(order),
-            detail={
-                "computeEnvironmentOrder": order,
-                "jobQueueType": queue_type,
-                _TIME_LIMITS: time_limits,
-            },
+            detail=detail,
             tags=tags,
         )
         if not is_new:
@@ -108,6 +115,8 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
             environment_arns = _in_order(order)
         if _TIME_LIMITS in request:
             detail = {**detail, _TIME_LIMITS: request[_TIME_LIMITS]}
+        if _POLICY in request:
+            detail = _with_policy(conn, scope, detail, request[_POLICY] or "")
         queues.update_queue(
             conn,
             arn,
@@ -222,6 +231,26 @@ def _check_queue_type(asked: str | None, inferred: str) -> None:
         raise client_exception(
             f"jobQueueType {asked} does not fit the compute environments, which need {inferred}."
         )
+
+
+def _check_policy(conn: Connection, scope: Scope, arn: str) -> None:
+    """Refuse a policy that is not there; it stays until the queue refers to it."""
+    if not is_policy_arn_in(scope, arn) or policies.hold_policy(conn, PolicyArn(arn)) is None:
+        raise client_exception(f"{arn} does not exist")
+
+
+def _with_policy(conn: Connection, scope: Scope, detail: Json, arn: str) -> Json:
+    """Replace the policy of a queue: one that has none keeps to that, and one that has, too."""
+    if _POLICY not in detail:
+        if not arn:
+            return detail
+        raise client_exception(
+            "A scheduling policy cannot be added to a job queue that was created without one."
+        )
+    if not arn:
+        raise client_exception("The scheduling policy of a job queue cannot be removed.")
+    _check_policy(conn, scope, arn)
+    return {**detail, _POLICY: arn}
 
 
 def _mixed_kinds() -> Exception:

@@ -1,7 +1,8 @@
-"""What the handlers of AWS Batch share: the store, the catalog, and new job ids."""
+"""What the handlers of AWS Batch share: the store, the catalog, active shares, and new job ids."""
 
 from dataclasses import dataclass, field
 
+from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
 from batchyard.api.batch.job_ids import JobIds
 from batchyard.store import Store
@@ -13,4 +14,5 @@ class Service:
 
     store: Store
     catalog: Catalog
+    shares: ActiveShares
     ids: JobIds = field(default_factory=JobIds)

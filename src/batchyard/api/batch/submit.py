@@ -18,6 +18,7 @@ from batchyard.api.batch.rules.dependencies import (
     dependencies_of,
 )
 from batchyard.api.batch.rules.names import is_job_name
+from batchyard.api.batch.rules.shares import share_of_request
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.limits import SUBMIT_JOB_BYTES_MAX
@@ -41,7 +42,12 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
         )
     queue = await service.catalog.open_queue(scope, request["jobQueue"])
     definition = await service.catalog.definition(scope, request["jobDefinition"])
-    _check_fit(queue, definition, request)
+    _check_fit(queue, definition)
+    share, priority = share_of_request(
+        request,
+        is_fair_share=queue.is_fair_share,
+        definition_priority=definition.scheduling_priority,
+    )
     work = work_of(definition, queue.arn, request, request_id=call.request_id)
     if array_size is not None and work.nodes is not None:
         raise client_exception("arrayProperties is not applicable for multinode job definitions.")
@@ -49,30 +55,33 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
         await _find(service, call, dependencies, array_size)
     if work.needs:
         await _check_consumables(service, work.needs)
-    job_id = service.ids.make()
-    await service.store.append_job(
-        NewJob(
-            id=job_id,
-            scope=scope,
-            queue_arn=queue.arn,
-            name=name,
-            definition_arn=definition.arn,
-            created_ms=call.now_ms,
-            demand=work.demand,
-            attempts_max=work.attempts_max,
-            exit_rules=work.exit_rules,
-            timeout_ms=work.timeout_ms,
-            depends_on=dependencies.whole,
-            array_size=array_size,
-            depends_on_each=dependencies.each,
-            is_sequential=dependencies.is_sequential,
-            nodes=work.nodes,
-            needs=work.needs,
-            spec=work.spec,
-            tags=request.get("tags") or {},
-        )
+    job = NewJob(
+        id=service.ids.make(),
+        scope=scope,
+        queue_arn=queue.arn,
+        name=name,
+        definition_arn=definition.arn,
+        created_ms=call.now_ms,
+        demand=work.demand,
+        attempts_max=work.attempts_max,
+        exit_rules=work.exit_rules,
+        timeout_ms=work.timeout_ms,
+        depends_on=dependencies.whole,
+        array_size=array_size,
+        depends_on_each=dependencies.each,
+        is_sequential=dependencies.is_sequential,
+        nodes=work.nodes,
+        needs=work.needs,
+        share_identifier=share,
+        scheduling_priority=priority,
+        spec=work.spec,
+        tags=request.get("tags") or {},
     )
-    return {"jobArn": scope.job_arn(job_id), "jobName": name, "jobId": job_id}
+    if share is None:
+        await service.store.append_job(job)
+    else:
+        await service.shares.append_job(job, call.now_ms)
+    return {"jobArn": scope.job_arn(job.id), "jobName": name, "jobId": job.id}
 
 
 def _check_request(call: Call, request: Json) -> None:
@@ -84,17 +93,12 @@ def _check_request(call: Call, request: Json) -> None:
         check_tags(tags)
 
 
-def _check_fit(queue: OpenQueue, definition: PreparedDefinition, request: Json) -> None:
-    """Refuse a queue whose environments cannot run the job, or do not know what it asks for."""
+def _check_fit(queue: OpenQueue, definition: PreparedDefinition) -> None:
+    """Refuse a queue whose environments cannot run the job."""
     if definition.platform is not queue.platform:
         raise client_exception(
             "Job Queue is attached to Compute Environment that can not run Jobs with capability"
             f" {definition.platform}"
-        )
-    if "shareIdentifier" in request or "schedulingPriorityOverride" in request:
-        raise client_exception(
-            "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with"
-            " fair share scheduling policy."
         )
 
 

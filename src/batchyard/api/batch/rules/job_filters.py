@@ -6,7 +6,6 @@ Decides what a filter of a request means. Refuses to know how jobs are found.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.names import definition_name_of
 from batchyard.model.ids import Scope
 from batchyard.model.records import Json
@@ -37,7 +36,8 @@ class Wanted:
 def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> Wanted:
     """Read the filter of a request. RUNNING jobs are listed unless something else is asked for.
 
-    Every filter we carry lists jobs of all states: the status of the request does not count then.
+    Every filter lists jobs of all states, and the status of the request does not count then; only
+    with SHARE_IDENTIFIER it does, if there is one.
     """
     if status and status not in list(JobStatus):
         raise client_exception(f"Job status is not one of {' | '.join(JobStatus)}")
@@ -45,14 +45,15 @@ def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> W
         return Wanted(statuses=(JobStatus(status or JobStatus.RUNNING),), narrowed=JobFilter())
     if len(filters) > 1:
         raise client_exception("filters must not have more than 1 item.")
-    return Wanted(statuses=None, narrowed=_narrowed(scope, filters[0]))
+    narrowed = _narrowed(scope, filters[0])
+    if status and narrowed.share_identifier is not None:
+        return Wanted(statuses=(JobStatus(status),), narrowed=narrowed)
+    return Wanted(statuses=None, narrowed=narrowed)
 
 
 def _narrowed(scope: Scope, given: Json) -> JobFilter:
     name: str = given.get("name", "")
     values: Sequence[str] = given.get("values", ())
-    if name == "SHARE_IDENTIFIER":
-        raise unsupported("filter SHARE_IDENTIFIER")
     if len(values) != 1:
         raise client_exception(f"filter {name} must have exactly one value.")
     match name:
@@ -64,6 +65,8 @@ def _narrowed(scope: Scope, given: Json) -> JobFilter:
             return JobFilter(created_before_ms=_time_of(name, values[0]))
         case "AFTER_CREATED_AT":
             return JobFilter(created_after_ms=_time_of(name, values[0]))
+        case "SHARE_IDENTIFIER":
+            return JobFilter(share_identifier=values[0])
         case _:
             raise client_exception(
                 f"filter {name} is not one of JOB_NAME, JOB_DEFINITION, BEFORE_CREATED_AT,"

@@ -60,6 +60,11 @@ def is_arn_in(scope: Scope, arn: str) -> bool:
     return arn.startswith(f"arn:{PARTITION}:batch:{scope.region}:{scope.account}:")
 
 
+def is_policy_arn_in(scope: Scope, text: str) -> bool:
+    """Tell whether `text` is the ARN of a scheduling policy in this scope."""
+    return text.startswith(scope.policy_arn(""))
+
+
 def job_id_of(scope: Scope, text: str) -> JobId | None:
     """Give the job id in a job id or job ARN; None if malformed or of another scope."""
     if text.startswith("arn:"):
