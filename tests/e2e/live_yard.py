@@ -231,8 +231,9 @@ class LiveYard:
 
     # -- queues and jobs ----------------------------------------------------------------------
 
-    def make_queue(self, *, max_vcpus: int = 1000) -> None:
+    def make_queue(self, *, max_vcpus: int = 1000, policy_arn: str | None = None) -> None:
         """Create the environment, the queue and the definition that the helpers here use."""
+        policy = {} if policy_arn is None else {"schedulingPolicyArn": policy_arn}
         self.batch.create_compute_environment(
             computeEnvironmentName=QUEUE,
             type="MANAGED",
@@ -257,6 +258,7 @@ class LiveYard:
             jobQueueName=QUEUE,
             priority=1,
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": QUEUE}],
+            **policy,
         )
         until(
             lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[QUEUE]), "jobQueues"),
