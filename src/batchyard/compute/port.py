@@ -140,9 +140,9 @@ class ContainerSpec:
     `command` replaces the image's CMD (its ENTRYPOINT stays); None keeps the image's own. `limits`
     are real: memory is a hard limit; CPU is a weight, or a hard ceiling where the task
     `is_cpu_capped`; GPUs are whole devices that no other task has meanwhile. `user` has docker's
-    forms (`user`, `uid`, `user:group`, …); None is the image's user. `swap_mib` None leaves swap to
-    the host's default, 0 is none; `swappiness` is 0..100. `log` None: nothing of the output is
-    kept.
+    forms (`user`, `uid`, `user:group`, …); None is the image's user. `swap_mib` None is no swap, as
+    AWS Batch has it where `maxSwap` is left out; `swappiness` is 0..100. `log` None: nothing of the
+    output is kept.
     """
 
     #: Unique in its task.
@@ -167,7 +167,9 @@ class ContainerSpec:
     is_essential: bool = True
     #: All must hold before the container is started.
     starts_after: tuple[StartsAfter, ...] = ()
-    #: How long `starts_after` may take to come true before the task fails; None: for ever.
+    #: How long `starts_after` may take to come true before the container is given up (and the task
+    #: fails, if it is essential); None: for ever. As the ECS agent reads it, also how long after
+    #: its own start this container may keep others waiting for its end.
     start_timeout_ms: int | None = None
     #: From SIGTERM to SIGKILL, instead of what `stop` says; None: as `stop` says.
     stop_timeout_ms: int | None = None

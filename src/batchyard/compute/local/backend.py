@@ -19,6 +19,7 @@ from typing import Literal
 import structlog
 
 from batchyard.compute.local.detect import (
+    DEFAULT_NETWORK_RANGE,
     capability_mask,
     find_init,
     find_runtime,
@@ -52,8 +53,6 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
 
-#: Where tasks with a network of their own have their addresses, if the operator does not say.
-DEFAULT_NETWORK_RANGE = "10.213.0.0/16"
 _RETRY_S = 1.0
 _LEAVE_TIMEOUT_S = 20.0
 

@@ -19,11 +19,14 @@ from typing import Final
 import psutil
 
 from batchyard.compute.local.supervisor import cgroups
+from batchyard.compute.local.supervisor.network import ROUTES_FILE, Range, link_name_of
 from batchyard.compute.port import Trouble
 from batchyard.model.amounts import Amount
 
 #: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
 _MEMORY_RESERVE_MIB: Final = 32
+#: Where tasks with a network of their own have their addresses, if the operator does not say.
+DEFAULT_NETWORK_RANGE: Final = "10.213.0.0/16"
 RUNTIMES: Final = ("crun", "runc")
 _INITS: Final = (
     "/usr/bin/tini-static",
@@ -184,7 +187,7 @@ def _keep(data_dir: Path, name: str, content: dict[str, str]) -> None:
         raise Trouble(f"the data directory cannot be written: {error}") from error
 
 
-def run_checks(data_dir: Path) -> list[Check]:
+def run_checks(data_dir: Path, *, network_range: str = DEFAULT_NETWORK_RANGE) -> list[Check]:
     """Look at everything the direct backend needs."""
     checks: list[Callable[[Path], Check]] = [
         _check_root,
@@ -194,6 +197,7 @@ def run_checks(data_dir: Path) -> list[Check]:
         _check_skopeo,
         _check_busybox,
         _check_init,
+        lambda path: _check_network(path, network_range),
         _check_disk,
     ]
     return [check(data_dir) for check in checks]
@@ -257,6 +261,18 @@ def _check_init(_: Path) -> Check:
     detail = path or "initProcessEnabled needs one"
     remedy = "" if path else "apt-get install tini"
     return Check(name="init", is_ok=path is not None, detail=detail, remedy=remedy)
+
+
+def _check_network(data_dir: Path, network_range: str) -> Check:
+    """Nodes of one job reach each other in a network of theirs; other jobs do without."""
+    try:
+        block = Range(network_range).free_block(
+            Path(ROUTES_FILE).read_text(), own_link=link_name_of(os.path.realpath(data_dir))
+        )
+    except (OSError, ValueError) as error:
+        remedy = "set another range for jobs of several nodes"
+        return Check(name="network", is_ok=False, detail=str(error), remedy=remedy)
+    return Check(name="network", is_ok=True, detail=str(block))
 
 
 def _check_command(name: str, need: str, remedy: str) -> Check:

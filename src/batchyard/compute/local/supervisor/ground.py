@@ -7,7 +7,12 @@ to know containers.
 from __future__ import annotations
 
 from batchyard.compute.local.supervisor.devices import GpuBook, NotGiven
-from batchyard.compute.local.supervisor.network import Networks, NoNetwork, TaskNetwork
+from batchyard.compute.local.supervisor.network import (
+    Networks,
+    NoNetwork,
+    TaskNetwork,
+    link_name_of,
+)
 from batchyard.compute.local.supervisor.refusals import clip
 from batchyard.compute.local.supervisor.sharing import SharedIpc, SharedProcesses
 
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
     from batchyard.compute.local.supervisor.bundle import Surroundings
 
 _HOST_MEMORY = "/dev/shm"  # noqa: S108  # the host's own
-_LINK_NAME_LENGTH = 15
 
 
 class NoGround(Exception):
@@ -36,9 +40,9 @@ class Ground:
         "networks",
     )
 
-    def __init__(self, data_dir: str, base: str) -> None:
+    def __init__(self, data_dir: str) -> None:
         self._run = f"{data_dir}/run"
-        self.networks = Networks(base.replace("batchyard-", "by-")[:_LINK_NAME_LENGTH])
+        self.networks = Networks(link_name_of(data_dir))
         self._gpus = GpuBook()
         self._network_by_task: dict[str, TaskNetwork] = {}
         self._ipc_by_task: dict[str, SharedIpc] = {}
