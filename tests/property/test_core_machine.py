@@ -15,11 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.model.ids import HostId, JobId, child_id, node_id
+from batchyard.model.instances import AllocationStrategy
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
 from tests.builders import (
     a_host,
     a_job,
+    a_launching_environment,
     a_queue,
     an_amount,
     an_environment,
@@ -29,7 +31,7 @@ from tests.builders import (
 )
 from tests.property.world import World, essence_of
 
-QUEUES = ("low", "high")
+QUEUES = ("low", "high", "instances")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
 
@@ -49,7 +51,9 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             self.world.feed(an_environment(name))
         self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
+        self.world.feed(a_launching_environment("ec2", vcpus=3))
         self.world.feed(a_queue("high", seq=2, priority=9, environments=("other", "ce")))
+        self.world.feed(a_queue("instances", seq=3, priority=5, environments=("ec2", "ce")))
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -157,6 +161,26 @@ class CoreMachine(RuleBasedStateMachine):
         if environment_arn(name) in self.world.state.environments:
             self.world.feed(an_environment(name, vcpus=vcpus, is_enabled=is_enabled))
 
+    @rule(
+        vcpus=st.integers(0, 5),
+        vcpus_min=st.integers(0, 2),
+        boot_ms=st.sampled_from([0, 0, 30_000]),
+        strategy=st.sampled_from(list(AllocationStrategy)),
+        is_enabled=st.booleans(),
+    )
+    def change_launching(self, vcpus, vcpus_min, boot_ms, strategy, is_enabled) -> None:
+        if environment_arn("ec2") in self.world.state.environments:
+            self.world.feed(
+                a_launching_environment(
+                    "ec2",
+                    vcpus=vcpus,
+                    vcpus_min=min(vcpus, vcpus_min),
+                    boot_ms=boot_ms,
+                    strategy=strategy,
+                    is_enabled=is_enabled,
+                )
+            )
+
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
@@ -190,8 +214,12 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
+        if environment_arn("ec2") in world.state.environments:
+            world.feed(a_launching_environment("ec2", vcpus=100, boot_ms=1000))
         for _ in range(20 * self.submitted + 10):
             world.plan()
+            world.now_ms += 1000
+            world.feed(i.Tick())
             for task_id in list(world.live_tasks):
                 del world.live_tasks[task_id]
                 world.feed(i.TaskStarted(task_id=task_id, at_ms=world.now_ms))

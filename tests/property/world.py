@@ -9,17 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
-from batchyard.core.restore import StoredParts, restore_jobs, resume
+from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.model.ids import HostId, JobId, TaskId, child_id, is_part_id, split_part_id
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.ids import (
+    EnvironmentArn,
+    HostId,
+    JobId,
+    TaskId,
+    child_id,
+    is_part_id,
+    split_part_id,
+)
+from batchyard.model.instances import InstanceId
+from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
@@ -34,10 +45,19 @@ class PretendedStore:
     def __init__(self) -> None:
         self.job_by_id: dict[JobId, QueuedJob] = {}
         self.progress_by_id: dict[JobId, bytes] = {}
+        self.instances: dict[InstanceId, InstanceRecord] = {}
+        self.launch_counts: dict[EnvironmentArn, int] = {}
 
     def commit(self, outcome: Outcome) -> None:
         for job_id, progress in outcome.changed.items():
             self.progress_by_id[job_id] = codec.encode_progress(progress)
+        for event in outcome.events:
+            if isinstance(event, e.InstanceLaunched):
+                assert event.record.id not in self.instances, "an instance was launched twice"
+                self.instances[event.record.id] = event.record
+                self.launch_counts[event.record.environment_arn] = event.launch_count
+            elif isinstance(event, e.InstanceTerminated):
+                del self.instances[event.instance_id]
 
     def progress(self, job_id: JobId) -> JobProgress:
         return codec.decode_progress(self.progress_by_id.get(job_id))
@@ -76,8 +96,9 @@ class PretendedStore:
                 found[each] = status
         return found
 
-    def load(self, state: State) -> None:
+    def load(self, state: State, now_ms: int) -> None:
         """Bring everything live into a state, as a restarted engine does."""
+        restore_instances(state, list(self.instances.values()), now_ms)
         live = [
             _with_progress(job, progress)
             for job in self.job_by_id.values()
@@ -215,16 +236,23 @@ class World:
         draining = [each for each in self.state.queues.values() if each.is_draining]
         again = State()
         for happening in self.resources.values():
+            if isinstance(happening, i.PutEnvironment):
+                count = self.store.launch_counts.get(happening.arn, 0)
+                happening = replace(happening, launch_count=count)
             step(again, happening, self.now_ms)
         for queue in draining:
             again.queues[queue.arn].is_draining = True
-        self.store.load(again)
+        self.store.load(again, self.now_ms)
         check(again)
         assert sorted(again.jobs) == sorted(self.state.jobs)
         for job_id, job in again.jobs.items():
             assert essence_of(job) == essence_of(self.state.jobs[job_id])
         for arn, queue in again.queues.items():
             assert list(queue.line) == list(self.state.queues[arn].line)
+        before = self.state
+        assert sorted(again.instances) == sorted(before.instances)
+        for instance_id, instance in again.instances.items():
+            assert instance.used == before.instances[instance_id].used
         self.state = again
         for host_id in sorted(again.hosts):
             known = {task for task, host in self.live_tasks.items() if host == host_id}

@@ -8,7 +8,16 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.records import ContainerResult, ExitRule, NodePlan, StopCause, WishKind
+from batchyard.model.instances import InstanceId, LaunchSettings
+from batchyard.model.records import (
+    ContainerResult,
+    ExitRule,
+    InstanceRecord,
+    NodePlan,
+    StopCause,
+    TerminationCause,
+    WishKind,
+)
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 #: Version of every event below; raised when one of them changes.
@@ -107,6 +116,9 @@ class AttemptPlaced(JobFact, frozen=True, kw_only=True):
     at_ms: int
     #: The host of each node, by its index.
     node_hosts: tuple[HostId, ...] = ()
+    #: None: a slice of the host for itself.
+    instance_id: InstanceId | None = None
+    node_instances: tuple[InstanceId, ...] = ()
 
 
 class NodePlaced(JobFact, frozen=True, kw_only=True):
@@ -177,6 +189,11 @@ class EnvironmentSettled(Struct, frozen=True, kw_only=True):
     state: ResourceState
     cpu_milli_max: int
     fault: str | None
+    #: None: it launches no instances.
+    launching: LaunchSettings | None = None
+    has_instances: bool = False
+    #: How many instances an environment that was not known had launched before.
+    launch_count: int = 0
 
 
 class EnvironmentDraining(Struct, frozen=True, kw_only=True):
@@ -216,6 +233,32 @@ class HostChanged(Struct, frozen=True, kw_only=True):
     capacity: Amount
 
 
+class InstanceLaunched(Struct, frozen=True, kw_only=True):
+    """An environment has a new instance; jobs can be placed on it from `ready_ms` on."""
+
+    record: InstanceRecord
+    #: Of the environment, this one included.
+    launch_count: int
+    cpu_milli_launched: int
+
+
+class InstanceReady(Struct, frozen=True, kw_only=True):
+    """An instance has started."""
+
+    instance_id: InstanceId
+
+
+class InstanceTerminated(Struct, frozen=True, kw_only=True):
+    """An instance that ran nothing is gone, and its room is free."""
+
+    instance_id: InstanceId
+    environment_arn: EnvironmentArn
+    at_ms: int
+    cause: TerminationCause
+    #: Of the environment, without this one.
+    cpu_milli_launched: int
+
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -244,6 +287,9 @@ ResourceEvent = (
     | QueueDraining
     | QueueDeleted
     | HostChanged
+    | InstanceLaunched
+    | InstanceReady
+    | InstanceTerminated
 )
 
 Event = JobEvent | ResourceEvent

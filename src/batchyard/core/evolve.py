@@ -2,11 +2,9 @@
 
 Decides nothing: what happened has happened. Refuses events that contradict the state
 (`InvariantBroken` or `KeyError`), because then we were wrong. Replaying the events of a history
-gives its state again. What is counted where is in `bookkeeping`; arrays and multi-node jobs have
-modules of their own.
+gives its state again. What is counted where is in `bookkeeping`; arrays and multi-node jobs, and
+everything that is no job, have modules of their own.
 """
-
-from typing import assert_never
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import (
@@ -15,12 +13,14 @@ from batchyard.core.bookkeeping import (
     enter_job,
     hold_capacity,
     move,
+    note_idle,
     own_job,
     release_capacity,
     watch_time,
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
-from batchyard.core.state import Environment, Host, Job, Queue, State
+from batchyard.core.evolve_resources import evolve_resource
+from batchyard.core.state import Job, State
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
 
@@ -29,7 +29,7 @@ def evolve(state: State, event: e.Event) -> Job | None:
     """Make the event true in the state; give the job, child or node whose record it changes."""
     if isinstance(event, e.JobFact):
         return _evolve_job(state, event)
-    _evolve_resource(state, event)
+    evolve_resource(state, event)
     return None
 
 
@@ -63,30 +63,6 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return job
         case _:
             return evolve_parts(state, event)
-
-
-def _evolve_resource(state: State, event: e.ResourceEvent) -> None:
-    match event:
-        case e.EnvironmentSettled():
-            _settle_environment(state, event)
-        case e.EnvironmentDraining():
-            state.environments[event.arn].is_draining = True
-        case e.EnvironmentDeleted():
-            del state.environments[event.arn]
-        case e.QueueSettled():
-            _settle_queue(state, event)
-        case e.QueueDraining():
-            state.queues[event.arn].is_draining = True
-        case e.QueueDeleted():
-            del state.queues[event.arn]
-        case e.HostChanged():
-            host = state.hosts.get(event.host_id)
-            if host is None:
-                state.hosts[event.host_id] = Host(id=event.host_id, capacity=event.capacity)
-            else:
-                host.capacity = event.capacity
-        case _:
-            assert_never(event)
 
 
 def _accept(state: State, event: e.JobAccepted) -> Job:
@@ -124,6 +100,8 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
         host_id=event.host_id,
         placed_ms=event.at_ms,
         node_hosts=event.node_hosts,
+        instance_id=event.instance_id,
+        node_instances=event.node_instances,
     )
     job.progress.status_reason = None
     job.progress.attempt = attempt
@@ -157,6 +135,7 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     attempt.containers = event.containers
     job.progress.attempts.append(attempt)
     job.progress.attempt = None
+    note_idle(state, attempt, event.at_ms)
     return job
 
 
@@ -184,36 +163,3 @@ def _mark(job: Job, event: e.JobMarked) -> Job:
     if progress.wish_reason is None:
         progress.wish_reason = event.reason
     return job
-
-
-def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
-    environment = state.environments.get(event.arn)
-    if environment is None:
-        state.environments[event.arn] = Environment(
-            arn=event.arn,
-            kind=event.kind,
-            state=event.state,
-            cpu_milli_max=event.cpu_milli_max,
-            fault=event.fault,
-        )
-        return
-    environment.kind = event.kind
-    environment.state = event.state
-    environment.cpu_milli_max = event.cpu_milli_max
-    environment.fault = event.fault
-
-
-def _settle_queue(state: State, event: e.QueueSettled) -> None:
-    queue = state.queues.get(event.arn)
-    if queue is None:
-        state.queues[event.arn] = Queue(
-            arn=event.arn,
-            seq=event.seq,
-            state=event.state,
-            priority=event.priority,
-            environment_arns=event.environment_arns,
-        )
-        return
-    queue.state = event.state
-    queue.priority = event.priority
-    queue.environment_arns = event.environment_arns

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
+from batchyard.model.instances import LaunchSettings
 from batchyard.model.records import QueuedJob
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
@@ -47,6 +48,12 @@ class PutEnvironment(Struct, frozen=True, kw_only=True):
     cpu_milli_max: int
     #: Why it is INVALID, in AWS's form.
     fault: str | None = None
+    #: How it launches instances; None: it launches none.
+    launching: LaunchSettings | None = None
+    #: Its jobs run on instances only, whoever launches them.
+    has_instances: bool = False
+    #: How many instances it has launched before this state was made.
+    launch_count: int = 0
 
 
 class DeleteEnvironment(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of
 from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
+from batchyard.core.instances import end_instances_of
 from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
 from batchyard.core.stopping import stop_attempt
@@ -29,6 +30,9 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
             state=command.state,
             cpu_milli_max=command.cpu_milli_max,
             fault=command.fault,
+            launching=command.launching,
+            has_instances=command.has_instances,
+            launch_count=command.launch_count,
         )
     )
 
@@ -120,4 +124,5 @@ def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:
 def _delete_if_empty(turn: Turn, arn: EnvironmentArn) -> None:
     environment = turn.state.environments.get(arn)
     if environment is not None and environment.is_draining and not environment.attempt_count:
+        end_instances_of(turn, environment)
         turn.emit(e.EnvironmentDeleted(arn=arn))

@@ -25,7 +25,8 @@ from batchyard.model.ids import (
     node_id,
     split_part_id,
 )
-from batchyard.model.records import ExitRule, JobProgress
+from batchyard.model.instances import InstanceId, LaunchSettings
+from batchyard.model.records import ExitRule, InstanceRecord, JobProgress
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 
 
@@ -89,7 +90,22 @@ class Environment:
     cpu_milli_max: int
     #: Why it is INVALID; None if it is VALID.
     fault: str | None
+    #: None: it launches no instances.
+    launching: LaunchSettings | None = None
+    #: Its jobs run on instances only.
+    has_instances: bool = False
     is_draining: bool = False
+    #: How many instances it has ever launched.
+    launch_count: int = 0
+    #: Sum of the vCPUs of its instances, in thousandths.
+    cpu_milli_launched: int = 0
+    #: Its instances, in the order of their launch.
+    instances: dict[InstanceId, None] = field(default_factory=dict)
+    #: Those with room that jobs can be placed on, by that room; and those that are still starting.
+    ready: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    starting: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    #: Those that are ready and run nothing, with the time since when; the longest idle first.
+    idle_since_ms: dict[InstanceId, int] = field(default_factory=dict)
     #: Sum of the demands of the live attempts in it.
     used: Amount = field(default_factory=Amount)
     #: Number of live attempts in it.
@@ -121,8 +137,23 @@ class Host:
 
     id: HostId
     capacity: Amount
+    #: Sum of its instances, and of the demands of live attempts that have a slice for themselves.
+    used: Amount = field(default_factory=Amount)
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """A slice of a host, for the jobs of one environment."""
+
+    record: InstanceRecord
+    is_ready: bool
     #: Sum of the demands of the live attempts on it.
     used: Amount = field(default_factory=Amount)
+    attempt_count: int = 0
+
+    @property
+    def free(self) -> Amount:
+        return self.record.capacity - self.used
 
 
 @dataclass(slots=True)
@@ -142,8 +173,11 @@ class State:
     environments: dict[EnvironmentArn, Environment] = field(default_factory=dict)
     queues: dict[QueueArn, Queue] = field(default_factory=dict)
     hosts: dict[HostId, Host] = field(default_factory=dict)
+    instances: dict[InstanceId, Instance] = field(default_factory=dict)
+    #: When instances become ready.
+    boots: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    deadlines: Deadlines[TaskId] = field(default_factory=Deadlines)
 
     def find(self, job_id: JobId) -> Job | None:
         """Give a live job, child or node; None: there is none (any more, or yet).
@@ -168,7 +202,40 @@ class State:
 
     def next_deadline_ms(self) -> int | None:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
-        return self.deadlines.next_ms(self.job_by_task.__contains__)
+        times = [
+            self.deadlines.next_ms(self.job_by_task.__contains__),
+            self.boots.next_ms(self.instances.__contains__),
+            next_idle_ms(self),
+        ]
+        return min((at_ms for at_ms in times if at_ms is not None), default=None)
+
+
+def next_idle_ms(state: State) -> int | None:
+    """Tell when the next idle instance has been kept long enough; None: none may go."""
+    due = [
+        since_ms + environment.launching.idle_ms
+        for environment in state.environments.values()
+        if environment.launching is not None
+        and (found := first_to_go(state, environment)) is not None
+        and (since_ms := environment.idle_since_ms[found]) is not None
+    ]
+    return min(due, default=None)
+
+
+def first_to_go(state: State, environment: Environment) -> InstanceId | None:
+    """Give the longest idle instance that is more than `minvCpus` asks for."""
+    least = 0 if environment.launching is None else environment.launching.cpu_milli_min
+    spare = environment.cpu_milli_launched - least
+    if spare <= 0:
+        return None
+    return next(
+        (
+            instance_id
+            for instance_id in environment.idle_since_ms
+            if state.instances[instance_id].record.capacity.cpu_milli <= spare
+        ),
+        None,
+    )
 
 
 def child_status(parent: Job, index: int) -> JobStatus | None:

@@ -1,16 +1,17 @@
 """What a round may see: queues in which jobs wait, the environments they may use, the hosts.
 
 Owns the words between the core, which builds a view of its state, and `round`, which only reads
-it. Refuses to know how the state is kept. `waiting` is lazy: a round that places ten jobs looks
-at eleven, however long the queue is.
+it. Refuses to know how the state is kept. What is iterable is lazy: a round that places ten jobs
+looks at eleven, however long the queue is, and at no instance that is full.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 
 
 class WaitingJob(Struct, frozen=True, kw_only=True):
@@ -21,7 +22,37 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     demand: Amount
     #: What each node of a multi-node job needs; they start together or not at all.
     node_demands: Sequence[Amount] = ()
-    main_index: int = 0
+
+    @property
+    def demands(self) -> Sequence[Amount]:
+        """What each slot of the job must give."""
+        return self.node_demands or (self.demand,)
+
+
+class IdleInstance(Struct, frozen=True, kw_only=True):
+    """An instance that runs nothing, and may be given up for the room it takes."""
+
+    instance_id: InstanceId
+    environment_arn: EnvironmentArn
+    host_id: HostId
+    capacity: Amount
+
+
+class LaunchTerms(Struct, frozen=True, kw_only=True):
+    """How an environment launches instances."""
+
+    strategy: AllocationStrategy
+    is_spot: bool
+    #: In the order of `instanceTypes`.
+    types: Sequence[InstanceType]
+    #: Sum of the vCPUs of its instances, those on their way included, in thousandths.
+    cpu_milli_launched: int
+    #: What it keeps without any job: `minvCpus`, in thousandths.
+    cpu_milli_min: int
+    #: How many instances it has launched so far: names the next one.
+    launch_count: int
+    #: From a launch to the moment when jobs can be placed.
+    boot_ms: int
 
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):
@@ -32,11 +63,20 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     is_enabled: bool
     #: `maxvCpus`, in thousandths.
     cpu_milli_max: int
+    #: Sum of what its jobs ask for.
     cpu_milli_used: int
+    #: None: it has no instances of its own making. Its jobs take slices of a host (Fargate).
+    launching: LaunchTerms | None = None
+    #: Its jobs run on instances only.
+    has_instances: bool = False
+    #: Instances with room that jobs can be placed on, by that room.
+    ready: Mapping[Amount, Iterable[InstanceId]] = {}
+    #: Instances that are still starting: capacity on its way, likewise.
+    starting: Mapping[Amount, Iterable[InstanceId]] = {}
 
 
 class HostView(Struct, frozen=True, kw_only=True):
-    """A machine: what it can give to jobs in all, and what is given away."""
+    """A machine: what it can give in all, and what is given away, to instances or to jobs."""
 
     host_id: HostId
     capacity: Amount
@@ -63,3 +103,8 @@ class View(Struct, frozen=True, kw_only=True):
 
     queues: Sequence[QueueView]
     hosts: Sequence[HostView]
+    #: All environments, those without a waiting job included.
+    environments: Sequence[EnvironmentView] = ()
+    #: Longest idle first.
+    idle_instances: Iterable[IdleInstance] = ()
+    host_by_instance: Mapping[InstanceId, HostId] = {}
