@@ -13,6 +13,7 @@ from batchyard.scheduler.view import (
     EnvironmentView,
     HostView,
     IdleInstance,
+    InOrder,
     LaunchTerms,
     QueueView,
     View,
@@ -36,7 +37,7 @@ def view_of(state: State) -> View:
                     for arn in queue.environment_arns
                     if arn in environment_views
                 ],
-                waiting=_waiting(state, queue),
+                waiting=InOrder(_waiting(state, queue)),
             )
             for queue in state.queues.values()
             if not queue.is_draining and len(queue.line)

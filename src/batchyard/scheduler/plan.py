@@ -27,6 +27,8 @@ class Obstacle(StrEnum):
     INSUFFICIENT_INSTANCE_CAPACITY = "INSUFFICIENT_INSTANCE_CAPACITY"
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
+    #: The queue's scheduling policy keeps what is left for others.
+    RESERVED_FOR_OTHERS = "RESERVED_FOR_OTHERS"
 
 
 class Slot(Struct, frozen=True, kw_only=True):

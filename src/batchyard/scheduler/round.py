@@ -22,13 +22,15 @@ The cost of a round follows what it places: O(placements + queues + environments
 the queues; behind a blocked head at most PASSERS_LOOKED_AT_MAX jobs are looked at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
-from batchyard.scheduler.plan import BlockedHead, Placement, Plan
+from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan
 from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob
 
 #: Ours: how far behind a blocked head a round looks for jobs that may pass.
@@ -40,7 +42,6 @@ class _Turn:
     """A queue that still has its turn in a round."""
 
     queue: QueueView
-    waiting: Iterator[WaitingJob]
     #: Where jobs may go now, in order; narrowed by each blocked head.
     environments: list[EnvironmentView]
     #: A head is blocked that may need the hosts.
@@ -79,26 +80,30 @@ def plan_round(view: View) -> Plan:
 
 def _turn_of(queue: QueueView) -> _Turn:
     usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
-    return _Turn(queue=queue, waiting=iter(queue.waiting), environments=usable)
+    return _Turn(queue=queue, environments=usable)
 
 
 def _serve_next(made: _Round, turn: _Turn) -> bool:
     """Look at the next job of a queue; False: the queue's turn is over for this round."""
-    job = next(turn.waiting, None)
+    order = turn.queue.waiting
+    job = order.peek()
     if job is None:
         return False
     if turn.has_blocked_head:
         turn.looked_at += 1
         if turn.looked_at > PASSERS_LOOKED_AT_MAX:
             return False
-    for environment in turn.environments:
+    is_held_back = order.is_held_back()
+    for environment in () if is_held_back else turn.environments:
         taken = made.ledger.take(environment, job.demands, may_launch=not turn.is_passing)
         if taken is not None:
+            order.take()
             _note(made, job, environment, taken)
             return True
-    if turn.is_passing:
-        return True
-    return _block(made, turn, job)
+    if not turn.is_passing and not _block(made, turn, job, is_held_back=is_held_back):
+        return False
+    order.pass_over()
+    return True
 
 
 def _note(made: _Round, job: WaitingJob, environment: EnvironmentView, taken: Taken) -> None:
@@ -108,11 +113,19 @@ def _note(made: _Round, job: WaitingJob, environment: EnvironmentView, taken: Ta
         )
 
 
-def _block(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
-    """Keep a job at the head; True: others may pass it."""
+def _block(made: _Round, turn: _Turn, job: WaitingJob, *, is_held_back: bool) -> bool:
+    """Keep a job at the head; True: others may pass it.
+
+    A job that its queue's policy holds back is not passed: the policy would have shown another.
+    """
     if not turn.has_blocked_head:
         turn.has_blocked_head = True
-        made.blocked.append(find_obstacle(job, turn.queue, made.view, made.ledger))
+        head = find_obstacle(job, turn.queue, made.view, made.ledger)
+        if is_held_back and head.obstacle is Obstacle.CAPACITY_IN_USE:
+            head = replace(head, obstacle=Obstacle.RESERVED_FOR_OTHERS)
+        made.blocked.append(head)
+    if is_held_back:
+        return False
     possible = [
         each for each in turn.environments if can_ever_hold(each, job.demands, made.view.hosts)
     ]

@@ -1,11 +1,13 @@
 """What a round may see: queues in which jobs wait, the environments they may use, the hosts.
 
 Owns the words between the core, which builds a view of its state, and `round`, which only reads
-it. Refuses to know how the state is kept. What is iterable is lazy: a round that places ten jobs
-looks at eleven, however long the queue is, and at no instance that is full.
+it. Refuses to know how the state is kept. A queue's order is asked for one job at a time, and what
+is iterable is lazy: a round that places ten jobs looks at eleven, however long the queue is, and at
+no instance that is full.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -55,6 +57,49 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     boot_ms: int
 
 
+class WaitingOrder(Protocol):
+    """Whose turn it is among the RUNNABLE jobs of a queue. Good for one round."""
+
+    def peek(self) -> WaitingJob | None:
+        """Show the job whose turn it is; the same one until it is taken. None: nobody waits."""
+
+    def is_held_back(self) -> bool:
+        """Tell whether the job shown may not start even if there is room for it."""
+
+    def take(self) -> None:
+        """Note that the job shown was placed: whose turn comes next may follow from it."""
+
+    def pass_over(self) -> None:
+        """Leave the job shown where it is, and show who is behind it."""
+
+
+class InOrder:
+    """An order that stands from the beginning, read as far as jobs are taken."""
+
+    def __init__(self, jobs: Iterable[WaitingJob]) -> None:
+        self._rest = iter(jobs)
+        self._shown: WaitingJob | None = None
+
+    def peek(self) -> WaitingJob | None:
+        """See `WaitingOrder`."""
+        if self._shown is None:
+            self._shown = next(self._rest, None)
+        return self._shown
+
+    def is_held_back(self) -> bool:
+        """See `WaitingOrder`."""
+        return False
+
+    def take(self) -> None:
+        """See `WaitingOrder`."""
+        assert self._shown is not None, "a job is looked at before it is taken"
+        self._shown = None
+
+    def pass_over(self) -> None:
+        """See `WaitingOrder`."""
+        self.take()
+
+
 class EnvironmentView(Struct, frozen=True, kw_only=True):
     """A compute environment: how much it may use in all, and how much it uses."""
 
@@ -92,7 +137,7 @@ class QueueView(Struct, frozen=True, kw_only=True):
     #: Creation order; among equal priorities, older queues go first in each turn.
     seq: int
     environments: Sequence[EnvironmentView]
-    waiting: Iterable[WaitingJob]
+    waiting: WaitingOrder
 
 
 class View(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from batchyard.scheduler.view import (
     EnvironmentView,
     HostView,
     IdleInstance,
+    InOrder,
     LaunchTerms,
     QueueView,
     View,
@@ -132,7 +133,7 @@ def plan(
         in_all = amount(sum(job), len(job)) if isinstance(job, tuple) else amount(job)
         waiting.append(WaitingJob(job_id=JobId(str(number)), demand=in_all, node_demands=nodes))
     queue = QueueView(
-        arn=QueueArn("q"), priority=1, seq=1, environments=environments, waiting=waiting
+        arn=QueueArn("q"), priority=1, seq=1, environments=environments, waiting=InOrder(waiting)
     )
     host = HostView(host_id=HostId("h"), capacity=amount(vcpus, 4096, 8), used=amount(used, 0))
     known = {InstanceId(name): HostId(host) for name, host in (hosts or {}).items()}
@@ -253,10 +254,10 @@ def test_idle_instances_make_room_the_longest_idle_first() -> None:
                         priority=1,
                         seq=1,
                         environments=[wanting],
-                        waiting=[
+                        waiting=InOrder(
                             WaitingJob(job_id=JobId(str(at)), demand=amount(each))
                             for at, each in enumerate(jobs)
-                        ],
+                        ),
                     )
                 ],
                 hosts=[HostView(host_id=HostId("h"), capacity=amount(4, 128), used=amount(4, 128))],

@@ -6,7 +6,14 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.scheduler.plan import Obstacle, Slot
 from batchyard.scheduler.round import plan_round
-from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
+from batchyard.scheduler.view import (
+    EnvironmentView,
+    HostView,
+    InOrder,
+    QueueView,
+    View,
+    WaitingJob,
+)
 
 
 def environment(name="ce", *, vcpus=8, used=0, is_valid=True, is_enabled=True):
@@ -25,10 +32,10 @@ def queue(name, jobs, *, priority=1, seq=1, environments=None):
         priority=priority,
         seq=seq,
         environments=environments or [environment()],
-        waiting=[
+        waiting=InOrder(
             WaitingJob(job_id=JobId(job), demand=Amount(cpu_milli=vcpus * 1000, memory_mib=100))
             for job, vcpus in jobs
-        ],
+        ),
     )
 
 
@@ -115,7 +122,7 @@ def test_a_long_queue_is_read_only_as_far_as_it_is_placed():
                 priority=1,
                 seq=1,
                 environments=[environment()],
-                waiting=endless(),
+                waiting=InOrder(endless()),
             )
         ],
         hosts=[HostView(host_id=HostId("h"), capacity=Amount(cpu_milli=8000), used=Amount())],
@@ -142,7 +149,7 @@ def plan_on(hosts: dict[str, int], *waiting: WaitingJob):
         for name, vcpus in hosts.items()
     ]
     only = QueueView(
-        arn=QueueArn("q"), priority=1, seq=1, environments=[environment()], waiting=waiting
+        arn=QueueArn("q"), priority=1, seq=1, environments=[environment()], waiting=InOrder(waiting)
     )
     return plan_round(View(queues=[only], hosts=views))
 
@@ -177,6 +184,39 @@ def test_what_nodes_did_not_take_goes_to_other_queues() -> None:
         priority=5,
         seq=1,
         environments=[environment()],
-        waiting=[gang("g", 1, 1, 1)],
+        waiting=InOrder([gang("g", 1, 1, 1)]),
     )
     assert placed(plan_round(View(queues=[first, others], hosts=hosts))) == ["o"]
+
+
+class HeldBack(InOrder):
+    """An order that lets nothing start."""
+
+    def is_held_back(self) -> bool:
+        return True
+
+
+def test_a_job_that_its_queue_holds_back_keeps_the_head_and_takes_nothing() -> None:
+    jobs = [WaitingJob(job_id=JobId("h"), demand=Amount(cpu_milli=1000))]
+    held = QueueView(
+        arn=QueueArn("held"),
+        priority=5,
+        seq=1,
+        environments=[environment()],
+        waiting=HeldBack(jobs),
+    )
+    result = plan(held, queue("other", [("o", 8)], seq=2))
+    assert placed(result) == ["o"]
+    assert [each.obstacle for each in result.blocked] == [Obstacle.RESERVED_FOR_OTHERS]
+
+
+def test_a_cause_that_lasts_is_named_before_what_a_queue_holds_back() -> None:
+    jobs = [WaitingJob(job_id=JobId("h"), demand=Amount(cpu_milli=9000))]
+    held = QueueView(
+        arn=QueueArn("held"),
+        priority=5,
+        seq=1,
+        environments=[environment()],
+        waiting=HeldBack(jobs),
+    )
+    assert plan(held).blocked[0].obstacle is Obstacle.ABOVE_ENVIRONMENT_MAX
