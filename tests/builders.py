@@ -62,6 +62,7 @@ def a_launching_environment(
         state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
         cpu_milli_max=vcpus * 1000,
         has_instances=True,
+        uuid=f"uuid of {name}",
         launch_count=launch_count,
         launching=LaunchSettings(
             strategy=strategy,

@@ -192,6 +192,8 @@ class EnvironmentSettled(Struct, frozen=True, kw_only=True):
     #: None: it launches no instances.
     launching: LaunchSettings | None = None
     has_instances: bool = False
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
     #: How many instances an environment that was not known had launched before.
     launch_count: int = 0
 

@@ -61,6 +61,7 @@ def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
             fault=event.fault,
             launching=event.launching,
             has_instances=event.has_instances,
+            uuid=event.uuid,
             launch_count=event.launch_count,
         )
         return

@@ -52,6 +52,8 @@ class PutEnvironment(Struct, frozen=True, kw_only=True):
     launching: LaunchSettings | None = None
     #: Its jobs run on instances only, whoever launches them.
     has_instances: bool = False
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
     #: How many instances it has launched before this state was made.
     launch_count: int = 0
 

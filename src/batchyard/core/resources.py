@@ -32,6 +32,7 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
             fault=command.fault,
             launching=command.launching,
             has_instances=command.has_instances,
+            uuid=command.uuid,
             launch_count=command.launch_count,
         )
     )

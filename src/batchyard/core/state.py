@@ -90,6 +90,8 @@ class Environment:
     cpu_milli_max: int
     #: Why it is INVALID; None if it is VALID.
     fault: str | None
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
     #: None: it launches no instances.
     launching: LaunchSettings | None = None
     #: Its jobs run on instances only.

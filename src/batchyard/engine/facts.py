@@ -16,7 +16,15 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord, JobProgress
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Connection, environments, events, live_jobs, queues, wishes
+from batchyard.store import (
+    Connection,
+    environments,
+    events,
+    instances,
+    live_jobs,
+    queues,
+    wishes,
+)
 
 _TYPE_BY_KIND: dict[str, type[e.Event]] = {
     each.__name__: each for each in (*e.JobEvent.__args__, *e.ResourceEvent.__args__)
@@ -85,7 +93,23 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
             environments.delete_environment(connection, event.arn)
         case e.QueueDeleted():
             queues.delete_queue(connection, event.arn)
-        case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged():
+        case e.InstanceLaunched():
+            record = event.record
+            instances.insert_instance(connection, record)
+            environments.update_environment(
+                connection,
+                record.environment_arn,
+                cpu_milli_launched=event.cpu_milli_launched,
+                launch_count=event.launch_count,
+            )
+        case e.InstanceTerminated():
+            instances.end_instance(
+                connection, event.instance_id, at_ms=event.at_ms, cause=event.cause
+            )
+            environments.update_environment(
+                connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
+            )
+        case e.EnvironmentDraining() | e.QueueDraining() | e.HostChanged() | e.InstanceReady():
             pass
         case _:
             assert_never(event)

@@ -19,6 +19,7 @@ from batchyard.core.state import State
 from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
+from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
 from batchyard.engine.launch import Surroundings
@@ -38,6 +39,7 @@ _COMMIT_PAUSE_S_MAX = 5.0
 #: Pause before wishes that the store could not read are looked for again.
 _READ_PAUSE_S = 0.5
 
+_NO_DELAY = LaunchTimes()
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 
 
@@ -53,8 +55,10 @@ class Engine:
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
         clock_ms: Callable[[], int],
+        launch_times: LaunchTimes = _NO_DELAY,
     ) -> None:
         self._store = store
+        self._launch_times = launch_times
         self._backend = backend
         self._clock_ms = clock_ms
         self._state = State()
@@ -123,7 +127,7 @@ class Engine:
         hosts = await self._backend.list_hosts()
         now_ms = self._clock_ms()
         self._state, outcome = await self._store.read_long(
-            lambda conn: load_state(conn, hosts, now_ms)
+            lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
         known = await self._backend.list_tasks()
         offered = {host.host_id for host in hosts}
@@ -164,7 +168,9 @@ class Engine:
         is_live = self._state.jobs.__contains__
         try:
             harvest = await self._store.read(
-                lambda conn: self._pace.measure(lambda: read_wishes(conn, is_live))
+                lambda conn: self._pace.measure(
+                    lambda: read_wishes(conn, is_live, self._launch_times)
+                )
             )
         except StoreTrouble as trouble:
             _log.error("wishes_delayed", reason=str(trouble))

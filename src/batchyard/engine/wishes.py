@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from batchyard.core import inputs as i
+from batchyard.engine.catalogue import LaunchTimes, UnknownType
 from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
@@ -38,11 +39,13 @@ class Harvest:
     has_more_wishes: bool = False
 
 
-def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
+def read_wishes(
+    connection: Connection, is_live: Callable[[JobId], bool], times: LaunchTimes
+) -> Harvest:
     """Read everything waiting, up to a limit. `is_live` tells which whole jobs the core holds."""
     submitted = live_jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
     last_seq = submitted[-1].seq if submitted else 0
-    inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
+    inputs: list[i.Input] = list(_resource_inputs(connection, last_seq, times))
     inputs += _accepts(connection, submitted, is_live)
     taken = {job.id for job in submitted}
     waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
@@ -61,15 +64,25 @@ def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Har
     )
 
 
-def put_environment_of(record: EnvironmentRecord) -> i.PutEnvironment:
+def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEnvironment:
     """Say to the core how the API wants an environment to be."""
     resources = record.detail["computeResources"]
+    fault, launching = _fault_of(record), None
+    try:
+        launching = times.settings_of(resources)
+    except UnknownType as unknown:
+        fault = fault or f"CLIENT_ERROR - The instance type or family {unknown} is not known"
+    kind = EnvironmentKind(resources["type"])
     return i.PutEnvironment(
         arn=record.arn,
-        kind=EnvironmentKind(resources["type"]),
+        kind=kind,
         state=record.state,
         cpu_milli_max=int(resources["maxvCpus"]) * 1000,
-        fault=_fault_of(record),
+        fault=fault,
+        launching=launching,
+        has_instances=not kind.is_fargate,
+        uuid=record.uuid,
+        launch_count=record.launch_count,
     )
 
 
@@ -90,7 +103,9 @@ def put_queue_of(record: QueueRecord) -> i.PutQueue:
     )
 
 
-def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:
+def _resource_inputs(
+    connection: Connection, last_seq: int, times: LaunchTimes
+) -> Iterable[i.Input]:
     """Read what was asked of environments and queues; environments first, queues refer to them.
 
     `last_seq` is of the last job that is taken in this time.
@@ -99,7 +114,7 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
         if environment.status is ResourceStatus.DELETING:
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
-            yield put_environment_of(environment)
+            yield put_environment_of(environment, times)
     for queue in queues.read_queues_in_transition(connection):
         if queue.status is not ResourceStatus.DELETING:
             yield put_queue_of(queue)

@@ -11,7 +11,6 @@ from typing import NewType
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn
 
 #: `i-` and 17 lower-case hex digits, as EC2 spells it.
 InstanceId = NewType("InstanceId", str)
@@ -70,7 +69,10 @@ def capacity_of_type(*, vcpus: int, memory_mib: int, gpu_count: int) -> Amount:
     )
 
 
-def instance_id_of(environment_arn: EnvironmentArn, number: int) -> InstanceId:
-    """Name the instance that an environment launched as its `number`-th, from 1."""
-    digest = blake2b(f"{environment_arn} {number}".encode(), digest_size=9)
+def instance_id_of(environment_uuid: str, number: int) -> InstanceId:
+    """Name the instance that an environment launched as its `number`-th, from 1.
+
+    The environment by its uuid: another one of the same name has other instances.
+    """
+    digest = blake2b(f"{environment_uuid} {number}".encode(), digest_size=9)
     return InstanceId(f"i-{digest.hexdigest()[:17]}")

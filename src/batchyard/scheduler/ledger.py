@@ -168,7 +168,7 @@ class Ledger:
         budget.launch_count += 1
         budget.cpu_milli_launched += kind.capacity.cpu_milli
         self._free_by_host[host_id] -= kind.capacity
-        instance_id = instance_id_of(budget.view.arn, budget.launch_count)
+        instance_id = instance_id_of(terms.environment_uuid, budget.launch_count)
         self._host_by_launched[instance_id] = host_id
         self.launches.append(
             Launch(

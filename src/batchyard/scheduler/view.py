@@ -51,7 +51,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     cpu_milli_launched: int
     #: What it keeps without any job: `minvCpus`, in thousandths.
     cpu_milli_min: int
-    #: How many instances it has launched so far: names the next one.
+    #: Identity of the environment, and how many instances it has launched: name the next one.
+    environment_uuid: str
     launch_count: int
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int
