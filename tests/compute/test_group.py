@@ -75,12 +75,14 @@ def test_what_never_started_can_hold_nothing(condition: str) -> None:
 
 def test_the_waiting_ones_timeout_counts_from_the_opening() -> None:
     task = a_task(a_container("a", "b:START", start_timeout_ms=100), a_container("b"))
-    (a, _) = task.units
+    a, b = task.units
     assert group.next_look_ms(task, a) is None
     task.opened_clock_ms = 1_000
     assert group.next_look_ms(task, a) == 1_100
     assert group.despair_of(task, a, 1_099) == ""
     assert group.despair_of(task, a, 1_100).endswith("[b] for target [a] has timed out.")
+    start(b, 1_050)
+    assert group.next_look_ms(task, a) is None  # nothing is left to wait for
 
 
 def test_the_awaited_ones_timeout_counts_from_its_start() -> None:

@@ -5,10 +5,11 @@ import asyncio
 import os
 import signal
 import socket
+import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from batchyard.compute.local.supervisor.netlink import Netlink
 from batchyard.compute.local.supervisor.network import Networks, NoNetwork, Range, link_name_of
 from batchyard.compute.port import ContainerSpec, Mount, Network, TaskSpec, Trouble
 from tests.compute.test_local_crashes import supervisor_pid
+from tests.ports.conftest import require_containers
 from tests.ports.rigs import Behaviour, LocalRig, MemorySink, after, group
 
 pytestmark = [pytest.mark.ours_only]
@@ -43,6 +45,23 @@ def test_ranges_and_their_collisions() -> None:
     assert Range("192.0.0.0/16").collision(ROUTES, own_link="") == "192.0.2.0 on eth0"
     assert Range("192.0.2.128/25").collision(ROUTES, own_link="") == "192.0.2.0 on eth0"
     assert Range("192.0.3.0/24").collision(ROUTES, own_link="") == ""
+
+
+def test_yards_of_one_machine_have_blocks_of_a_range() -> None:
+    own = Range("10.213.0.0/16")
+    blocks = [str(block) for block in own.blocks(1)]
+    assert (len(blocks), blocks[0], blocks[-1]) == (64, "10.213.4.0/22", "10.213.0.0/22")
+    first = own.free_block("", own_link="by-a")
+    start, mask = (socket.htonl(number) for number in (first.base, 0xFFFFFC00))
+    route = f"by-b {start:08X} 0 1 0 0 0 {mask:08X}"
+    second = own.free_block(f"\n{route}", own_link="by-a")
+    assert second.base == first.base + 1024
+    assert own.free_block(f"\n{route}", own_link="by-b").base != second.base
+    with pytest.raises(
+        ValueError, match=r"collides with the host's route to 10\.213\.0\.0 on by-own"
+    ):
+        own.free_block(ROUTES, own_link="by-other")
+    assert [str(block) for block in Range("10.0.0.0/24").blocks(7)] == ["10.0.0.0/24"]
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1/16", "10.0.0.0", "10.0.0.0/31", "10.0/16", "::/64"])
@@ -83,11 +102,14 @@ def test_doctor_tells_of_a_collision(tmp_path: Path) -> None:
 
     assert found("10.249.17.0/24") == Check(name="network", is_ok=True, detail="10.249.17.0/24")
     assert not found("everywhere").is_ok
-    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
-    taken = [int(fields[1], 16) & 255 for fields in routes if int(fields[7], 16)]
-    if taken:
-        check = found(f"{taken[0]}.0.0.0/8")
-        assert (check.is_ok, check.remedy) == (False, "set another range for jobs of several nodes")
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        fields = line.split()
+        address = socket.inet_ntoa(struct.pack("=I", int(fields[1], 16)))
+        length = int(fields[7], 16).bit_count()
+        if 8 <= length <= 30:
+            check = found(f"{address}/{length}")
+            assert check.detail.startswith(f"the range {address}/{length} collides with the host's")
+            assert check.remedy == "set another range for jobs of several nodes"
 
 
 @pytest.mark.asyncio
@@ -95,6 +117,13 @@ async def test_backend_refuses_what_is_no_range(tmp_path: Path) -> None:
     backend = LocalBackend(data_dir=tmp_path, sink=MemorySink(), network_range="here")
     with pytest.raises(Trouble, match="here is no range of IPv4 addresses"):
         await backend.open()
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest) -> Literal["crun", "runc"]:
+    kind: Literal["crun", "runc"] = getattr(request, "param", "crun")
+    require_containers(kind)
+    return kind
 
 
 def own(spec: TaskSpec) -> TaskSpec:
@@ -135,13 +164,9 @@ def _links_in(path: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kind", ["crun", "runc"])
-async def test_three_tasks_reach_each_other_on_any_port_and_the_host(
-    short_path: Path, busybox_images: Path, kind: str
-) -> None:
+@pytest.mark.parametrize("runtime", ["crun", "runc"], indirect=True)
+async def test_three_tasks_reach_each_other_on_any_port_and_the_host(rig: LocalRig) -> None:
     """Each listens to two ports; then each asks the two others, and the gateway."""
-    rig = LocalRig(short_path / "n", "crun" if kind == "crun" else "runc", busybox_images)
-    rig.host_paths = [short_path / "allowed"]
     shared = rig.host_paths[0]
     shared.mkdir()
     server = await asyncio.start_server(_answer, "0.0.0.0", 0)  # noqa: S104  # the gateway's too
@@ -178,9 +203,6 @@ async def test_three_tasks_reach_each_other_on_any_port_and_the_host(
         assert lines[:6] == wanted
         assert lines[6:] == ["the host", addresses[number], addresses[number], "loopback"]
     server.close()
-    await rig.close()
-    while has_link(rig):
-        await asyncio.sleep(0)
 
 
 async def _answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -254,6 +276,24 @@ async def test_networks_are_made_anew_after_the_supervisor_was_killed(rig: Local
     assert started.address not in (None, address)
     assert has_link(rig)
     assert sorted(len(links) for links in namespaces_of(supervisor_pid(rig.data_dir))) == [2, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_two_yards_share_a_large_range(
+    rig: LocalRig, short_path: Path, busybox_images: Path
+) -> None:
+    other = LocalRig(short_path / "other", "crun", busybox_images)
+    addresses = []
+    for yard in (rig, other):
+        yard.network_range = "10.246.0.0/16"
+        backend, listener = await yard.open()
+        spec = only(yard, yard.container("w", Behaviour(is_waiting=True)))
+        await backend.start([spec])
+        addresses.append((await listener.started(spec.task_id)).address)
+    blocks = {str(address).rpartition(".")[0] for address in addresses}
+    assert len(blocks) == 2
+    await other.close()
 
 
 @pytest.mark.slow

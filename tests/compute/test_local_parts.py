@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.compute.local import detect
+from batchyard.compute.local.shapes import StartsAfterShape
 from batchyard.compute.local.supervisor.cgroups import (
     Groups,
     Limits,
@@ -507,3 +508,34 @@ def test_read_only_control_groups_are_told_with_their_remedy(
     assert not checks["cgroups"].is_ok
     assert "--privileged" in checks["cgroups"].remedy
     assert "apt-get" not in checks["runtime"].remedy
+
+
+def test_a_queued_container_whose_time_passes_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was let in in time, but many others are being made before it."""
+    for name in ("run", "tasks"):
+        (tmp_path / name).mkdir()
+    life = Supervisor(str(tmp_path), Groups(layout_of(""), "batchyard-test")).life
+    life._making_max = 0
+    spec = _spec(["true"])
+    (base,) = spec["containers"]
+    after: StartsAfterShape = {"container": "first", "condition": "START"}
+    spec["containers"] = [
+        {**base, "name": "first"},
+        {**base, "name": "second", "starts_after": [after], "start_timeout_ms": 10},
+    ]
+    clock = [0]
+    monkeypatch.setattr("batchyard.compute.local.supervisor.life.clock_ms", lambda: clock[0])
+    life.accept(spec, ["image", "image"])
+    assert life.next_timeout_s() == 0.011
+    first, second = life.tasks["probe"].units
+    first.started_at_ms = first.started_clock_ms = 5
+    clock[0] = 9
+    life._advance(life.tasks["probe"])
+    assert second.is_queued
+    clock[0] = 20
+    life.act_on_time()
+    assert (second.end, life.next_timeout_s()) == (None, None)
+    life.stop("probe", grace_ms=0)
+    assert second.end is not None

@@ -20,7 +20,11 @@ def doctor(*, data_dir: str | None) -> None:
     Exits with 1 if something is amiss.
     """
     settings = read_settings({"data_dir": data_dir})
-    checks = [_check_python(), *run_checks(settings.data_path), _check_server(settings)]
+    checks = [
+        _check_python(),
+        *run_checks(settings.data_path, network_range=settings.node_network),
+        _check_server(settings),
+    ]
     print_table(
         ("CHECK", "", "FOUND", "WHAT TO DO"),
         (

@@ -266,14 +266,13 @@ def _check_init(_: Path) -> Check:
 def _check_network(data_dir: Path, network_range: str) -> Check:
     """Nodes of one job reach each other in a network of theirs; other jobs do without."""
     try:
-        taken = Range(network_range).collision(
+        block = Range(network_range).free_block(
             Path(ROUTES_FILE).read_text(), own_link=link_name_of(os.path.realpath(data_dir))
         )
     except (OSError, ValueError) as error:
-        return Check(name="network", is_ok=False, detail=str(error), remedy="see FOUND")
-    detail = f"{network_range} collides with the route to {taken}" if taken else network_range
-    remedy = "set another range for jobs of several nodes" if taken else ""
-    return Check(name="network", is_ok=not taken, detail=detail, remedy=remedy)
+        remedy = "set another range for jobs of several nodes"
+        return Check(name="network", is_ok=False, detail=str(error), remedy=remedy)
+    return Check(name="network", is_ok=True, detail=str(block))
 
 
 def _check_command(name: str, need: str, remedy: str) -> Check:

@@ -71,12 +71,13 @@ def despair_of(task: Task, unit: Unit, clock_ms: int) -> str:
 
 
 def next_look_ms(task: Task, unit: Unit) -> int | None:
-    """Tell when a waiting container's time is over, by the monotonic clock."""
-    times = [
-        due
-        for after in unit.spec["starts_after"]
-        for due in _due_times(task, unit, task.unit_by_name[after["container"]], after["condition"])
-    ]
+    """Tell when a container will have waited too long, by the monotonic clock; None if it waits for
+    nothing, or for ever."""
+    times: list[int] = []
+    for after in unit.spec["starts_after"]:
+        target, condition = task.unit_by_name[after["container"]], after["condition"]
+        if not _holds(target, condition):
+            times += _due_times(task, unit, target, condition)
     return min(times, default=None)
 
 

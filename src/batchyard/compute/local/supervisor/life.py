@@ -273,7 +273,9 @@ class Life:
         if not task.is_group:
             return
         for unit in task.units:
-            due_ms = group.next_look_ms(task, unit) if unit.is_waiting else None
+            # One that is queued waits for us alone.
+            is_waiting = unit.is_waiting and not unit.is_queued
+            due_ms = group.next_look_ms(task, unit) if is_waiting else None
             if due_ms is not None:
                 heapq.heappush(self._deadlines, (due_ms, unit.unit_id, _LOOK))
 

@@ -12,16 +12,21 @@ Nothing here has a name in the file system, and nothing outlives this process: n
 the last process or descriptor in them, and a pair of links with either end. The switch is made for
 the first task that needs it, and ends with the supervisor.
 
+A range larger than a thousand addresses is shared by the yards of one machine: each takes a block
+of it that the host reaches nothing in.
+
 Rule: an address is given again only after all others of the range were given.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
 import time
+import zlib
 
 from batchyard.compute.local.supervisor import kernel
 from batchyard.compute.local.supervisor.namespace import base_name_of
@@ -30,6 +35,8 @@ from batchyard.model.addresses import TASK_ENDPOINT_ADDRESS
 
 _BRIDGE = "switch"
 _UPLINK = "host"
+#: A yard's part of a larger range: a thousand addresses.
+_BLOCK_LENGTH = 22
 #: The longest has room for the network's address, the last one, the gateway and one task.
 _PREFIX_LENGTHS = range(8, 31)
 _HOST_PREFIX_LENGTH = 32
@@ -72,6 +79,24 @@ class Range:
     def address(self, number: int) -> str:
         return socket.inet_ntoa(struct.pack(">I", self.base + number))
 
+    def blocks(self, seed: int) -> list[Range]:
+        """Split a large range, so that the yards of one machine can have a block each; begin with
+        the one that `seed` points to."""
+        count = max(1, self.size >> (32 - _BLOCK_LENGTH))
+        if count == 1:
+            return [self]
+        size = self.size // count
+        starts = [self.address((seed + number) % count * size) for number in range(count)]
+        return [Range(f"{start}/{_BLOCK_LENGTH}") for start in starts]
+
+    def free_block(self, routes: str, *, own_link: str) -> Range:
+        """Find a block that the host reaches nothing in. Raises `ValueError`."""
+        for block in self.blocks(zlib.crc32(own_link.encode())):
+            if not block.collision(routes, own_link=own_link):
+                return block
+        taken = self.collision(routes, own_link=own_link)
+        raise ValueError(f"the range {self} collides with the host's route to {taken}")
+
     def collision(self, routes: str, *, own_link: str) -> str:
         """Find what the host already reaches in this range, in the text of `/proc/net/route`."""
         for line in routes.splitlines()[1:]:
@@ -108,11 +133,13 @@ class TaskNetwork:
 class Networks:
     """All networks of this supervisor."""
 
-    __slots__ = ("_fd", "_link_name", "_next", "_range", "_switch", "_used")
+    __slots__ = ("_fd", "_link_name", "_next", "_range", "_range_text", "_switch", "_used")
 
     def __init__(self, link_name: str) -> None:
         #: The host's end of the way to the switch; the same for every supervisor of a data folder.
         self._link_name = link_name
+        #: What the operator gave, and this yard's block of it.
+        self._range_text = ""
         self._range: Range | None = None
         self._switch: Netlink | None = None
         self._fd = -1
@@ -180,15 +207,16 @@ class Networks:
             self._switch = None
 
     def _open_switch(self, range_text: str) -> Netlink:
-        wanted = Range(range_text)
-        if self._switch is not None and (self._used or str(self._range) == str(wanted)):
+        if self._switch is not None and (self._used or self._range_text == range_text):
             return self._switch
         self.close()
-        with open(ROUTES_FILE, encoding="ascii") as file:
-            taken = wanted.collision(file.read(), own_link=self._link_name)
-        if taken:
-            raise ValueError(f"the range {wanted} collides with the host's route to {taken}")
         self.clear()
+        wanted = Range(range_text).free_block(_read_routes(), own_link=self._link_name)
+        switch = self._make_switch(wanted)
+        self._range_text = range_text
+        return switch
+
+    def _make_switch(self, wanted: Range) -> Netlink:
         with kernel.new_namespace(kernel.CLONE_NEWNET) as fd:
             switch = Netlink()
         host = Netlink()
@@ -200,6 +228,9 @@ class Networks:
             host.add_address(self._link_name, wanted.address(1), wanted.prefix_length)
             host.add_address(self._link_name, TASK_ENDPOINT_ADDRESS, _HOST_PREFIX_LENGTH)
             host.raise_link(self._link_name)
+            if taken := wanted.collision(_read_routes(), own_link=self._link_name):
+                # Another yard was as fast: whoever asks next finds another block.
+                raise OSError(errno.EADDRINUSE, f"the block {wanted} collides with {taken}")
         except OSError:
             self.clear()
             switch.close()
@@ -221,3 +252,8 @@ class Networks:
             if number not in self._used and not switch.has_link(f"port{number}"):
                 return number
         raise ValueError(f"all addresses of {self._range} are in use")
+
+
+def _read_routes() -> str:
+    with open(ROUTES_FILE, encoding="ascii") as file:
+        return file.read()
