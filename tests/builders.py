@@ -54,6 +54,8 @@ def a_launching_environment(
     strategy: AllocationStrategy = AllocationStrategy.BEST_FIT_PROGRESSIVE,
     is_enabled: bool = True,
     launch_count: int = 0,
+    infrastructure: str = "",
+    replace_ms: int = 0,
 ) -> i.PutEnvironment:
     """An EC2 environment that launches instances of 1 and of 2 vCPUs."""
     return i.PutEnvironment(
@@ -71,6 +73,8 @@ def a_launching_environment(
             cpu_milli_min=vcpus_min * 1000,
             boot_ms=boot_ms,
             idle_ms=idle_ms,
+            infrastructure=infrastructure,
+            replace_ms=replace_ms,
         ),
     )
 

@@ -166,9 +166,12 @@ class CoreMachine(RuleBasedStateMachine):
         vcpus_min=st.integers(0, 2),
         boot_ms=st.sampled_from([0, 0, 30_000]),
         strategy=st.sampled_from(list(AllocationStrategy)),
+        infrastructure=st.sampled_from(["", "", "", "other"]),
         is_enabled=st.booleans(),
     )
-    def change_launching(self, vcpus, vcpus_min, boot_ms, strategy, is_enabled) -> None:
+    def change_launching(
+        self, vcpus, vcpus_min, boot_ms, strategy, infrastructure, is_enabled
+    ) -> None:
         if environment_arn("ec2") in self.world.state.environments:
             self.world.feed(
                 a_launching_environment(
@@ -177,9 +180,16 @@ class CoreMachine(RuleBasedStateMachine):
                     vcpus_min=min(vcpus, vcpus_min),
                     boot_ms=boot_ms,
                     strategy=strategy,
+                    infrastructure=infrastructure,
                     is_enabled=is_enabled,
                 )
             )
+
+    @rule(data=st.data(), notice_ms=st.sampled_from([0, 0, 120_000]))
+    @precondition(lambda self: self.world.state.instances)
+    def interrupt(self, data, notice_ms) -> None:
+        instance_id = data.draw(st.sampled_from(sorted(self.world.state.instances)))
+        self.world.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms))
 
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)

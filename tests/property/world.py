@@ -56,6 +56,12 @@ class PretendedStore:
                 assert event.record.id not in self.instances, "an instance was launched twice"
                 self.instances[event.record.id] = event.record
                 self.launch_counts[event.record.environment_arn] = event.launch_count
+            elif isinstance(event, e.InstanceDraining):
+                self.instances[event.instance_id] = replace(
+                    self.instances[event.instance_id],
+                    draining_for=event.cause,
+                    stop_ms=event.stop_ms,
+                )
             elif isinstance(event, e.InstanceTerminated):
                 del self.instances[event.instance_id]
 

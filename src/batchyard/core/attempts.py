@@ -15,7 +15,7 @@ from batchyard.core.bookkeeping import attempt_of, is_node
 from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, wish_reason_of
 from batchyard.core.inputs import TaskEnded, TaskStarted
-from batchyard.core.instances import give_up, launch
+from batchyard.core.instances import give_up, launch, settle_instances
 from batchyard.core.multi_node import (
     begin_main_node,
     begin_other_nodes,
@@ -88,6 +88,9 @@ def record_end(turn: Turn, report: TaskEnded) -> None:
         return
     verdict = judge(report)
     attempt = attempt_of(job)
+    if attempt.stop_cause is StopCause.INSTANCE_TERMINATED:
+        # Nobody learns what became of processes on an instance that is gone.
+        verdict = Verdict(is_success=False, exit_code=None, reason=None)
     if verdict.exit_code is not None and attempt.started_ms is None:
         _start(turn, job, report.at_ms, None)
     status_reason = _why_ended(job, attempt, verdict, is_lost=report.is_lost)
@@ -204,6 +207,7 @@ def _end_attempt(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_
         turn.emit(e.JobRetried(job_id=job.id))
     else:
         end(turn, [Failure(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
+    settle_instances(turn, attempt)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
 
 
@@ -211,9 +215,10 @@ def _end_node(turn: Turn, node: Job, verdict: Verdict, status_reason: str, at_ms
     """End a node by its own exit code; its job too, if this was the last one after the main one."""
     parent = node.parent
     assert parent is not None, node.id
-    cause = attempt_of(node).stop_cause
+    of_node = attempt_of(node)
     _emit_end(turn, node, verdict, status_reason, at_ms)
-    is_good = verdict.is_success and cause in (None, StopCause.MAIN_NODE_ENDED)
+    settle_instances(turn, of_node)
+    is_good = verdict.is_success and of_node.stop_cause in (None, StopCause.MAIN_NODE_ENDED)
     ending = Success if is_good else Failure
     end(turn, [ending(job_id=node.id, status_reason=status_reason, at_ms=at_ms)])
     if is_main(node):
@@ -257,9 +262,12 @@ def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -
             return wording.QUEUE_DELETED
         case StopCause.TERMINATED:
             return wish_reason_of(job)
-        case StopCause.MAIN_NODE_ENDED | None:
-            pass
-    if is_lost:
+        case _:
+            return _why_ended_unasked(attempt, verdict, is_lost=is_lost)
+
+
+def _why_ended_unasked(attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
+    if is_lost or attempt.stop_cause is StopCause.INSTANCE_TERMINATED:
         return wording.host_terminated(attempt.instance_id or _instance_id_of(attempt.host_id))
     if _failed_to_start(attempt, verdict):
         return wording.TASK_FAILED_TO_START
@@ -286,7 +294,7 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     queue = state.queues.get(job.queue_arn)
     return (
         attempt.number < job.attempts_max
-        and attempt.stop_cause is None
+        and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
         and queue is not None
         and not queue.is_draining
         and is_worth_retrying(job.exit_rules, attempt)

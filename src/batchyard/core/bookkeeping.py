@@ -4,6 +4,8 @@ Owns what must change together whenever a job appears, moves or goes, so that no
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
 """
 
+from msgspec.structs import replace
+
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
 from batchyard.core.state import Environment, Instance, Job, State, new_child
 from batchyard.core.transitions import check_move
@@ -16,7 +18,7 @@ from batchyard.model.ids import (
     split_part_id,
 )
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import ArrayProgress, Attempt, InstanceRecord
+from batchyard.model.records import ArrayProgress, Attempt, InstanceRecord, TerminationCause
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.plan import Slot
 
@@ -123,7 +125,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
     for slot, demand in held_slots(job, attempt):
         take_capacity(state, attempt.environment_arn, slot, demand)
     if job.nodes is None:
-        state.job_by_task[attempt.task_id] = job.id
+        note_task(state, job, attempt)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
     watch_time(state, job, attempt)
@@ -135,8 +137,29 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, slot, demand)
     if job.nodes is None:
         del state.job_by_task[attempt.task_id]
+        instance = state.instances.get(attempt.instance_id) if attempt.instance_id else None
+        if instance is not None:
+            del instance.tasks[attempt.task_id]
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
+
+
+def note_task(state: State, job: Job, attempt: Attempt) -> None:
+    """Say which job a live attempt's task runs, and what runs on its instance."""
+    state.job_by_task[attempt.task_id] = job.id
+    if attempt.instance_id is not None:
+        state.instances[attempt.instance_id].tasks[attempt.task_id] = None
+
+
+def drain_instance(
+    state: State, instance_id: InstanceId, cause: TerminationCause, stop_ms: int | None
+) -> None:
+    """Let nothing new be placed on an instance."""
+    instance = state.instances[instance_id]
+    _leave_room(state.environments[instance.record.environment_arn], instance)
+    instance.record = replace(instance.record, draining_for=cause, stop_ms=stop_ms)
+    if stop_ms is not None:
+        state.alarms.add(stop_ms, instance_id)
 
 
 def slot_of_node(attempt: Attempt, index: int) -> Slot:
@@ -168,7 +191,9 @@ def add_instance(state: State, record: InstanceRecord, *, is_ready: bool) -> Non
     if is_ready:
         environment.idle_since_ms[record.id] = record.ready_ms
     else:
-        state.boots.add(record.ready_ms, record.id)
+        state.alarms.add(record.ready_ms, record.id)
+    if record.stop_ms is not None:
+        state.alarms.add(record.stop_ms, record.id)
 
 
 def make_ready(state: State, instance_id: InstanceId) -> None:
@@ -189,6 +214,7 @@ def drop_instance(state: State, instance_id: InstanceId) -> None:
     state.hosts[record.host_id].used -= record.capacity
     del environment.instances[instance_id]
     environment.cpu_milli_launched -= record.capacity.cpu_milli
+    environment.cpu_milli_wanted = 0
     environment.idle_since_ms.pop(instance_id, None)
     _leave_room(environment, instance)
 
@@ -218,7 +244,7 @@ def note_idle(state: State, attempt: Attempt, at_ms: int) -> None:
 
 def _enter_room(environment: Environment, instance: Instance) -> None:
     free = instance.free
-    if free.cpu_milli > 0:
+    if free.cpu_milli > 0 and instance.is_open:
         groups = environment.ready if instance.is_ready else environment.starting
         groups.setdefault(free, {})[instance.record.id] = None
 

@@ -123,7 +123,7 @@ def check_instances_are_kept_by_their_room(state: State) -> None:
             expected = sorted(
                 (each.record.id, each.free.cpu_milli)
                 for each in own
-                if each.is_ready is is_ready and each.free.cpu_milli > 0
+                if each.is_open and each.is_ready is is_ready and each.free.cpu_milli > 0
             )
             found = sorted(
                 (instance_id, free.cpu_milli)

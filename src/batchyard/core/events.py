@@ -250,6 +250,15 @@ class InstanceReady(Struct, frozen=True, kw_only=True):
     instance_id: InstanceId
 
 
+class InstanceDraining(Struct, frozen=True, kw_only=True):
+    """Nothing new is placed on an instance; it ends with its last attempt."""
+
+    instance_id: InstanceId
+    cause: TerminationCause
+    #: When the attempts that are still on it are stopped; None: they may go on.
+    stop_ms: int | None
+
+
 class InstanceTerminated(Struct, frozen=True, kw_only=True):
     """An instance that ran nothing is gone, and its room is free."""
 
@@ -291,6 +300,7 @@ ResourceEvent = (
     | HostChanged
     | InstanceLaunched
     | InstanceReady
+    | InstanceDraining
     | InstanceTerminated
 )
 

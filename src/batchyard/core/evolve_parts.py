@@ -11,6 +11,7 @@ from batchyard.core.bookkeeping import (
     array_of,
     attempt_of,
     first_waits,
+    note_task,
     own_waits,
     set_rest,
     slot_of_node,
@@ -123,7 +124,8 @@ def _place_node(state: State, event: e.NodePlaced) -> Job:
     )
     node = part_of(parent, index, progress)
     state.jobs[node.id] = node
-    state.job_by_task[event.task_id] = node.id
+    assert progress.attempt is not None
+    note_task(state, node, progress.attempt)
     del nodes.waiting[index]
     nodes.live[index] = None
     return node

@@ -6,7 +6,7 @@ Part of `evolve`, under its rules.
 from typing import assert_never
 
 from batchyard.core import events as e
-from batchyard.core.bookkeeping import add_instance, drop_instance, make_ready
+from batchyard.core.bookkeeping import add_instance, drain_instance, drop_instance, make_ready
 from batchyard.core.state import Environment, Host, Queue, State
 
 
@@ -37,6 +37,8 @@ def evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
             _launch(state, event)
         case e.InstanceReady():
             make_ready(state, event.instance_id)
+        case e.InstanceDraining():
+            drain_instance(state, event.instance_id, event.cause, event.stop_ms)
         case e.InstanceTerminated():
             drop_instance(state, event.instance_id)
         case _:
@@ -51,6 +53,7 @@ def _launch(state: State, event: e.InstanceLaunched) -> None:
 
 
 def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
+    wanted = 0 if event.launching is None else event.launching.cpu_milli_wanted
     environment = state.environments.get(event.arn)
     if environment is None:
         state.environments[event.arn] = Environment(
@@ -63,6 +66,7 @@ def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
             has_instances=event.has_instances,
             uuid=event.uuid,
             launch_count=event.launch_count,
+            cpu_milli_wanted=wanted,
         )
         return
     environment.kind = event.kind
@@ -71,6 +75,7 @@ def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
     environment.fault = event.fault
     environment.launching = event.launching
     environment.has_instances = event.has_instances
+    environment.cpu_milli_wanted = wanted
 
 
 def _settle_queue(state: State, event: e.QueueSettled) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn, TaskId
-from batchyard.model.instances import LaunchSettings
+from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import QueuedJob
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
@@ -90,6 +90,13 @@ class PutHost(Struct, frozen=True, kw_only=True):
     capacity: Amount
 
 
+class InterruptInstance(Struct, frozen=True, kw_only=True):
+    """The Spot capacity of an instance is reclaimed: it ends after the notice."""
+
+    instance_id: InstanceId
+    notice_ms: int
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -147,6 +154,7 @@ Input = (
     | PutQueue
     | DeleteQueue
     | PutHost
+    | InterruptInstance
     | TaskStarted
     | TaskEnded
     | Plan

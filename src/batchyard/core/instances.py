@@ -9,11 +9,13 @@ instances along.
 """
 
 from batchyard.core import events as e
-from batchyard.core.state import Environment, State, first_to_go
+from batchyard.core.inputs import InterruptInstance
+from batchyard.core.state import Environment, Instance, State, first_to_go
+from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model.ids import HostId
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import InstanceRecord, TerminationCause
+from batchyard.model.records import Attempt, InstanceRecord, StopCause, TerminationCause
 from batchyard.scheduler.plan import Launch
 
 
@@ -40,6 +42,7 @@ def launch(turn: Turn, proposed: Launch) -> None:
                 is_spot=environment.launching.is_spot,
                 launched_ms=turn.now_ms,
                 ready_ms=turn.now_ms + environment.launching.boot_ms,
+                infrastructure=environment.launching.infrastructure,
             ),
             launch_count=environment.launch_count + 1,
             cpu_milli_launched=environment.cpu_milli_launched + kind.capacity.cpu_milli,
@@ -54,16 +57,49 @@ def give_up(turn: Turn, instance_id: InstanceId) -> None:
         terminate(turn, instance_id, TerminationCause.ROOM_NEEDED)
 
 
+def interrupt(turn: Turn, command: InterruptInstance) -> None:
+    """Reclaim an instance: it ends after the notice, with everything on it."""
+    instance = turn.state.instances.get(command.instance_id)
+    if instance is not None:
+        stop_ms = turn.now_ms + command.notice_ms
+        _drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
+        _stop_due(turn, command.instance_id)
+
+
+def replace_instances(turn: Turn, environment: Environment) -> None:
+    """Let instances go that the environment would launch differently now."""
+    settings = environment.launching
+    if settings is None:
+        return
+    for instance_id in list(environment.instances):
+        instance = turn.state.instances[instance_id]
+        is_old = instance.record.infrastructure != settings.infrastructure
+        if is_old and instance.is_open:
+            stop_ms = turn.now_ms + settings.replace_ms
+            _drain(turn, instance, TerminationCause.REPLACED, stop_ms)
+            _stop_due(turn, instance_id)
+
+
 def advance_instances(turn: Turn) -> None:
-    """Let instances become ready, and let those go that were idle for long enough."""
+    """Let instances become ready, stop what must leave, and let go what was idle too long."""
     state = turn.state
-    for instance_id in state.boots.pop_due(turn.now_ms):
+    for instance_id in state.alarms.pop_due(turn.now_ms):
         instance = state.instances.get(instance_id)
-        if instance is not None and not instance.is_ready:
+        if instance is None:
+            continue
+        if not instance.is_ready and instance.record.ready_ms <= turn.now_ms:
             turn.emit(e.InstanceReady(instance_id=instance_id))
+        _stop_due(turn, instance_id)
     for environment in state.environments.values():
         while (overdue := _overdue(state, environment, turn.now_ms)) is not None:
             terminate(turn, overdue, TerminationCause.IDLE)
+
+
+def settle_instances(turn: Turn, attempt: Attempt) -> None:
+    """Let draining instances go if the attempt that just ended was their last."""
+    own = (attempt.instance_id,) if attempt.instance_id is not None else ()
+    for instance_id in dict.fromkeys((*own, *attempt.node_instances)):
+        _end_if_drained(turn, instance_id)
 
 
 def end_instances_of(turn: Turn, environment: Environment) -> None:
@@ -92,6 +128,33 @@ def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> N
             cpu_milli_launched=environment.cpu_milli_launched - record.capacity.cpu_milli,
         )
     )
+
+
+def _drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int | None) -> None:
+    turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
+    _end_if_drained(turn, instance.record.id)
+
+
+def _stop_due(turn: Turn, instance_id: InstanceId) -> None:
+    """Stop what is still on an instance whose time is up."""
+    instance = turn.state.instances.get(instance_id)
+    if instance is None or instance.record.stop_ms is None:
+        return
+    if instance.record.stop_ms > turn.now_ms:
+        return
+    for task_id in list(instance.tasks):
+        job = turn.state.job_of_task(task_id)
+        if job is not None:
+            stop_attempt(turn, job, StopCause.INSTANCE_TERMINATED)
+
+
+def _end_if_drained(turn: Turn, instance_id: InstanceId) -> None:
+    instance = turn.state.instances.get(instance_id)
+    if instance is None or instance.attempt_count:
+        return
+    cause = instance.record.draining_for
+    if cause is not None:
+        terminate(turn, instance_id, cause)
 
 
 def _overdue(state: State, environment: Environment, now_ms: int) -> InstanceId | None:

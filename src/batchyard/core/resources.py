@@ -10,7 +10,7 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of
 from batchyard.core.inputs import DeleteEnvironment, DeleteQueue, PutEnvironment, PutHost, PutQueue
-from batchyard.core.instances import end_instances_of
+from batchyard.core.instances import end_instances_of, replace_instances
 from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
 from batchyard.core.stopping import stop_attempt
@@ -36,6 +36,7 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
             launch_count=command.launch_count,
         )
     )
+    replace_instances(turn, turn.state.environments[command.arn])
 
 
 def delete_environment(turn: Turn, command: DeleteEnvironment) -> None:

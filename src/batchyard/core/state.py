@@ -97,6 +97,8 @@ class Environment:
     #: Its jobs run on instances only.
     has_instances: bool = False
     is_draining: bool = False
+    #: `desiredvCpus` as a caller asked for it, in thousandths, until instances end.
+    cpu_milli_wanted: int = 0
     #: How many instances it has ever launched.
     launch_count: int = 0
     #: Sum of the vCPUs of its instances, in thousandths.
@@ -151,7 +153,15 @@ class Instance:
     is_ready: bool
     #: Sum of the demands of the live attempts on it.
     used: Amount = field(default_factory=Amount)
+    #: Live attempts on it, those of nodes that do not exist yet included.
     attempt_count: int = 0
+    #: Tasks of the live attempts on it.
+    tasks: dict[TaskId, None] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Something new may be placed on it, now or once it has started."""
+        return self.record.draining_for is None
 
     @property
     def free(self) -> Amount:
@@ -176,8 +186,8 @@ class State:
     queues: dict[QueueArn, Queue] = field(default_factory=dict)
     hosts: dict[HostId, Host] = field(default_factory=dict)
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
-    #: When instances become ready.
-    boots: Deadlines[InstanceId] = field(default_factory=Deadlines)
+    #: When instances become ready, or attempts on them are to be stopped.
+    alarms: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
     deadlines: Deadlines[TaskId] = field(default_factory=Deadlines)
 
@@ -206,7 +216,7 @@ class State:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
         times = [
             self.deadlines.next_ms(self.job_by_task.__contains__),
-            self.boots.next_ms(self.instances.__contains__),
+            self.alarms.next_ms(self.instances.__contains__),
             next_idle_ms(self),
         ]
         return min((at_ms for at_ms in times if at_ms is not None), default=None)

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from batchyard.core import inputs as i
 from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
-from batchyard.core.instances import advance_instances
+from batchyard.core.instances import advance_instances, interrupt
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
 from batchyard.core.resources import (
     delete_environment,
@@ -65,5 +65,7 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_queue(turn, happening)
         case i.PutHost():
             put_host(turn, happening)
+        case i.InterruptInstance():
+            interrupt(turn, happening)
         case _:
             assert_never(happening)

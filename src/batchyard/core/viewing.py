@@ -84,6 +84,7 @@ def _view_environment(environment: Environment) -> EnvironmentView:
             types=settings.types,
             cpu_milli_launched=environment.cpu_milli_launched,
             cpu_milli_min=settings.cpu_milli_min,
+            cpu_milli_wanted=max(settings.cpu_milli_min, environment.cpu_milli_wanted),
             environment_uuid=environment.uuid,
             launch_count=environment.launch_count,
             boot_ms=settings.boot_ms,

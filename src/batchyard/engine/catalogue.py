@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from hashlib import blake2b
 from importlib.resources import files
+
+import msgspec
 
 from batchyard.model.instances import (
     AllocationStrategy,
@@ -23,6 +26,12 @@ from batchyard.model.status import EnvironmentKind
 _TABLE = "instance_types.csv"
 _MICRO = 1_000_000
 _METAL = "metal"
+
+_MS_PER_MINUTE = 60_000
+#: AWS's, of `jobExecutionTimeoutMinutes`.
+_REPLACE_MINUTES_DEFAULT = 30
+#: What may change while an instance runs.
+_SCALING = ("minvCpus", "maxvCpus", "desiredvCpus", "scalingPolicy")
 
 _X86_BUNDLE = ("m6i", "c6i", "r6i", "c7i")
 _ARM_BUNDLE = ("m6g", "c6g", "r6g", "c7g")
@@ -88,12 +97,14 @@ class LaunchTimes:
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int = 0
     #: How long an instance that runs nothing is kept, unless its environment says otherwise.
-    idle_ms: int = 60_000
+    idle_ms: int = _MS_PER_MINUTE
 
-    def settings_of(self, resources: Json) -> LaunchSettings | None:
+    def settings_of(
+        self, resources: Json, update_policy: Json, *, is_change: bool
+    ) -> LaunchSettings | None:
         """Say how an environment launches instances; None: it has none of its own (Fargate).
 
-        Raises `UnknownType`.
+        `desiredvCpus` counts once, as part of a change. Raises `UnknownType`.
         """
         kind = EnvironmentKind(resources["type"])
         if kind.is_fargate:
@@ -108,9 +119,25 @@ class LaunchTimes:
             is_spot=is_spot,
             types=tuple(types),
             cpu_milli_min=resources.get("minvCpus", 0) * 1000,
+            cpu_milli_wanted=resources.get("desiredvCpus", 0) * 1000 if is_change else 0,
             boot_ms=self.boot_ms,
-            idle_ms=delay * 60_000 if delay else self.idle_ms,
+            idle_ms=delay * _MS_PER_MINUTE if delay else self.idle_ms,
+            infrastructure=_infrastructure_of(resources),
+            replace_ms=_replace_ms(update_policy),
         )
+
+
+def _infrastructure_of(resources: Json) -> str:
+    """Digest what cannot change under an instance (section 1.11: infrastructure updates)."""
+    lasting = {name: value for name, value in resources.items() if name not in _SCALING}
+    return blake2b(msgspec.json.encode(lasting, order="sorted"), digest_size=8).hexdigest()
+
+
+def _replace_ms(update_policy: Json) -> int:
+    if update_policy.get("terminateJobsOnUpdate"):
+        return 0
+    minutes: int = update_policy.get("jobExecutionTimeoutMinutes", _REPLACE_MINUTES_DEFAULT)
+    return minutes * _MS_PER_MINUTE
 
 
 def _meant_by(item: str) -> Iterable[Fact]:

@@ -102,6 +102,10 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
                 cpu_milli_launched=event.cpu_milli_launched,
                 launch_count=event.launch_count,
             )
+        case e.InstanceDraining():
+            instances.drain_instance(
+                connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
+            )
         case e.InstanceTerminated():
             instances.end_instance(
                 connection, event.instance_id, at_ms=event.at_ms, cause=event.cause

@@ -69,7 +69,11 @@ def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEn
     resources = record.detail["computeResources"]
     fault, launching = _fault_of(record), None
     try:
-        launching = times.settings_of(resources)
+        launching = times.settings_of(
+            resources,
+            record.detail.get("updatePolicy") or {},
+            is_change=record.status.is_in_transition,
+        )
     except UnknownType as unknown:
         fault = fault or f"CLIENT_ERROR - The instance type or family {unknown} is not known"
     kind = EnvironmentKind(resources["type"])

@@ -53,10 +53,16 @@ class LaunchSettings(Struct, frozen=True, kw_only=True):
     types: tuple[InstanceType, ...]
     #: `minvCpus`, in thousandths: kept also without any job.
     cpu_milli_min: int
+    #: Asked for once: launched now, and kept until it was idle for long enough.
+    cpu_milli_wanted: int = 0
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int
     #: How long an instance that runs nothing is kept.
     idle_ms: int
+    #: A digest of everything whose change replaces the instances.
+    infrastructure: str = ""
+    #: How long attempts on instances that are replaced may go on.
+    replace_ms: int = 0
 
 
 def capacity_of_type(*, vcpus: int, memory_mib: int, gpu_count: int) -> Amount:

@@ -36,6 +36,8 @@ class StopCause(StrEnum):
     QUEUE_DELETED = "QUEUE_DELETED"
     #: Of a node: its job is over, as the main node is.
     MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
+    #: The instance under it goes.
+    INSTANCE_TERMINATED = "INSTANCE_TERMINATED"
 
 
 class ExitAction(StrEnum):
@@ -326,6 +328,10 @@ class TerminationCause(StrEnum):
     ENVIRONMENT_DELETED = "ENVIRONMENT_DELETED"
     #: Its machine is gone.
     HOST_LOST = "HOST_LOST"
+    #: Its Spot capacity was reclaimed.
+    INTERRUPTED = "INTERRUPTED"
+    #: Its environment launches others now.
+    REPLACED = "REPLACED"
 
 
 class InstanceRecord(Struct, frozen=True, kw_only=True):
@@ -341,6 +347,12 @@ class InstanceRecord(Struct, frozen=True, kw_only=True):
     launched_ms: int
     #: When jobs could be placed on it, or will be.
     ready_ms: int
+    #: What the environment launched at that time, as a digest: another one replaces it.
+    infrastructure: str = ""
+    #: Set once nothing new is placed on it, with why it ends.
+    draining_for: TerminationCause | None = None
+    #: When the attempts that are still on it are stopped; None: they may go on.
+    stop_ms: int | None = None
     #: Set exactly when it has ended, with the cause.
     terminated_ms: int | None = None
     cause: TerminationCause | None = None

@@ -140,12 +140,12 @@ class Ledger:
     # -- launching ----------------------------------------------------------------------------
 
     def keep_least(self, environment: EnvironmentView) -> None:
-        """Launch what `minvCpus` asks for beyond what is there."""
+        """Launch what `minvCpus` or a caller asks for beyond what is there."""
         terms = environment.launching
         if terms is None or not environment.is_valid:
             return
         budget = self._budget_of(environment)
-        while budget.cpu_milli_launched < terms.cpu_milli_min:
+        while budget.cpu_milli_launched < terms.cpu_milli_wanted:
             if not self._launch_for(budget, Amount()):
                 return
 

@@ -51,6 +51,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     cpu_milli_launched: int
     #: What it keeps without any job: `minvCpus`, in thousandths.
     cpu_milli_min: int
+    #: What is launched without any job, in thousandths; at least as much.
+    cpu_milli_wanted: int
     #: Identity of the environment, and how many instances it has launched: name the next one.
     environment_uuid: str
     launch_count: int

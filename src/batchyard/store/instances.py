@@ -36,18 +36,29 @@ def insert_instance(conn: Connection, record: InstanceRecord) -> None:
     conn.execute(insert(instances).values(values))
 
 
+def drain_instance(
+    conn: Connection, instance_id: InstanceId, *, cause: TerminationCause, stop_ms: int | None
+) -> None:
+    """Note that nothing new is placed on an instance, and why."""
+    _change(conn, instance_id, draining_for=cause, stop_ms=stop_ms)
+
+
 def end_instance(
     conn: Connection, instance_id: InstanceId, *, at_ms: int, cause: TerminationCause
 ) -> None:
     """Note that an instance is gone, and why."""
+    _change(conn, instance_id, terminated_ms=at_ms, cause=cause)
+
+
+def _change(conn: Connection, instance_id: InstanceId, **changes: object) -> None:
     record = read_instance(conn, instance_id)
     if record is None:
         return
-    ended = replace(record, terminated_ms=at_ms, cause=cause)
+    changed = replace(record, **changes)
     conn.execute(
         update(instances)
         .where(instances.c.id == instance_id)
-        .values(terminated_ms=at_ms, record=_encode(ended))
+        .values(terminated_ms=changed.terminated_ms, record=_encode(changed))
     )
 
 

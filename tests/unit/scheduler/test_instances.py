@@ -108,6 +108,7 @@ def an_environment(
             types=types,
             cpu_milli_launched=launched * 1000,
             cpu_milli_min=vcpus_min * 1000,
+            cpu_milli_wanted=vcpus_min * 1000,
             environment_uuid=name,
             launch_count=launched,
             boot_ms=boot_ms,
