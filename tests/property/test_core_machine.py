@@ -164,25 +164,20 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(
         vcpus=st.integers(0, 5),
         vcpus_min=st.integers(0, 2),
-        boot_ms=st.sampled_from([0, 0, 30_000]),
-        strategy=st.sampled_from(list(AllocationStrategy)),
-        infrastructure=st.sampled_from(["", "", "", "other"]),
-        is_enabled=st.booleans(),
+        settings=st.fixed_dictionaries(
+            {
+                "boot_ms": st.sampled_from([0, 0, 30_000]),
+                "strategy": st.sampled_from(list(AllocationStrategy)),
+                "infrastructure": st.sampled_from(["", "", "", "other"]),
+                "is_enabled": st.booleans(),
+            }
+        ),
     )
-    def change_launching(
-        self, vcpus, vcpus_min, boot_ms, strategy, infrastructure, is_enabled
-    ) -> None:
+    def change_launching(self, vcpus, vcpus_min, settings) -> None:
         if environment_arn("ec2") in self.world.state.environments:
+            vcpus_min = min(vcpus, vcpus_min)
             self.world.feed(
-                a_launching_environment(
-                    "ec2",
-                    vcpus=vcpus,
-                    vcpus_min=min(vcpus, vcpus_min),
-                    boot_ms=boot_ms,
-                    strategy=strategy,
-                    infrastructure=infrastructure,
-                    is_enabled=is_enabled,
-                )
+                a_launching_environment("ec2", vcpus=vcpus, vcpus_min=vcpus_min, **settings)
             )
 
     @rule(data=st.data(), notice_ms=st.sampled_from([0, 0, 120_000]))
