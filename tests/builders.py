@@ -18,6 +18,7 @@ from batchyard.model.ids import (
     QueueArn,
     Scope,
 )
+from batchyard.model.instances import AllocationStrategy, InstanceType, LaunchSettings
 from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.round import plan_round
@@ -37,7 +38,7 @@ def queue_arn(name: str = "jq") -> QueueArn:
 def an_environment(name: str = "ce", *, vcpus: int = 4, is_enabled: bool = True, fault=None):
     return i.PutEnvironment(
         arn=environment_arn(name),
-        kind=EnvironmentKind.EC2,
+        kind=EnvironmentKind.FARGATE,
         state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
         cpu_milli_max=vcpus * 1000,
         fault=fault,
@@ -60,6 +61,49 @@ def a_policy(*, window_s: int = 600, reservation: int = 0, **weight_by_text: flo
                 weight_e4=round(weight * 10_000),
             )
             for text, weight in weight_by_text.items()
+        ),
+    )
+
+
+def an_instance_type(name: str, *, vcpus: int, memory_mib: int = 4096, price: int = 100):
+    return InstanceType(
+        name=name,
+        capacity=Amount(cpu_milli=vcpus * 1000, memory_mib=memory_mib),
+        price_micro=price * vcpus,
+    )
+
+
+def a_launching_environment(
+    name: str = "ce",
+    *,
+    vcpus: int = 4,
+    vcpus_min: int = 0,
+    boot_ms: int = 0,
+    idle_ms: int = 60_000,
+    strategy: AllocationStrategy = AllocationStrategy.BEST_FIT_PROGRESSIVE,
+    is_enabled: bool = True,
+    launch_count: int = 0,
+    infrastructure: str = "",
+    replace_ms: int = 0,
+) -> i.PutEnvironment:
+    """An EC2 environment that launches instances of 1 and of 2 vCPUs."""
+    return i.PutEnvironment(
+        arn=environment_arn(name),
+        kind=EnvironmentKind.EC2,
+        state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
+        cpu_milli_max=vcpus * 1000,
+        has_instances=True,
+        uuid=f"uuid of {name}",
+        launch_count=launch_count,
+        launching=LaunchSettings(
+            strategy=strategy,
+            is_spot=False,
+            types=(an_instance_type("t.one", vcpus=1), an_instance_type("t.two", vcpus=2)),
+            cpu_milli_min=vcpus_min * 1000,
+            boot_ms=boot_ms,
+            idle_ms=idle_ms,
+            infrastructure=infrastructure,
+            replace_ms=replace_ms,
         ),
     )
 

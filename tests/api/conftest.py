@@ -140,7 +140,12 @@ class Yard:
                 if environment.status is ResourceStatus.DELETING:
                     environments.delete_environment(conn, environment.arn)
                 else:
-                    environments.update_environment(conn, environment.arn, status=status)
+                    # As the engine does: what was asked for has been launched.
+                    resources = environment.detail["computeResources"]
+                    launched = 1000 * resources.get("desiredvCpus", 0)
+                    environments.update_environment(
+                        conn, environment.arn, status=status, cpu_milli_launched=launched
+                    )
             for queue in queues.read_queues_in_transition(conn):
                 if queue.status is ResourceStatus.DELETING:
                     queues.delete_queue(conn, queue.arn)

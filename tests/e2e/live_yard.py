@@ -103,6 +103,8 @@ class LiveYard:
             "port": self.port,
             "host_paths": ",".join([str(self.ledger_path), *more_host_paths]),
             "runtime": "crun",
+            # Instances have more memory than test machines: containers are held to their own.
+            "machine_memory_mib": 131_072,
             **settings,
         }
         #: What the server's environment has besides its settings.

@@ -16,12 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.model.ids import HostId, JobId, child_id, node_id
+from batchyard.model.instances import AllocationStrategy
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
 from tests.builders import (
     a_consumable,
     a_host,
     a_job,
+    a_launching_environment,
     a_policy,
     a_queue,
     an_amount,
@@ -35,7 +37,7 @@ from tests.builders import (
 )
 from tests.property.world import World, essence_of, essence_of_shares
 
-QUEUES = ("low", "high", "fair")
+QUEUES = ("low", "high", "fair", "instances")
 SHARES = ("a", "b", "teamA", "teamB")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
@@ -63,6 +65,7 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             self.world.feed(an_environment(name))
         self.world.feed(a_queue("low", seq=1, priority=1, environments=("ce",)))
+        self.world.feed(a_launching_environment("ec2", vcpus=3))
         self.world.feed(
             a_queue(
                 "high",
@@ -74,6 +77,7 @@ class CoreMachine(RuleBasedStateMachine):
         )
         fair = a_queue("fair", seq=3, priority=1, environments=("ce",), policy=a_policy(b=2))
         self.world.feed(fair)
+        self.world.feed(a_queue("instances", seq=4, priority=5, environments=("ec2", "ce")))
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -207,6 +211,31 @@ class CoreMachine(RuleBasedStateMachine):
         policy = a_policy(reservation=reservation, b=weight, team_=of_team)
         self.world.feed(i.PutPolicy(arn=policy_arn(), revision=2, policy=policy))
 
+    @rule(
+        vcpus=st.integers(0, 5),
+        vcpus_min=st.integers(0, 2),
+        settings=st.fixed_dictionaries(
+            {
+                "boot_ms": st.sampled_from([0, 0, 30_000]),
+                "strategy": st.sampled_from(list(AllocationStrategy)),
+                "infrastructure": st.sampled_from(["", "", "", "other"]),
+                "is_enabled": st.booleans(),
+            }
+        ),
+    )
+    def change_launching(self, vcpus, vcpus_min, settings) -> None:
+        if environment_arn("ec2") in self.world.state.environments:
+            vcpus_min = min(vcpus, vcpus_min)
+            self.world.feed(
+                a_launching_environment("ec2", vcpus=vcpus, vcpus_min=vcpus_min, **settings)
+            )
+
+    @rule(data=st.data(), notice_ms=st.sampled_from([0, 0, 120_000]))
+    @precondition(lambda self: self.world.state.instances)
+    def interrupt(self, data, notice_ms) -> None:
+        instance_id = data.draw(st.sampled_from(sorted(self.world.state.instances)))
+        self.world.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms))
+
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
@@ -246,8 +275,12 @@ class CoreMachine(RuleBasedStateMachine):
         for name, is_replenishable in CONSUMABLES.items():
             world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))
         world.feed(i.PutPolicy(arn=policy_arn(), revision=3, policy=a_policy()))
+        if environment_arn("ec2") in world.state.environments:
+            world.feed(a_launching_environment("ec2", vcpus=100, boot_ms=1000))
         for _ in range(20 * self.submitted + 10):
             world.plan()
+            world.now_ms += 1000
+            world.feed(i.Tick())
             for task_id in list(world.live_tasks):
                 del world.live_tasks[task_id]
                 world.feed(i.TaskStarted(task_id=task_id, at_ms=world.now_ms))

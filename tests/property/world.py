@@ -17,12 +17,13 @@ from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
-from batchyard.core.restore import StoredParts, restore_jobs, resume
+from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.model.ids import (
     ConsumableArn,
+    EnvironmentArn,
     HostId,
     JobId,
     QueueArn,
@@ -32,7 +33,15 @@ from batchyard.model.ids import (
     split_part_id,
     whole_id_of,
 )
-from batchyard.model.records import ConsumableNeed, JobProgress, QueuedJob, ShareRecord, TimeLimit
+from batchyard.model.instances import InstanceId
+from batchyard.model.records import (
+    ConsumableNeed,
+    InstanceRecord,
+    JobProgress,
+    QueuedJob,
+    ShareRecord,
+    TimeLimit,
+)
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
 from tests.builders import run_round
@@ -54,6 +63,8 @@ class PretendedStore:
         #: Consumable resources that are there, as a caller wants them; `used_up` is the engine's.
         self.consumables: dict[ConsumableArn, i.PutConsumable] = {}
         self.shares: dict[tuple[QueueArn, str], ShareRecord] = {}
+        self.instances: dict[InstanceId, InstanceRecord] = {}
+        self.launch_counts: dict[EnvironmentArn, int] = {}
 
     def commit(self, outcome: Outcome) -> None:
         for job_id, progress in outcome.changed.items():
@@ -67,9 +78,26 @@ class PretendedStore:
             else:
                 self.shares[key] = share
         for event in outcome.events:
-            if isinstance(event, e.QueueDeleted):
+            self._note_resource(event)
+
+    def _note_resource(self, event: e.Event) -> None:
+        match event:
+            case e.QueueDeleted():
                 for key in [key for key in self.shares if key[0] == event.arn]:
                     del self.shares[key]
+            case e.InstanceLaunched():
+                record = event.record
+                assert record.id not in self.instances, "an instance was launched twice"
+                self.instances[record.id] = record
+                self.launch_counts[record.environment_arn] = event.launch_count
+            case e.InstanceDraining():
+                self.instances[event.instance_id] = replace(
+                    self.instances[event.instance_id],
+                    draining_for=event.cause,
+                    stop_ms=event.stop_ms,
+                )
+            case e.InstanceTerminated():
+                del self.instances[event.instance_id]
 
     def progress(self, job_id: JobId) -> JobProgress:
         return codec.decode_progress(self.progress_by_id.get(job_id))
@@ -108,8 +136,9 @@ class PretendedStore:
                 found[each] = status
         return found
 
-    def load(self, state: State) -> None:
+    def load(self, state: State, now_ms: int) -> None:
         """Bring everything live into a state, as a restarted engine does."""
+        restore_instances(state, list(self.instances.values()), now_ms)
         live = [
             _with_progress(job, progress)
             for job in self.job_by_id.values()
@@ -332,10 +361,13 @@ class World:
         draining = [each for each in self.state.queues.values() if each.is_draining]
         again = State()
         for happening in (*self.resources.values(), *self.store.consumables.values()):
+            if isinstance(happening, i.PutEnvironment):
+                count = self.store.launch_counts.get(happening.arn, 0)
+                happening = replace(happening, launch_count=count)
             step(again, happening, self.now_ms)
         for queue in draining:
             again.queues[queue.arn].is_draining = True
-        self.store.load(again)
+        self.store.load(again, self.now_ms)
         check(again)
         assert sorted(again.jobs) == sorted(self.state.jobs)
         for job_id, job in again.jobs.items():
@@ -345,6 +377,10 @@ class World:
             assert queue.blocked_id == self.state.queues[arn].blocked_id
             assert essence_of_shares(queue) == essence_of_shares(self.state.queues[arn])
         assert again.consumables == self.state.consumables
+        before = self.state
+        assert sorted(again.instances) == sorted(before.instances)
+        for instance_id, instance in again.instances.items():
+            assert instance.used == before.instances[instance_id].used
         self.state = again
         for host_id in sorted(again.hosts):
             known = {task for task, host in self.live_tasks.items() if host == host_id}

@@ -17,6 +17,7 @@ from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, wish_reason_of
 from batchyard.core.heads import explain_heads, give_up_heads
 from batchyard.core.inputs import TaskEnded, TaskStarted
+from batchyard.core.instances import give_up, launch, settle_instances
 from batchyard.core.multi_node import (
     begin_main_node,
     begin_other_nodes,
@@ -26,20 +27,25 @@ from batchyard.core.multi_node import (
 )
 from batchyard.core.resources import settle_drained
 from batchyard.core.retrying import is_worth_retrying
-from batchyard.core.state import Job, State
+from batchyard.core.state import Environment, Job, State
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.core.verdict import Verdict, judge, verdict_of
 from batchyard.model import wording
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, node_id, task_id_of
+from batchyard.model.instances import InstanceId
 from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
-from batchyard.scheduler.plan import Placement, Plan
+from batchyard.scheduler.plan import Placement, Plan, Slot
 
 
 def carry_out_plan(turn: Turn, plan: Plan) -> None:
     """Make events of what the scheduler proposed, as far as it still holds."""
+    for instance_id in plan.terminations:
+        give_up(turn, instance_id)
+    for proposed in plan.launches:
+        launch(turn, proposed)
     for placement in plan.placements:
         if may_place(turn.state, placement):
             _place(turn, placement)
@@ -62,9 +68,8 @@ def may_place(state: State, placement: Placement) -> bool:
         and environment.state is ResourceState.ENABLED
         and environment.fault is None
         and not environment.is_draining
-        and environment.used.cpu_milli + job.demand.cpu_milli <= environment.cpu_milli_max
-        and _fit_hosts(state, job, placement)
         and have_all(state.consumables, job.needs)
+        and _fit_slots(state, job, environment, placement.slots)
     )
 
 
@@ -86,6 +91,9 @@ def record_end(turn: Turn, report: TaskEnded) -> None:
         return
     verdict = judge(report)
     attempt = attempt_of(job)
+    if attempt.stop_cause is StopCause.INSTANCE_TERMINATED:
+        # Nobody learns what became of processes on an instance that is gone.
+        verdict = Verdict(is_success=False, exit_code=None, reason=None)
     if verdict.exit_code is not None and attempt.started_ms is None:
         _start(turn, job, report.at_ms, None)
     status_reason = _why_ended(job, attempt, verdict, is_lost=report.is_lost)
@@ -105,21 +113,48 @@ def stop_overdue(turn: Turn) -> None:
             stop_attempt(turn, timed, StopCause.TIMED_OUT)
 
 
-def _fit_hosts(state: State, job: Job, placement: Placement) -> bool:
-    """Tell whether each host has room for all that the placement puts on it."""
-    host_ids: Sequence[HostId] = (placement.host_id,)
-    demands: Sequence[Amount] = (job.demand,)
-    if job.nodes is not None:
-        host_ids, demands = placement.node_hosts, job.nodes.demands
-        if len(host_ids) != len(demands) or host_ids[job.nodes.main_index] != placement.host_id:
+def _fit_slots(state: State, job: Job, environment: Environment, slots: Sequence[Slot]) -> bool:
+    """Tell whether each instance or host has room for all that the slots put on it."""
+    demands = (job.demand,) if job.nodes is None else job.nodes.demands
+    if len(slots) != len(demands):
+        return False
+    on_hosts: dict[HostId, Amount] = {}
+    on_instances: dict[InstanceId, Amount] = {}
+    for slot, demand in zip(slots, demands, strict=True):
+        if (slot.instance_id is not None) is not environment.has_instances:
             return False
-    added: dict[HostId, Amount] = {}
-    for host_id, demand in zip(host_ids, demands, strict=True):
-        added[host_id] = added.get(host_id, Amount()) + demand
-    return all(
-        host_id in state.hosts
-        and amount.fits_in(state.hosts[host_id].capacity - state.hosts[host_id].used)
-        for host_id, amount in added.items()
+        if slot.instance_id is None:
+            on_hosts[slot.host_id] = on_hosts.get(slot.host_id, Amount()) + demand
+        else:
+            held = on_instances.get(slot.instance_id, Amount())
+            on_instances[slot.instance_id] = held + demand
+    is_within_max = environment.has_instances or (
+        environment.used.cpu_milli + job.demand.cpu_milli <= environment.cpu_milli_max
+    )
+    return (
+        is_within_max
+        and all(_fits_host(state, host_id, amount) for host_id, amount in on_hosts.items())
+        and all(
+            _fits_instance(state, environment, instance_id, amount)
+            for instance_id, amount in on_instances.items()
+        )
+    )
+
+
+def _fits_host(state: State, host_id: HostId, amount: Amount) -> bool:
+    host = state.hosts.get(host_id)
+    return host is not None and amount.fits_in(host.capacity - host.used)
+
+
+def _fits_instance(
+    state: State, environment: Environment, instance_id: InstanceId, amount: Amount
+) -> bool:
+    instance = state.instances.get(instance_id)
+    return (
+        instance is not None
+        and instance.is_ready
+        and instance.record.environment_arn == environment.arn
+        and amount.fits_in(instance.free)
     )
 
 
@@ -127,17 +162,22 @@ def _place(turn: Turn, placement: Placement) -> None:
     job = turn.state.find(placement.job_id)
     assert job is not None, placement.job_id
     number = len(job.progress.attempts) + 1
-    runs_as = job.id if job.nodes is None else node_id(job.id, job.nodes.main_index)
+    slots, nodes = placement.slots, job.nodes
+    runs_as = job.id if nodes is None else node_id(job.id, nodes.main_index)
+    main = slots[0 if nodes is None else nodes.main_index]
     task_id = task_id_of(runs_as, number)
+    instances = tuple(slot.instance_id for slot in slots if slot.instance_id is not None)
     turn.emit(
         e.AttemptPlaced(
             job_id=job.id,
             number=number,
             task_id=task_id,
             environment_arn=placement.environment_arn,
-            host_id=placement.host_id,
+            host_id=main.host_id,
             at_ms=turn.now_ms,
-            node_hosts=placement.node_hosts,
+            node_hosts=() if nodes is None else tuple(slot.host_id for slot in slots),
+            instance_id=main.instance_id,
+            node_instances=() if nodes is None else instances,
         )
     )
     if job.nodes is not None:
@@ -149,7 +189,7 @@ def _place(turn: Turn, placement: Placement) -> None:
             job_id=job.id,
             attempt_number=number,
             environment_arn=placement.environment_arn,
-            host_id=placement.host_id,
+            host_id=main.host_id,
         )
     )
 
@@ -170,6 +210,7 @@ def _end_attempt(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_
         turn.emit(e.JobRetried(job_id=job.id))
     else:
         end(turn, [Failure(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
+    settle_instances(turn, attempt)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
 
 
@@ -177,9 +218,10 @@ def _end_node(turn: Turn, node: Job, verdict: Verdict, status_reason: str, at_ms
     """End a node by its own exit code; its job too, if this was the last one after the main one."""
     parent = node.parent
     assert parent is not None, node.id
-    cause = attempt_of(node).stop_cause
+    of_node = attempt_of(node)
     _emit_end(turn, node, verdict, status_reason, at_ms)
-    is_good = verdict.is_success and cause in (None, StopCause.MAIN_NODE_ENDED)
+    settle_instances(turn, of_node)
+    is_good = verdict.is_success and of_node.stop_cause in (None, StopCause.MAIN_NODE_ENDED)
     ending = Success if is_good else Failure
     end(turn, [ending(job_id=node.id, status_reason=status_reason, at_ms=at_ms)])
     if is_main(node):
@@ -211,10 +253,13 @@ def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -
             return wording.QUEUE_DELETED
         case StopCause.TERMINATED:
             return wish_reason_of(job)
-        case StopCause.MAIN_NODE_ENDED | None:
-            pass
-    if is_lost:
-        return wording.host_terminated(instance_id_of(attempt.host_id))
+        case _:
+            return _why_ended_unasked(attempt, verdict, is_lost=is_lost)
+
+
+def _why_ended_unasked(attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
+    if is_lost or attempt.stop_cause is StopCause.INSTANCE_TERMINATED:
+        return wording.host_terminated(attempt.instance_id or _instance_id_of(attempt.host_id))
     if _failed_to_start(attempt, verdict):
         return wording.TASK_FAILED_TO_START
     return wording.ESSENTIAL_CONTAINER_EXITED
@@ -231,7 +276,7 @@ def _failed_to_start(attempt: Attempt, verdict: Verdict) -> bool:
     return attempt.started_ms is None or (verdict.reason or "").startswith("Cannot")
 
 
-def instance_id_of(host_id: HostId) -> str:
+def _instance_id_of(host_id: HostId) -> str:
     """Spell a host in the form of an EC2 instance id, which clients parse."""
     return f"i-{blake2b(host_id.encode(), digest_size=9).hexdigest()[:17]}"
 
@@ -240,7 +285,7 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     queue = state.queues.get(job.queue_arn)
     return (
         attempt.number < job.attempts_max
-        and attempt.stop_cause is None
+        and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
         and queue is not None
         and not queue.is_draining
         and is_worth_retrying(job.exit_rules, attempt)

@@ -4,22 +4,25 @@ Owns what must change together whenever a job appears, moves or goes, so that no
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
 """
 
+from msgspec.structs import replace
+
 from batchyard.core import consumables
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
 from batchyard.core.shares import enter_share, share_of
-from batchyard.core.state import Job, State, new_child
+from batchyard.core.state import Environment, Instance, Job, State, new_child
 from batchyard.core.transitions import check_move
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
     EnvironmentArn,
-    HostId,
     JobId,
     is_part_id,
     split_part_id,
 )
-from batchyard.model.records import ArrayProgress, Attempt
+from batchyard.model.instances import InstanceId
+from batchyard.model.records import ArrayProgress, Attempt, InstanceRecord, TerminationCause
 from batchyard.model.status import JobStatus
+from batchyard.scheduler.plan import Slot
 
 
 def enter_job(state: State, job: Job) -> None:
@@ -113,33 +116,37 @@ def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
 
 
 def take_capacity(
-    state: State, environment_arn: EnvironmentArn, host_id: HostId, demand: Amount
+    state: State, environment_arn: EnvironmentArn, slot: Slot, demand: Amount
 ) -> None:
+    """Count a demand in its environment, and on its instance or, without one, on its host."""
     state.environments[environment_arn].used += demand
-    state.hosts[host_id].used += demand
+    if slot.instance_id is None:
+        state.hosts[slot.host_id].used += demand
+    else:
+        use_instance(state, slot.instance_id, demand, 1)
 
 
 def give_back_capacity(
-    state: State, environment_arn: EnvironmentArn, host_id: HostId, demand: Amount
+    state: State, environment_arn: EnvironmentArn, slot: Slot, demand: Amount
 ) -> None:
+    """Undo `take_capacity`."""
     state.environments[environment_arn].used -= demand
-    state.hosts[host_id].used -= demand
+    if slot.instance_id is None:
+        state.hosts[slot.host_id].used -= demand
+    else:
+        use_instance(state, slot.instance_id, Amount() - demand, -1)
 
 
 def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
-    """Count a live attempt in its environment and on its hosts, and watch its time.
+    """Count a live attempt in its environment and where it runs, and watch its time.
 
     A multi-node job holds what those of its nodes need that do not exist yet; each other one holds
     its own.
     """
-    nodes = job.nodes
-    if nodes is not None:
-        for index in nodes.waiting:
-            host_id = attempt.node_hosts[index]
-            take_capacity(state, attempt.environment_arn, host_id, nodes.demands[index])
-    else:
-        state.job_by_task[attempt.task_id] = job.id
-        take_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
+    for slot, demand in held_slots(job, attempt):
+        take_capacity(state, attempt.environment_arn, slot, demand)
+    if job.nodes is None:
+        note_task(state, job, attempt)
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
         _count_in_queue(state, job, job.demand.cpu_milli)
@@ -149,14 +156,13 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
 
 def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
     """Give back what `hold_capacity` took."""
-    nodes = job.nodes
-    if nodes is not None:
-        for index in nodes.waiting:
-            host_id = attempt.node_hosts[index]
-            give_back_capacity(state, attempt.environment_arn, host_id, nodes.demands[index])
-    else:
+    for slot, demand in held_slots(job, attempt):
+        give_back_capacity(state, attempt.environment_arn, slot, demand)
+    if job.nodes is None:
         del state.job_by_task[attempt.task_id]
-        give_back_capacity(state, attempt.environment_arn, attempt.host_id, job.demand)
+        instance = state.instances.get(attempt.instance_id) if attempt.instance_id else None
+        if instance is not None:
+            del instance.tasks[attempt.task_id]
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
         _count_in_queue(state, job, -job.demand.cpu_milli)
@@ -169,6 +175,121 @@ def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
         queue.cpu_milli += cpu_milli
     if (share := share_of(state, job)) is not None:
         share.cpu_milli += cpu_milli
+
+
+def note_task(state: State, job: Job, attempt: Attempt) -> None:
+    """Say which job a live attempt's task runs, and what runs on its instance."""
+    state.job_by_task[attempt.task_id] = job.id
+    if attempt.instance_id is not None:
+        state.instances[attempt.instance_id].tasks[attempt.task_id] = None
+
+
+def drain_instance(
+    state: State, instance_id: InstanceId, cause: TerminationCause, stop_ms: int | None
+) -> None:
+    """Let nothing new be placed on an instance."""
+    instance = state.instances[instance_id]
+    _leave_room(state.environments[instance.record.environment_arn], instance)
+    instance.record = replace(instance.record, draining_for=cause, stop_ms=stop_ms)
+    if stop_ms is not None:
+        state.alarms.add(stop_ms, instance_id)
+
+
+def slot_of_node(attempt: Attempt, index: int) -> Slot:
+    """Tell where a node of a multi-node job's attempt is placed."""
+    return Slot(
+        host_id=attempt.node_hosts[index],
+        instance_id=attempt.node_instances[index] if attempt.node_instances else None,
+    )
+
+
+def held_slots(job: Job, attempt: Attempt) -> list[tuple[Slot, Amount]]:
+    """Give what a live attempt holds by itself, and where."""
+    nodes = job.nodes
+    if nodes is None:
+        slot = Slot(host_id=attempt.host_id, instance_id=attempt.instance_id)
+        return [(slot, job.demand)]
+    return [(slot_of_node(attempt, index), nodes.demands[index]) for index in nodes.waiting]
+
+
+def add_instance(state: State, record: InstanceRecord, *, is_ready: bool) -> None:
+    """Enter an instance that runs nothing; it takes its slice of the host."""
+    instance = Instance(record=record, is_ready=is_ready)
+    environment = state.environments[record.environment_arn]
+    state.instances[record.id] = instance
+    state.hosts[record.host_id].used += record.capacity
+    environment.instances[record.id] = None
+    environment.cpu_milli_launched += record.capacity.cpu_milli
+    _enter_room(environment, instance)
+    if is_ready:
+        environment.idle_since_ms[record.id] = record.ready_ms
+    else:
+        state.alarms.add(record.ready_ms, record.id)
+    if record.stop_ms is not None:
+        state.alarms.add(record.stop_ms, record.id)
+
+
+def make_ready(state: State, instance_id: InstanceId) -> None:
+    """Let jobs be placed on an instance from now on."""
+    instance = state.instances[instance_id]
+    environment = state.environments[instance.record.environment_arn]
+    _leave_room(environment, instance)
+    instance.is_ready = True
+    _enter_room(environment, instance)
+    environment.idle_since_ms[instance_id] = instance.record.ready_ms
+
+
+def drop_instance(state: State, instance_id: InstanceId) -> None:
+    """Let go of an instance that runs nothing."""
+    instance = state.instances.pop(instance_id)
+    record = instance.record
+    environment = state.environments[record.environment_arn]
+    state.hosts[record.host_id].used -= record.capacity
+    del environment.instances[instance_id]
+    environment.cpu_milli_launched -= record.capacity.cpu_milli
+    environment.cpu_milli_wanted = 0
+    environment.idle_since_ms.pop(instance_id, None)
+    _leave_room(environment, instance)
+
+
+def use_instance(state: State, instance_id: InstanceId, demand: Amount, count: int) -> None:
+    """Count a demand on an instance, and keep it with those of equal room."""
+    instance = state.instances[instance_id]
+    environment = state.environments[instance.record.environment_arn]
+    _leave_room(environment, instance)
+    instance.used += demand
+    instance.attempt_count += count
+    _enter_room(environment, instance)
+    if instance.attempt_count:
+        environment.idle_since_ms.pop(instance_id, None)
+
+
+def note_idle(state: State, attempt: Attempt, at_ms: int) -> None:
+    """Note since when an instance runs nothing, if the attempt that ended was its last."""
+    own = (attempt.instance_id,) if attempt.instance_id is not None else ()
+    for instance_id in dict.fromkeys((*own, *attempt.node_instances)):
+        instance = state.instances.get(instance_id)
+        if instance is None or instance.attempt_count:
+            continue
+        environment = state.environments[instance.record.environment_arn]
+        environment.idle_since_ms.setdefault(instance_id, at_ms)
+
+
+def _enter_room(environment: Environment, instance: Instance) -> None:
+    free = instance.free
+    if free.cpu_milli > 0 and instance.is_open:
+        groups = environment.ready if instance.is_ready else environment.starting
+        groups.setdefault(free, {})[instance.record.id] = None
+
+
+def _leave_room(environment: Environment, instance: Instance) -> None:
+    free = instance.free
+    groups = environment.ready if instance.is_ready else environment.starting
+    group = groups.get(free)
+    if group is not None:
+        group.pop(instance.record.id, None)
+        if not group:
+            del groups[free]
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:

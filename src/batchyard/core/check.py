@@ -6,8 +6,8 @@ Owns what must always be true. Refuses to repair anything: a broken invariant is
 from collections import Counter
 
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST
-from batchyard.core.bookkeeping import is_node
-from batchyard.core.state import Job, Queue, State, child_status
+from batchyard.core.bookkeeping import held_slots, is_node
+from batchyard.core.state import Environment, Instance, Job, Queue, State, child_status
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
@@ -21,6 +21,7 @@ from batchyard.model.ids import (
     split_part_id,
     whole_id_of,
 )
+from batchyard.model.instances import InstanceId
 from batchyard.model.status import JobStatus
 
 
@@ -32,6 +33,8 @@ def check(state: State) -> None:
         check_attempt_counts_within_limit,
         check_capacity_is_never_exceeded,
         check_counters_equal_what_they_count,
+        check_queues_count_what_they_hold,
+        check_instances_are_kept_by_their_room,
         check_lines_hold_exactly_the_runnable,
         check_shares_count_their_jobs,
         check_pending_jobs_wait_for_live_jobs,
@@ -87,39 +90,77 @@ def check_attempt_counts_within_limit(state: State) -> None:
 def check_capacity_is_never_exceeded(state: State) -> None:
     for host in state.hosts.values():
         _demand(host.used.fits_in(host.capacity), f"host {host.id} is over-full: {host.used}")
+    for instance_id, instance in state.instances.items():
+        capacity = instance.record.capacity
+        _demand(instance.used.fits_in(capacity), f"{instance_id} is over-full: {instance.used}")
 
 
 def check_counters_equal_what_they_count(state: State) -> None:
-    in_queue: Counter[QueueArn] = Counter()
     on_host: dict[HostId, Amount] = {host_id: Amount() for host_id in state.hosts}
+    on_instance: dict[InstanceId, Amount] = {each: Amount() for each in state.instances}
     in_environment: dict[EnvironmentArn, Amount] = {arn: Amount() for arn in state.environments}
     count = dict.fromkeys(state.environments, 0)
+    for instance in state.instances.values():
+        on_host[instance.record.host_id] += instance.record.capacity
     for job in state.jobs.values():
         attempt = job.progress.attempt
         if attempt is None:
             continue
-        for host_id, demand in _held_by(job):
-            on_host[host_id] += demand
+        for slot, demand in held_slots(job, attempt):
+            if slot.instance_id is None:
+                on_host[slot.host_id] += demand
+            else:
+                on_instance[slot.instance_id] += demand
             in_environment[attempt.environment_arn] += demand
         if not is_node(job):
             count[attempt.environment_arn] += 1
-            in_queue[job.queue_arn] += job.demand.cpu_milli
-    for queue in state.queues.values():
-        _demand(queue.cpu_milli == in_queue[queue.arn], f"{queue.arn} counts {queue.cpu_milli}")
     for host in state.hosts.values():
         _demand(host.used == on_host[host.id], f"host {host.id} counts {host.used}")
+    for instance_id, instance in state.instances.items():
+        used = on_instance[instance_id]
+        _demand(instance.used == used, f"{instance_id} counts {instance.used}, not {used}")
     for environment in state.environments.values():
         arn = environment.arn
         _demand(environment.used == in_environment[arn], f"{arn} counts {environment.used}")
         _demand(environment.attempt_count == count[arn], f"{arn} counts its attempts wrongly")
 
 
-def _held_by(job: Job) -> list[tuple[HostId, Amount]]:
-    attempt = job.progress.attempt
-    assert attempt is not None, job.id
-    if job.nodes is None:
-        return [(attempt.host_id, job.demand)]
-    return [(attempt.node_hosts[index], job.nodes.demands[index]) for index in job.nodes.waiting]
+def check_queues_count_what_they_hold(state: State) -> None:
+    in_queue: Counter[QueueArn] = Counter()
+    for job in state.jobs.values():
+        if job.progress.attempt is not None and not is_node(job):
+            in_queue[job.queue_arn] += job.demand.cpu_milli
+    for queue in state.queues.values():
+        _demand(queue.cpu_milli == in_queue[queue.arn], f"{queue.arn} counts {queue.cpu_milli}")
+
+
+def check_instances_are_kept_by_their_room(state: State) -> None:
+    for environment in state.environments.values():
+        own = [each for each in state.instances.values() if _is_of(each, environment)]
+        launched = sum(each.record.capacity.cpu_milli for each in own)
+        _demand(environment.cpu_milli_launched == launched, f"{environment.arn} counts launches")
+        _demand(
+            sorted(environment.instances) == sorted(each.record.id for each in own),
+            f"{environment.arn} does not hold exactly its instances",
+        )
+        for is_ready, groups in ((True, environment.ready), (False, environment.starting)):
+            expected = sorted(
+                (each.record.id, each.free.cpu_milli)
+                for each in own
+                if each.is_open and each.is_ready is is_ready and each.free.cpu_milli > 0
+            )
+            found = sorted(
+                (instance_id, free.cpu_milli)
+                for free, group in groups.items()
+                for instance_id in group
+            )
+            _demand(found == expected, f"{environment.arn} has rooms {found}, not {expected}")
+        idle = sorted(e.record.id for e in own if e.is_ready and not e.attempt_count)
+        _demand(sorted(environment.idle_since_ms) == idle, f"{environment.arn}: idle {idle}")
+
+
+def _is_of(instance: Instance, environment: Environment) -> bool:
+    return instance.record.environment_arn == environment.arn
 
 
 def check_lines_hold_exactly_the_runnable(state: State) -> None:

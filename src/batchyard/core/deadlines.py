@@ -1,26 +1,27 @@
-"""When attempts run out of time: a heap that forgets lazily.
+"""When something is due: a heap that forgets lazily.
 
 Owns the order of deadlines. Refuses to know what happens when one is reached. An entry whose
-attempt is over stays in the heap until it comes to the top, or until most entries are such;
+subject is over stays in the heap until it comes to the top, or until most entries are such;
 `is_current` tells them apart.
 """
 
 import heapq
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
-from batchyard.model.ids import TaskId
+_Key = TypeVar("_Key", bound=str)
 
 #: A smaller heap is not worth cleaning.
 _CLEAN_SIZE_MIN = 1024
 
 
-class Deadlines:
-    """Deadlines of live attempts, earliest first. Adding and dropping cost O(log n)."""
+class Deadlines(Generic[_Key]):
+    """Deadlines of what is live, earliest first. Adding and dropping cost O(log n)."""
 
     __slots__ = ("_clean_size", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, TaskId]] = []
+        self._heap: list[tuple[int, _Key]] = []
         #: The size at which the heap is looked through for entries of the past.
         self._clean_size = _CLEAN_SIZE_MIN
 
@@ -28,10 +29,10 @@ class Deadlines:
         """Count the entries, those of the past included."""
         return len(self._heap)
 
-    def add(self, at_ms: int, task_id: TaskId) -> None:
-        heapq.heappush(self._heap, (at_ms, task_id))
+    def add(self, at_ms: int, key: _Key) -> None:
+        heapq.heappush(self._heap, (at_ms, key))
 
-    def next_ms(self, is_current: Callable[[TaskId], bool]) -> int | None:
+    def next_ms(self, is_current: Callable[[_Key], bool]) -> int | None:
         """Tell when the next current deadline is reached; None if there is none."""
         if len(self._heap) >= self._clean_size:
             self._heap = [entry for entry in self._heap if is_current(entry[1])]
@@ -41,7 +42,7 @@ class Deadlines:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now_ms: int) -> Iterator[TaskId]:
-        """Take out every task whose deadline is at or before `now_ms`, current or not."""
+    def pop_due(self, now_ms: int) -> Iterator[_Key]:
+        """Take out everything whose deadline is at or before `now_ms`, current or not."""
         while self._heap and self._heap[0][0] <= now_ms:
             yield heapq.heappop(self._heap)[1]

@@ -17,12 +17,15 @@ from batchyard.model.ids import (
     QueueArn,
     TaskId,
 )
+from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import (
     ConsumableNeed,
     ContainerResult,
     ExitRule,
+    InstanceRecord,
     NodePlan,
     StopCause,
+    TerminationCause,
     TimeLimit,
     WishKind,
 )
@@ -131,6 +134,9 @@ class AttemptPlaced(JobFact, frozen=True, kw_only=True):
     at_ms: int
     #: The host of each node, by its index.
     node_hosts: tuple[HostId, ...] = ()
+    #: None: a slice of the host for itself.
+    instance_id: InstanceId | None = None
+    node_instances: tuple[InstanceId, ...] = ()
 
 
 class NodePlaced(JobFact, frozen=True, kw_only=True):
@@ -201,6 +207,13 @@ class EnvironmentSettled(Struct, frozen=True, kw_only=True):
     state: ResourceState
     cpu_milli_max: int
     fault: str | None
+    #: None: it launches no instances.
+    launching: LaunchSettings | None = None
+    has_instances: bool = False
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
+    #: How many instances an environment that was not known had launched before.
+    launch_count: int = 0
 
 
 class EnvironmentDraining(Struct, frozen=True, kw_only=True):
@@ -282,6 +295,41 @@ class ConsumableDeleted(Struct, frozen=True, kw_only=True):
     version: int
 
 
+class InstanceLaunched(Struct, frozen=True, kw_only=True):
+    """An environment has a new instance; jobs can be placed on it from `ready_ms` on."""
+
+    record: InstanceRecord
+    #: Of the environment, this one included.
+    launch_count: int
+    cpu_milli_launched: int
+
+
+class InstanceReady(Struct, frozen=True, kw_only=True):
+    """An instance has started."""
+
+    instance_id: InstanceId
+
+
+class InstanceDraining(Struct, frozen=True, kw_only=True):
+    """Nothing new is placed on an instance; it ends with its last attempt."""
+
+    instance_id: InstanceId
+    cause: TerminationCause
+    #: When the attempts that are still on it are stopped; None: they may go on.
+    stop_ms: int | None
+
+
+class InstanceTerminated(Struct, frozen=True, kw_only=True):
+    """An instance that ran nothing is gone, and its room is free."""
+
+    instance_id: InstanceId
+    environment_arn: EnvironmentArn
+    at_ms: int
+    cause: TerminationCause
+    #: Of the environment, without this one.
+    cpu_milli_launched: int
+
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -314,6 +362,10 @@ ResourceEvent = (
     | HostChanged
     | ConsumableSettled
     | ConsumableDeleted
+    | InstanceLaunched
+    | InstanceReady
+    | InstanceDraining
+    | InstanceTerminated
 )
 
 Event = JobEvent | ResourceEvent

@@ -2,11 +2,9 @@
 
 Decides nothing: what happened has happened. Refuses events that contradict the state
 (`InvariantBroken` or `KeyError`), because then we were wrong. Replaying the events of a history
-gives its state again. What is counted where is in `bookkeeping`; arrays and multi-node jobs have
-modules of their own.
+gives its state again. What is counted where is in `bookkeeping`; arrays and multi-node jobs, and
+everything that is no job, have modules of their own.
 """
-
-from typing import assert_never
 
 from batchyard.core import consumables
 from batchyard.core import events as e
@@ -17,14 +15,16 @@ from batchyard.core.bookkeeping import (
     hold_capacity,
     is_node,
     move,
+    note_idle,
     own_job,
     release_capacity,
     show_reason,
     watch_time,
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
-from batchyard.core.shares import count_use, set_policy
-from batchyard.core.state import Environment, Host, Job, Queue, State
+from batchyard.core.evolve_resources import evolve_resource
+from batchyard.core.shares import count_use
+from batchyard.core.state import Job, State
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
 
@@ -33,7 +33,7 @@ def evolve(state: State, event: e.Event) -> Job | None:
     """Make the event true in the state; give the job, child or node whose record it changes."""
     if isinstance(event, e.JobFact):
         return _evolve_job(state, event)
-    _evolve_resource(state, event)
+    evolve_resource(state, event)
     return None
 
 
@@ -67,42 +67,6 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return job
         case _:
             return evolve_parts(state, event)
-
-
-def _evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
-    state: State, event: e.ResourceEvent
-) -> None:
-    match event:
-        case e.EnvironmentSettled():
-            _settle_environment(state, event)
-        case e.EnvironmentDraining():
-            state.environments[event.arn].is_draining = True
-        case e.EnvironmentDeleted():
-            del state.environments[event.arn]
-        case e.QueueSettled():
-            _settle_queue(state, event)
-        case e.QueueDraining():
-            state.queues[event.arn].is_draining = True
-        case e.QueueDeleted():
-            del state.queues[event.arn]
-        case e.PolicySettled():
-            for queue in state.queues.values():
-                if queue.policy_arn == event.arn:
-                    set_policy(queue, event.arn, event.policy)
-        case e.ShareForgotten():
-            del state.queues[event.arn].shares[event.share_identifier]
-        case e.HostChanged():
-            host = state.hosts.get(event.host_id)
-            if host is None:
-                state.hosts[event.host_id] = Host(id=event.host_id, capacity=event.capacity)
-            else:
-                host.capacity = event.capacity
-        case e.ConsumableSettled():
-            consumables.settle(state.consumables, event)
-        case e.ConsumableDeleted():
-            consumables.delete(state.consumables, event.arn)
-        case _:
-            assert_never(event)
 
 
 def _accept(state: State, event: e.JobAccepted) -> Job:
@@ -143,6 +107,8 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
         host_id=event.host_id,
         placed_ms=event.at_ms,
         node_hosts=event.node_hosts,
+        instance_id=event.instance_id,
+        node_instances=event.node_instances,
     )
     show_reason(state, job, None, None)
     job.progress.attempt = attempt
@@ -181,6 +147,7 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     attempt.containers = event.containers
     job.progress.attempts.append(attempt)
     job.progress.attempt = None
+    note_idle(state, attempt, event.at_ms)
     return job
 
 
@@ -209,41 +176,3 @@ def _mark(job: Job, event: e.JobMarked) -> Job:
     if progress.wish_reason is None:
         progress.wish_reason = event.reason
     return job
-
-
-def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
-    environment = state.environments.get(event.arn)
-    if environment is None:
-        state.environments[event.arn] = Environment(
-            arn=event.arn,
-            kind=event.kind,
-            state=event.state,
-            cpu_milli_max=event.cpu_milli_max,
-            fault=event.fault,
-        )
-        return
-    environment.kind = event.kind
-    environment.state = event.state
-    environment.cpu_milli_max = event.cpu_milli_max
-    environment.fault = event.fault
-
-
-def _settle_queue(state: State, event: e.QueueSettled) -> None:
-    queue = state.queues.get(event.arn)
-    if queue is None:
-        state.queues[event.arn] = Queue(
-            arn=event.arn,
-            seq=event.seq,
-            state=event.state,
-            priority=event.priority,
-            environment_arns=event.environment_arns,
-            time_limits=event.time_limits,
-            policy_arn=event.policy_arn,
-            policy=event.policy,
-        )
-        return
-    queue.state = event.state
-    queue.priority = event.priority
-    queue.environment_arns = event.environment_arns
-    queue.time_limits = event.time_limits
-    set_policy(queue, event.policy_arn, event.policy)

@@ -11,8 +11,10 @@ from batchyard.core.bookkeeping import (
     array_of,
     attempt_of,
     first_waits,
+    note_task,
     own_waits,
     set_rest,
+    slot_of_node,
 )
 from batchyard.core.state import Job, Nodes, State, part_of
 from batchyard.model.ids import is_part_id, split_part_id
@@ -107,6 +109,7 @@ def _place_node(state: State, event: e.NodePlaced) -> Job:
     nodes, of_job = parent.nodes, attempt_of(parent)
     assert nodes is not None, parent_id
     before = nodes.ended.pop(index, None)
+    slot = slot_of_node(of_job, index)
     progress = JobProgress(
         status=JobStatus.STARTING,
         attempts=[] if before is None else before.attempts,
@@ -114,13 +117,15 @@ def _place_node(state: State, event: e.NodePlaced) -> Job:
             number=event.number,
             task_id=event.task_id,
             environment_arn=of_job.environment_arn,
-            host_id=of_job.node_hosts[index],
+            host_id=slot.host_id,
+            instance_id=slot.instance_id,
             placed_ms=event.at_ms,
         ),
     )
     node = part_of(parent, index, progress)
     state.jobs[node.id] = node
-    state.job_by_task[event.task_id] = node.id
+    assert progress.attempt is not None
+    note_task(state, node, progress.attempt)
     del nodes.waiting[index]
     nodes.live[index] = None
     return node

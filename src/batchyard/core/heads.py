@@ -28,7 +28,7 @@ def explain_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
         if job is None or job.progress.status is not JobStatus.RUNNABLE:
             continue
         _clear_former_head(turn, head.queue_arn, job.id)
-        reason = _TEXT_BY_OBSTACLE.get(head.obstacle)
+        reason = _text_of(head)
         since_ms = None if reason is None else _since_ms(job, reason, turn.now_ms)
         if (job.progress.status_reason, job.progress.blocked_ms) != (reason, since_ms):
             turn.emit(e.JobReasonChanged(job_id=job.id, status_reason=reason, since_ms=since_ms))
@@ -50,6 +50,12 @@ def give_up_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
             code = wording.reason_code_of(reason)
             fail_job(turn, head.job_id, wording.canceled_by_time_limit(code))
             turn.outcome.is_partial = True
+
+
+def _text_of(head: BlockedHead) -> str | None:
+    if head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY:
+        return wording.insufficient_instance_capacity(head.instance_type or "")
+    return _TEXT_BY_OBSTACLE.get(head.obstacle)
 
 
 def _clear_former_head(turn: Turn, queue_arn: QueueArn, head_id: JobId) -> None:

@@ -19,6 +19,7 @@ from batchyard.model.ids import (
     QueueArn,
     TaskId,
 )
+from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
@@ -56,6 +57,14 @@ class PutEnvironment(Struct, frozen=True, kw_only=True):
     cpu_milli_max: int
     #: Why it is INVALID, in AWS's form.
     fault: str | None = None
+    #: How it launches instances; None: it launches none.
+    launching: LaunchSettings | None = None
+    #: Its jobs run on instances only, whoever launches them.
+    has_instances: bool = False
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
+    #: How many instances it has launched before this state was made.
+    launch_count: int = 0
 
 
 class DeleteEnvironment(Struct, frozen=True, kw_only=True):
@@ -123,6 +132,13 @@ class DeleteConsumable(Struct, frozen=True, kw_only=True):
     version: int
 
 
+class InterruptInstance(Struct, frozen=True, kw_only=True):
+    """The Spot capacity of an instance is reclaimed: it ends after the notice."""
+
+    instance_id: InstanceId
+    notice_ms: int
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -183,6 +199,7 @@ Input = (
     | PutHost
     | PutConsumable
     | DeleteConsumable
+    | InterruptInstance
     | TaskStarted
     | TaskEnded
     | Plan

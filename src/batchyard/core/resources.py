@@ -19,6 +19,7 @@ from batchyard.core.inputs import (
     PutPolicy,
     PutQueue,
 )
+from batchyard.core.instances import end_instances_of, replace_instances
 from batchyard.core.jobs import fail_job, fail_waiting_children
 from batchyard.core.state import Job, Queue
 from batchyard.core.stopping import stop_attempt
@@ -38,8 +39,13 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
             state=command.state,
             cpu_milli_max=command.cpu_milli_max,
             fault=command.fault,
+            launching=command.launching,
+            has_instances=command.has_instances,
+            uuid=command.uuid,
+            launch_count=command.launch_count,
         )
     )
+    replace_instances(turn, turn.state.environments[command.arn])
 
 
 def delete_environment(turn: Turn, command: DeleteEnvironment) -> None:
@@ -152,4 +158,5 @@ def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:
 def _delete_if_empty(turn: Turn, arn: EnvironmentArn) -> None:
     environment = turn.state.environments.get(arn)
     if environment is not None and environment.is_draining and not environment.attempt_count:
+        end_instances_of(turn, environment)
         turn.emit(e.EnvironmentDeleted(arn=arn))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, Array
 from batchyard.core.attempts import record_end
 from batchyard.core.bookkeeping import (
+    add_instance,
     array_of,
     attempt_of,
     enter_job,
@@ -24,6 +25,7 @@ from batchyard.core.bookkeeping import (
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve_parts import new_nodes
 from batchyard.core.inputs import TaskEnded
+from batchyard.core.instances import lose_instances_on
 from batchyard.core.jobs import doomed_by
 from batchyard.core.multi_node import start_of_node
 from batchyard.core.shares import priority_of, restore_share, share_identifier_of
@@ -31,7 +33,7 @@ from batchyard.core.state import Job, Nodes, State, child_status, part_of
 from batchyard.core.turn import Outcome, Turn
 from batchyard.model.ids import HostId, JobId, QueueArn, TaskId, is_part_id, split_part_id
 from batchyard.model.limits import STOP_GRACE_MS
-from batchyard.model.records import JobProgress, QueuedJob, ShareRecord
+from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 
 
@@ -50,6 +52,21 @@ class StoredParts:
     ended_arrays: Mapping[JobId, Mapping[int, JobStatus]] = field(default_factory=dict)
     #: The shares of queues, by identifier.
     shares: Iterable[tuple[QueueArn, str, ShareRecord]] = ()
+
+
+def restore_instances(state: State, records: Iterable[InstanceRecord], now_ms: int) -> None:
+    """Enter the instances, before the jobs that run on them. Environments must be there already.
+
+    Those that turn out to be idle are so since now: nobody knows it better.
+    """
+    for record in records:
+        environment = state.environments.get(record.environment_arn)
+        if environment is None:
+            continue
+        is_ready = record.ready_ms <= now_ms
+        add_instance(state, record, is_ready=is_ready)
+        if is_ready:
+            environment.idle_since_ms[record.id] = now_ms
 
 
 def restore_jobs(
@@ -213,6 +230,8 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
         else:
             is_lost = is_gone or job.progress.status is JobStatus.RUNNING
             record_end(turn, _lost(attempt.task_id, now_ms, is_lost=is_lost))
+    if is_gone:
+        lose_instances_on(turn, host_id)
     for task_id in sorted(known_tasks):
         if task_id not in state.job_by_task:
             turn.ask(StopTask(task_id=task_id, host_id=host_id, grace_ms=0))

@@ -29,7 +29,8 @@ from batchyard.model.ids import (
     node_id,
     split_part_id,
 )
-from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, TimeLimit
+from batchyard.model.instances import InstanceId, LaunchSettings
+from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
 from batchyard.scheduler.fair_share import usage_after
@@ -101,7 +102,26 @@ class Environment:
     cpu_milli_max: int
     #: Why it is INVALID; None if it is VALID.
     fault: str | None
+    #: Identity of this incarnation of the name.
+    uuid: str = ""
+    #: None: it launches no instances.
+    launching: LaunchSettings | None = None
+    #: Its jobs run on instances only.
+    has_instances: bool = False
     is_draining: bool = False
+    #: `desiredvCpus` as a caller asked for it, in thousandths, until instances end.
+    cpu_milli_wanted: int = 0
+    #: How many instances it has ever launched.
+    launch_count: int = 0
+    #: Sum of the vCPUs of its instances, in thousandths.
+    cpu_milli_launched: int = 0
+    #: Its instances, in the order of their launch.
+    instances: dict[InstanceId, None] = field(default_factory=dict)
+    #: Those with room that jobs can be placed on, by that room; and those that are still starting.
+    ready: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    starting: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    #: Those that are ready and run nothing, with the time since when; the longest idle first.
+    idle_since_ms: dict[InstanceId, int] = field(default_factory=dict)
     #: Sum of the demands of the live attempts in it.
     used: Amount = field(default_factory=Amount)
     #: Number of live attempts in it.
@@ -174,8 +194,31 @@ class Host:
 
     id: HostId
     capacity: Amount
+    #: Sum of its instances, and of the demands of live attempts that have a slice for themselves.
+    used: Amount = field(default_factory=Amount)
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """A slice of a host, for the jobs of one environment."""
+
+    record: InstanceRecord
+    is_ready: bool
     #: Sum of the demands of the live attempts on it.
     used: Amount = field(default_factory=Amount)
+    #: Live attempts on it, those of nodes that do not exist yet included.
+    attempt_count: int = 0
+    #: Tasks of the live attempts on it.
+    tasks: dict[TaskId, None] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Something new may be placed on it, now or once it has started."""
+        return self.record.draining_for is None
+
+    @property
+    def free(self) -> Amount:
+        return self.record.capacity - self.used
 
 
 @dataclass(slots=True)
@@ -197,8 +240,11 @@ class State:
     hosts: dict[HostId, Host] = field(default_factory=dict)
     #: Holds all consumable resources that are there, and those that attempts still hold.
     consumables: dict[ConsumableArn, Consumable] = field(default_factory=dict)
+    instances: dict[InstanceId, Instance] = field(default_factory=dict)
+    #: When instances become ready, or attempts on them are to be stopped.
+    alarms: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    deadlines: Deadlines[TaskId] = field(default_factory=Deadlines)
 
     def find(self, job_id: JobId) -> Job | None:
         """Give a live job, child or node; None: there is none (any more, or yet).
@@ -223,9 +269,13 @@ class State:
 
     def next_deadline_ms(self) -> int | None:
         """Tell when a `Tick` is needed next, in Unix milliseconds; None if nothing is timed."""
-        of_attempts = self.deadlines.next_ms(self.job_by_task.__contains__)
-        of_heads = (self.head_limit_ms(queue) for queue in self.queues.values())
-        return min((each for each in (of_attempts, *of_heads) if each is not None), default=None)
+        times = [
+            self.deadlines.next_ms(self.job_by_task.__contains__),
+            self.alarms.next_ms(self.instances.__contains__),
+            next_idle_ms(self),
+            *(self.head_limit_ms(queue) for queue in self.queues.values()),
+        ]
+        return min((at_ms for at_ms in times if at_ms is not None), default=None)
 
     def head_limit_ms(self, queue: Queue) -> int | None:
         """Tell when the head of a queue has been blocked for too long; None if no limit counts."""
@@ -237,6 +287,34 @@ class State:
         code = reason_code_of(progress.status_reason)
         limits = [each.blocked_ms_max for each in queue.time_limits if each.reason == code]
         return progress.blocked_ms + min(limits) if limits else None
+
+
+def next_idle_ms(state: State) -> int | None:
+    """Tell when the next idle instance has been kept long enough; None: none may go."""
+    due = [
+        since_ms + environment.launching.idle_ms
+        for environment in state.environments.values()
+        if environment.launching is not None
+        and (found := first_to_go(state, environment)) is not None
+        and (since_ms := environment.idle_since_ms[found]) is not None
+    ]
+    return min(due, default=None)
+
+
+def first_to_go(state: State, environment: Environment) -> InstanceId | None:
+    """Give the longest idle instance that is more than `minvCpus` asks for."""
+    least = 0 if environment.launching is None else environment.launching.cpu_milli_min
+    spare = environment.cpu_milli_launched - least
+    if spare <= 0:
+        return None
+    return next(
+        (
+            instance_id
+            for instance_id in environment.idle_since_ms
+            if state.instances[instance_id].record.capacity.cpu_milli <= spare
+        ),
+        None,
+    )
 
 
 def child_status(parent: Job, index: int) -> JobStatus | None:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from batchyard.core import inputs as i
 from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
+from batchyard.core.instances import advance_instances, interrupt
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
 from batchyard.core.resources import (
     delete_consumable,
@@ -52,6 +53,7 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             record_end(turn, happening)
         case i.Tick():
             stop_overdue(turn)
+            advance_instances(turn)
         case i.CancelJob():
             cancel_job(turn, happening)
         case i.TerminateJob():
@@ -72,5 +74,7 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             put_consumable(turn, happening)
         case i.DeleteConsumable():
             delete_consumable(turn, happening)
+        case i.InterruptInstance():
+            interrupt(turn, happening)
         case _:
             assert_never(happening)

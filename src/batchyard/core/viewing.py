@@ -4,18 +4,24 @@ Costs O(queues + shares + environments + hosts); jobs are seen lazily.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
 
 from batchyard.core.consumables import available_of
 from batchyard.core.state import Environment, Queue, Share, State
 from batchyard.core.waiting_line import WaitingLine
+from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
-from batchyard.model.ids import whole_id_of
+from batchyard.model.ids import HostId, whole_id_of
+from batchyard.model.instances import InstanceId
+from batchyard.scheduler.allocation import types_on
 from batchyard.scheduler.fair_share import FairOrder, ShareView, reserve_limit
 from batchyard.scheduler.view import (
     EnvironmentView,
     HostView,
+    IdleInstance,
     InOrder,
+    LaunchTerms,
     QueueView,
     View,
     WaitingJob,
@@ -25,8 +31,10 @@ from batchyard.scheduler.view import (
 
 def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
+    machines = [host.capacity for host in state.hosts.values()]
     environment_views = {
-        arn: _view_environment(environment) for arn, environment in state.environments.items()
+        arn: _view_environment(environment, machines)
+        for arn, environment in state.environments.items()
     }
     return View(
         queues=[
@@ -48,18 +56,71 @@ def view_of(state: State, now_ms: int) -> View:
             HostView(host_id=host.id, capacity=host.capacity, used=host.used)
             for host in state.hosts.values()
         ],
+        environments=list(environment_views.values()),
+        idle_instances=_idle_instances(state),
+        host_by_instance=_HostByInstance(state),
         available_of=lambda arn: available_of(state.consumables, arn),
     )
 
 
-def _view_environment(environment: Environment) -> EnvironmentView:
+class _HostByInstance(Mapping[InstanceId, HostId]):
+    """Where instances are, without a copy."""
+
+    def __init__(self, state: State) -> None:
+        self._instances = state.instances
+
+    def __getitem__(self, instance_id: InstanceId) -> HostId:
+        return self._instances[instance_id].record.host_id
+
+    def __iter__(self) -> Iterator[InstanceId]:
+        return iter(self._instances)
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+
+def _view_environment(environment: Environment, machines: Sequence[Amount]) -> EnvironmentView:
+    settings = environment.launching
     return EnvironmentView(
         arn=environment.arn,
         is_valid=environment.fault is None and not environment.is_draining,
         is_enabled=environment.state == "ENABLED",
         cpu_milli_max=environment.cpu_milli_max,
         cpu_milli_used=environment.used.cpu_milli,
+        launching=None
+        if settings is None
+        else LaunchTerms(
+            strategy=settings.strategy,
+            is_spot=settings.is_spot,
+            types=types_on(settings.types, machines),
+            cpu_milli_launched=environment.cpu_milli_launched,
+            cpu_milli_min=settings.cpu_milli_min,
+            cpu_milli_wanted=max(settings.cpu_milli_min, environment.cpu_milli_wanted),
+            environment_uuid=environment.uuid,
+            launch_count=environment.launch_count,
+            boot_ms=settings.boot_ms,
+        ),
+        has_instances=environment.has_instances,
+        ready=environment.ready,
+        starting=environment.starting,
     )
+
+
+def _idle_instances(state: State) -> Iterator[IdleInstance]:
+    """Yield the instances that run nothing, the longest idle first."""
+    by_environment = [
+        sorted((since_ms, each) for each, since_ms in environment.idle_since_ms.items())
+        for environment in state.environments.values()
+        if environment.idle_since_ms
+    ]
+    for _, instance_id in merge(*by_environment):
+        record = state.instances[instance_id].record
+        yield IdleInstance(
+            instance_id=instance_id,
+            environment_arn=record.environment_arn,
+            host_id=record.host_id,
+            capacity=record.capacity,
+        )
 
 
 def _has_waiting(queue: Queue) -> bool:
@@ -122,15 +183,10 @@ def _limit_of(state: State, queue: Queue, policy: FairShare, active_count: int) 
 def _waiting(state: State, line: WaitingLine) -> Iterator[WaitingJob]:
     for job_id in line:
         job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
-        nodes = job.nodes
-        if nodes is None:
-            yield WaitingJob(job_id=job_id, demand=job.demand, seq=job.seq, needs=job.needs)
-        else:
-            yield WaitingJob(
-                job_id=job_id,
-                demand=job.demand,
-                node_demands=nodes.demands,
-                main_index=nodes.main_index,
-                needs=job.needs,
-                seq=job.seq,
-            )
+        yield WaitingJob(
+            job_id=job_id,
+            demand=job.demand,
+            node_demands=() if job.nodes is None else job.nodes.demands,
+            needs=job.needs,
+            seq=job.seq,
+        )

@@ -21,6 +21,7 @@ from batchyard.store import (
     consumables,
     environments,
     events,
+    instances,
     live_jobs,
     policies,
     queues,
@@ -87,7 +88,9 @@ def _event_rows(
         yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
 
 
-def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
+def _write_resource(  # noqa: C901 -- one branch an event
+    connection: Connection, event: e.ResourceEvent
+) -> None:
     match event:
         case e.EnvironmentSettled():
             environments.update_environment(
@@ -115,7 +118,33 @@ def _write_resource(connection: Connection, event: e.ResourceEvent) -> None:
             consumables.remove_deleted(connection, event.arn, event.version)
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
-        case e.EnvironmentDraining() | e.QueueDraining() | e.ShareForgotten() | e.HostChanged():
+        case e.InstanceLaunched():
+            record = event.record
+            instances.insert_instance(connection, record)
+            environments.update_environment(
+                connection,
+                record.environment_arn,
+                cpu_milli_launched=event.cpu_milli_launched,
+                launch_count=event.launch_count,
+            )
+        case e.InstanceDraining():
+            instances.drain_instance(
+                connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
+            )
+        case e.InstanceTerminated():
+            instances.end_instance(
+                connection, event.instance_id, at_ms=event.at_ms, cause=event.cause
+            )
+            environments.update_environment(
+                connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
+            )
+        case (
+            e.EnvironmentDraining()
+            | e.QueueDraining()
+            | e.ShareForgotten()
+            | e.HostChanged()
+            | e.InstanceReady()
+        ):
             pass
         case _:
             assert_never(event)

@@ -19,6 +19,7 @@ from batchyard.core.state import State
 from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
+from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
 from batchyard.engine.launch import Surroundings
@@ -40,6 +41,7 @@ _COMMIT_PAUSE_S_MAX = 5.0
 #: Pause before wishes that the store could not read are looked for again.
 _READ_PAUSE_S = 0.5
 
+_NO_DELAY = LaunchTimes()
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 
 
@@ -55,8 +57,10 @@ class Engine:
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
         clock_ms: Callable[[], int],
+        launch_times: LaunchTimes = _NO_DELAY,
     ) -> None:
         self._store = store
+        self._launch_times = launch_times
         self._backend = backend
         self._clock_ms = clock_ms
         self._state = State()
@@ -127,7 +131,7 @@ class Engine:
         hosts = await self._backend.list_hosts()
         now_ms = self._clock_ms()
         self._state, outcome = await self._store.read_long(
-            lambda conn: load_state(conn, hosts, now_ms)
+            lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
         self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
         known = await self._backend.list_tasks()
@@ -169,7 +173,9 @@ class Engine:
         is_live = self._state.jobs.__contains__
         try:
             harvest = await self._store.read(
-                lambda conn: self._pace.measure(lambda: read_wishes(conn, is_live))
+                lambda conn: self._pace.measure(
+                    lambda: read_wishes(conn, is_live, self._launch_times)
+                )
             )
         except StoreTrouble as trouble:
             _log.error("wishes_delayed", reason=str(trouble))

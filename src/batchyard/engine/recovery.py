@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 
 from batchyard.compute.port import Backend, Host
 from batchyard.core.inputs import PutHost
-from batchyard.core.restore import StoredParts, restore_jobs
+from batchyard.core.restore import StoredParts, restore_instances, restore_jobs
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
+from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.wishes import put_consumable_of, put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 from batchyard.store import (
     Connection,
@@ -25,6 +26,7 @@ from batchyard.store import (
     children,
     consumables,
     environments,
+    instances,
     live_jobs,
     queues,
     shares,
@@ -33,14 +35,16 @@ from batchyard.store import (
 _PAGE_ROWS = 5000
 
 
-def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tuple[State, Outcome]:
+def load_state(
+    connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
+) -> tuple[State, Outcome]:
     """Read everything live, in one pass over it.
 
     The outcome holds what is new: the hosts, which are not stored but offered at each start.
     """
     state = State()
     for environment in environments.read_all_environments(connection):
-        step(state, put_environment_of(environment), now_ms)
+        step(state, put_environment_of(environment, times), now_ms)
     for queue in queues.read_all_queues(connection):
         step(state, put_queue_of(connection, queue), now_ms)
     for consumable in consumables.read_all_consumables(connection):
@@ -52,9 +56,14 @@ def load_state(connection: Connection, hosts: Iterable[Host], now_ms: int) -> tu
     parts = [
         (row.parent_id, row.index, row.progress) for row in children.read_live_children(connection)
     ]
+    launched = instances.read_live_instances(connection)
     _keep_lost_hosts(
-        state, [*(job.progress for job in live), *(progress for _, _, progress in parts)], now_ms
+        state,
+        [*(job.progress for job in live), *(progress for _, _, progress in parts)],
+        launched,
+        now_ms,
     )
+    restore_instances(state, launched, now_ms)
     restore_jobs(
         state,
         live,
@@ -102,12 +111,18 @@ def _ended_partners(
     return live_jobs.read_ended_arrays(connection, sorted(wanted)) if wanted else {}
 
 
-def _keep_lost_hosts(state: State, live: Iterable[JobProgress], now_ms: int) -> None:
-    """Remember hosts that no backend offers any more: attempts on them are about to be lost."""
-    for progress in live:
-        attempt = progress.attempt
-        if attempt is None:
-            continue
-        for host_id in (attempt.host_id, *attempt.node_hosts):
-            if host_id not in state.hosts:
-                step(state, PutHost(host_id=host_id, capacity=Amount()), now_ms)
+def _keep_lost_hosts(
+    state: State,
+    live: Iterable[JobProgress],
+    launched: Iterable[InstanceRecord],
+    now_ms: int,
+) -> None:
+    """Remember hosts that no backend offers any more: what is on them is about to be lost."""
+    attempts = [progress.attempt for progress in live if progress.attempt is not None]
+    wanted = [
+        *(host_id for each in attempts for host_id in (each.host_id, *each.node_hosts)),
+        *(record.host_id for record in launched),
+    ]
+    for host_id in dict.fromkeys(wanted):
+        if host_id not in state.hosts:
+            step(state, PutHost(host_id=host_id, capacity=Amount()), now_ms)

@@ -66,7 +66,9 @@ def facts_of(
         tags=tags,
         container_instance_arn=None
         if kind.is_fargate
-        else container_instance_arn_of(scope, attempt.environment_arn, attempt.host_id),
+        else container_instance_arn_of(
+            scope, attempt.environment_arn, attempt.instance_id or attempt.host_id
+        ),
         containers=_containers(work, record, attempt),
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from batchyard.core import inputs as i
+from batchyard.engine.catalogue import LaunchTimes, UnknownType
 from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
@@ -44,11 +45,13 @@ class Harvest:
     has_more_wishes: bool = False
 
 
-def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Harvest:
+def read_wishes(
+    connection: Connection, is_live: Callable[[JobId], bool], times: LaunchTimes
+) -> Harvest:
     """Read everything waiting, up to a limit. `is_live` tells which whole jobs the core holds."""
     submitted = live_jobs.read_submitted(connection, WISHES_PER_TURN_MAX)
     last_seq = submitted[-1].seq if submitted else 0
-    inputs: list[i.Input] = list(_resource_inputs(connection, last_seq))
+    inputs: list[i.Input] = list(_resource_inputs(connection, last_seq, times))
     changed = consumables.read_unseen(connection, WISHES_PER_TURN_MAX)
     inputs += [_input_of_consumable(record) for record in changed]
     inputs += _accepts(connection, submitted, is_live)
@@ -69,15 +72,29 @@ def read_wishes(connection: Connection, is_live: Callable[[JobId], bool]) -> Har
     )
 
 
-def put_environment_of(record: EnvironmentRecord) -> i.PutEnvironment:
+def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEnvironment:
     """Say to the core how the API wants an environment to be."""
     resources = record.detail["computeResources"]
+    fault, launching = _fault_of(record), None
+    try:
+        launching = times.settings_of(
+            resources,
+            record.detail.get("updatePolicy") or {},
+            is_change=record.status.is_in_transition,
+        )
+    except UnknownType as unknown:
+        fault = fault or f"CLIENT_ERROR - The instance type or family {unknown} is not known"
+    kind = EnvironmentKind(resources["type"])
     return i.PutEnvironment(
         arn=record.arn,
-        kind=EnvironmentKind(resources["type"]),
+        kind=kind,
         state=record.state,
         cpu_milli_max=int(resources["maxvCpus"]) * 1000,
-        fault=_fault_of(record),
+        fault=fault,
+        launching=launching,
+        has_instances=not kind.is_fargate,
+        uuid=record.uuid,
+        launch_count=record.launch_count,
     )
 
 
@@ -127,7 +144,9 @@ def _input_of_consumable(record: ConsumableRecord) -> i.PutConsumable | i.Delete
     return put_consumable_of(record)
 
 
-def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]:
+def _resource_inputs(
+    connection: Connection, last_seq: int, times: LaunchTimes
+) -> Iterable[i.Input]:
     """Read what was asked of environments, policies and queues, which refer to both.
 
     `last_seq` is of the last job that is taken in this time.
@@ -136,7 +155,7 @@ def _resource_inputs(connection: Connection, last_seq: int) -> Iterable[i.Input]
         if environment.status is ResourceStatus.DELETING:
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
-            yield put_environment_of(environment)
+            yield put_environment_of(environment, times)
     for policy in policies.read_unsettled_policies(connection):
         yield i.PutPolicy(
             arn=policy.arn, revision=policy.revision, policy=fair_share_of(policy.detail)

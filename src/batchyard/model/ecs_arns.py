@@ -7,6 +7,7 @@ environment is gone, so ours is derived from the environment's ARN alone and out
 from hashlib import blake2b
 
 from batchyard.model.ids import EnvironmentArn, HostId, Scope, TaskId, name_in_arn
+from batchyard.model.instances import InstanceId
 
 
 def cluster_name_of(environment_arn: EnvironmentArn) -> str:
@@ -25,10 +26,13 @@ def task_arn_of(scope: Scope, environment_arn: EnvironmentArn, task_id: TaskId) 
 
 
 def container_instance_arn_of(
-    scope: Scope, environment_arn: EnvironmentArn, host_id: HostId
+    scope: Scope, environment_arn: EnvironmentArn, machine: InstanceId | HostId
 ) -> str:
-    """Give `containerInstanceArn`: the host as the environment's cluster knows it."""
-    digits = blake2b(f"{environment_arn} {host_id}".encode(), digest_size=16).hexdigest()
+    """Give `containerInstanceArn`: the instance as the environment's cluster knows it.
+
+    (Where there are none, the host stands for it.)
+    """
+    digits = blake2b(f"{environment_arn} {machine}".encode(), digest_size=16).hexdigest()
     return scope.arn("ecs", f"container-instance/{cluster_name_of(environment_arn)}/{digits}")
 
 

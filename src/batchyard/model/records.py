@@ -23,6 +23,7 @@ from batchyard.model.ids import (
     Scope,
     TaskId,
 )
+from batchyard.model.instances import InstanceId
 from batchyard.model.status import DefinitionStatus, JobStatus, ResourceState, ResourceStatus
 
 #: A JSON object in the form that the wire shows.
@@ -37,6 +38,8 @@ class StopCause(StrEnum):
     QUEUE_DELETED = "QUEUE_DELETED"
     #: Of a node: its job is over, as the main node is.
     MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
+    #: The instance under it goes.
+    INSTANCE_TERMINATED = "INSTANCE_TERMINATED"
 
 
 class ExitAction(StrEnum):
@@ -91,6 +94,10 @@ class Attempt(Struct, kw_only=True):
     address: str | None = None
     #: Where each node of a multi-node job was placed, by node; empty for every other job.
     node_hosts: tuple[HostId, ...] = ()
+    #: The instance on the host that it runs on; None: it has a slice of the host for itself.
+    instance_id: InstanceId | None = None
+    #: The instances of the nodes, as `node_hosts`; empty where there are none.
+    node_instances: tuple[InstanceId, ...] = ()
 
 
 class ArrayProgress(Struct, kw_only=True):
@@ -281,6 +288,10 @@ class EnvironmentRecord(Struct, frozen=True, kw_only=True):
     #: Everything else as DescribeComputeEnvironments shows it.
     detail: Json
     tags: Mapping[str, str]
+    #: Sum of the vCPUs of its instances, in thousandths. Written by the engine alone.
+    cpu_milli_launched: int = 0
+    #: How many instances it has ever launched. Written by the engine alone.
+    launch_count: int = 0
 
 
 class QueueRecord(Struct, frozen=True, kw_only=True):
@@ -427,6 +438,46 @@ class Wish(Struct, frozen=True, kw_only=True):
     kind: WishKind
     job_id: JobId
     reason: str
+
+
+class TerminationCause(StrEnum):
+    """Why an instance ended."""
+
+    #: It ran nothing for a while.
+    IDLE = "IDLE"
+    #: It ran nothing, and something else needed its room.
+    ROOM_NEEDED = "ROOM_NEEDED"
+    ENVIRONMENT_DELETED = "ENVIRONMENT_DELETED"
+    #: Its machine is gone.
+    HOST_LOST = "HOST_LOST"
+    #: Its Spot capacity was reclaimed.
+    INTERRUPTED = "INTERRUPTED"
+    #: Its environment launches others now.
+    REPLACED = "REPLACED"
+
+
+class InstanceRecord(Struct, frozen=True, kw_only=True):
+    """An instance: a slice of a host. Written by the engine alone."""
+
+    id: InstanceId
+    environment_arn: EnvironmentArn
+    #: `m6i.large`.
+    instance_type: str
+    host_id: HostId
+    capacity: Amount
+    is_spot: bool
+    launched_ms: int
+    #: When jobs could be placed on it, or will be.
+    ready_ms: int
+    #: What the environment launched at that time, as a digest: another one replaces it.
+    infrastructure: str = ""
+    #: Set once nothing new is placed on it, with why it ends.
+    draining_for: TerminationCause | None = None
+    #: When the attempts that are still on it are stopped; None: they may go on.
+    stop_ms: int | None = None
+    #: Set exactly when it has ended, with the cause.
+    terminated_ms: int | None = None
+    cause: TerminationCause | None = None
 
 
 class EventRecord(Struct, frozen=True, kw_only=True):

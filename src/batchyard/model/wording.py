@@ -47,6 +47,14 @@ def canceled_by_time_limit(code: str) -> str:
     return f"Canceled by JobStateTimeLimit action due to reason: {code}"
 
 
+def insufficient_instance_capacity(instance_type: str) -> str:
+    """Say that no machine has room for another instance."""
+    return (
+        "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Service cannot fulfill the capacity requested"
+        f" for instance type [{instance_type}]"
+    )
+
+
 def host_terminated(instance_id: str) -> str:
     """Say that the host vanished under the attempt."""
     return f"Host EC2 (instance {instance_id}) terminated."

@@ -158,6 +158,15 @@ class FairOrder:
         assert job is not None, "a job is looked at before it is taken"
         self._used += job.demand.cpu_milli
         share.cpu_milli += job.demand.cpu_milli
+        self._show_next(share, identifier)
+
+    def pass_over(self) -> None:
+        """See `WaitingOrder`."""
+        _, _, identifier, share, job = self._heap[0]
+        assert job is not None, "a job is looked at before it is passed over"
+        self._show_next(share, identifier)
+
+    def _show_next(self, share: ShareView, identifier: str) -> None:
         following = next(share.jobs, None)
         if following is None:
             heappop(self._heap)

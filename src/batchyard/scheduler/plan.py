@@ -1,4 +1,4 @@
-"""What a round proposes: placements, and why the head of a queue cannot start.
+"""What a round proposes: launches, placements, instances to give up, and what keeps a queue's head.
 
 The core disposes.
 """
@@ -8,6 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.instances import InstanceId, InstanceType
 
 
 class Obstacle(StrEnum):
@@ -19,26 +20,44 @@ class Obstacle(StrEnum):
     NO_ENABLED_ENVIRONMENT = "NO_ENABLED_ENVIRONMENT"
     #: The job asks for more vCPUs than `maxvCpus` of every usable environment.
     ABOVE_ENVIRONMENT_MAX = "ABOVE_ENVIRONMENT_MAX"
-    #: The job asks for more than any host has, even when empty; or its nodes, than all hosts have.
+    #: The job asks for more than any host or instance type has, even when empty; or its nodes, than
+    #: all hosts have.
     ABOVE_HOST_CAPACITY = "ABOVE_HOST_CAPACITY"
     #: It would fit, but a consumable resource that it needs is not there in that quantity now.
     CONSUMABLE_UNAVAILABLE = "CONSUMABLE_UNAVAILABLE"
+    #: An instance for it would be within `maxvCpus`, but no machine has room for one.
+    INSUFFICIENT_INSTANCE_CAPACITY = "INSUFFICIENT_INSTANCE_CAPACITY"
     #: It would fit, but other jobs hold what it needs.
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
     #: The queue's scheduling policy keeps what is left for others.
     RESERVED_FOR_OTHERS = "RESERVED_FOR_OTHERS"
 
 
-class Placement(Struct, frozen=True, kw_only=True):
-    """Start an attempt of this job, in this environment, on this host.
+class Slot(Struct, frozen=True, kw_only=True):
+    """Where an attempt, or one node of it, runs: a host, and the instance on it, if any."""
 
-    A multi-node job has a host for each node, and its `host_id` is that of the main one.
+    host_id: HostId
+    instance_id: InstanceId | None = None
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """Start an attempt of this job, in this environment.
+
+    One slot; a multi-node job has one for each node, by the node's index.
     """
 
     job_id: JobId
     environment_arn: EnvironmentArn
+    slots: tuple[Slot, ...]
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """Start an instance: a slice of this host."""
+
+    instance_id: InstanceId
+    environment_arn: EnvironmentArn
+    instance_type: InstanceType
     host_id: HostId
-    node_hosts: tuple[HostId, ...] = ()
 
 
 class BlockedHead(Struct, frozen=True, kw_only=True):
@@ -47,13 +66,18 @@ class BlockedHead(Struct, frozen=True, kw_only=True):
     queue_arn: QueueArn
     job_id: JobId
     obstacle: Obstacle
+    #: The type whose capacity is missing.
+    instance_type: str | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The result of one round.
+    """The result of one round, in the order in which it was chosen.
 
-    Placements in the order they were chosen, one blocked head a queue.
+    First what is given up (idle instances, for the room they take), then launches, then placements.
+    One blocked head a queue.
     """
 
     placements: tuple[Placement, ...]
     blocked: tuple[BlockedHead, ...]
+    launches: tuple[Launch, ...] = ()
+    terminations: tuple[InstanceId, ...] = ()

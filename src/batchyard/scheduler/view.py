@@ -1,17 +1,19 @@
 """What a round may see: queues in which jobs wait, the environments they may use, the hosts.
 
 Owns the words between the core, which builds a view of its state, and `round`, which only reads
-it. Refuses to know how the state is kept. A queue's order is asked for one job at a time: a round
-that places ten jobs looks at eleven, however long the queue is.
+it. Refuses to know how the state is kept. A queue's order is asked for one job at a time, and what
+is iterable is lazy: a round that places ten jobs looks at eleven, however long the queue is, and at
+no instance that is full.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
 
 
@@ -23,11 +25,44 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     demand: Amount
     #: What each node of a multi-node job needs; they start together or not at all.
     node_demands: Sequence[Amount] = ()
-    main_index: int = 0
     #: What an attempt takes of consumable resources: all of it or nothing.
     needs: Sequence[ConsumableNeed] = ()
     #: Submission number.
     seq: int = 0
+
+    @property
+    def demands(self) -> Sequence[Amount]:
+        """What each slot of the job must give."""
+        return self.node_demands or (self.demand,)
+
+
+class IdleInstance(Struct, frozen=True, kw_only=True):
+    """An instance that runs nothing, and may be given up for the room it takes."""
+
+    instance_id: InstanceId
+    environment_arn: EnvironmentArn
+    host_id: HostId
+    capacity: Amount
+
+
+class LaunchTerms(Struct, frozen=True, kw_only=True):
+    """How an environment launches instances."""
+
+    strategy: AllocationStrategy
+    is_spot: bool
+    #: In the order of `instanceTypes`.
+    types: Sequence[InstanceType]
+    #: Sum of the vCPUs of its instances, those on their way included, in thousandths.
+    cpu_milli_launched: int
+    #: What it keeps without any job: `minvCpus`, in thousandths.
+    cpu_milli_min: int
+    #: What is launched without any job, in thousandths; at least as much.
+    cpu_milli_wanted: int
+    #: Identity of the environment, and how many instances it has launched: name the next one.
+    environment_uuid: str
+    launch_count: int
+    #: From a launch to the moment when jobs can be placed.
+    boot_ms: int
 
 
 class WaitingOrder(Protocol):
@@ -41,6 +76,9 @@ class WaitingOrder(Protocol):
 
     def take(self) -> None:
         """Note that the job shown was placed: whose turn comes next may follow from it."""
+
+    def pass_over(self) -> None:
+        """Leave the job shown where it is, and show who is behind it."""
 
 
 class InOrder:
@@ -65,6 +103,10 @@ class InOrder:
         assert self._shown is not None, "a job is looked at before it is taken"
         self._shown = None
 
+    def pass_over(self) -> None:
+        """See `WaitingOrder`."""
+        self.take()
+
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):
     """A compute environment: how much it may use in all, and how much it uses."""
@@ -74,11 +116,20 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     is_enabled: bool
     #: `maxvCpus`, in thousandths.
     cpu_milli_max: int
+    #: Sum of what its jobs ask for.
     cpu_milli_used: int
+    #: None: it has no instances of its own making. Its jobs take slices of a host (Fargate).
+    launching: LaunchTerms | None = None
+    #: Its jobs run on instances only.
+    has_instances: bool = False
+    #: Instances with room that jobs can be placed on, by that room.
+    ready: Mapping[Amount, Iterable[InstanceId]] = {}
+    #: Instances that are still starting: capacity on its way, likewise.
+    starting: Mapping[Amount, Iterable[InstanceId]] = {}
 
 
 class HostView(Struct, frozen=True, kw_only=True):
-    """A machine: what it can give to jobs in all, and what is given away."""
+    """A machine: what it can give in all, and what is given away, to instances or to jobs."""
 
     host_id: HostId
     capacity: Amount
@@ -105,5 +156,10 @@ class View(Struct, frozen=True, kw_only=True):
 
     queues: Sequence[QueueView]
     hosts: Sequence[HostView]
+    #: All environments, those without a waiting job included.
+    environments: Sequence[EnvironmentView] = ()
+    #: Longest idle first.
+    idle_instances: Iterable[IdleInstance] = ()
+    host_by_instance: Mapping[InstanceId, HostId] = {}
     #: Tells how much of a consumable resource may be taken.
     available_of: Callable[[ConsumableArn], int] = lambda _arn: 0

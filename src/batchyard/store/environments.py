@@ -46,6 +46,8 @@ class EnvironmentChanges(TypedDict, total=False):
     status_reason: str | None
     detail: Json
     tags: Mapping[str, str]
+    cpu_milli_launched: int
+    launch_count: int
 
 
 def insert_environment(conn: Connection, **new: Unpack[NewEnvironment]) -> bool:
@@ -146,4 +148,6 @@ def _record_of(row: Row[*tuple[Any, ...]]) -> EnvironmentRecord:
         status_reason=row.status_reason,
         detail=codec.decode_object(row.detail),
         tags=codec.decode_tags(row.tags),
+        cpu_milli_launched=row.cpu_milli_launched,
+        launch_count=row.launch_count,
     )

@@ -175,8 +175,40 @@ environments = Table(
     Column("status_reason", String),
     Column("detail", LargeBinary, nullable=False),
     Column("tags", LargeBinary),
+    #: These two are facts, of the engine.
+    Column("cpu_milli_launched", BigInteger, nullable=False, server_default="0"),
+    Column("launch_count", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("arn"),
     sqlite_autoincrement=True,
+)
+
+#: Slices of hosts that environments have launched. Ended ones stay as long as finished jobs do.
+instances = Table(
+    "instances",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("environment_arn", String, nullable=False),
+    #: NULL: it is there.
+    Column("terminated_ms", BigInteger),
+    #: JSON of InstanceRecord.
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("id"),
+    sqlite_autoincrement=True,
+)
+# What the engine loads, and what is listed of an environment.
+Index(
+    "ix_instances_live",
+    instances.c.environment_arn,
+    instances.c.seq,
+    sqlite_where=instances.c.terminated_ms.is_(None),
+    postgresql_where=instances.c.terminated_ms.is_(None),
+)
+Index(
+    "ix_instances_terminated",
+    instances.c.terminated_ms,
+    sqlite_where=instances.c.terminated_ms.is_not(None),
+    postgresql_where=instances.c.terminated_ms.is_not(None),
 )
 
 queues = Table(

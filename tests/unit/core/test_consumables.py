@@ -10,7 +10,7 @@ from batchyard.core.viewing import view_of
 from batchyard.model.ids import child_id, node_id
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
-from batchyard.scheduler.plan import Obstacle, Placement, Plan
+from batchyard.scheduler.plan import Obstacle, Placement, Plan, Slot
 from batchyard.scheduler.round import plan_round
 from tests.builders import (
     HOST,
@@ -160,7 +160,11 @@ def test_the_core_refuses_a_plan_that_takes_what_is_not_there(yard: Yard):
         a_job(2, needs=needs(license=1)),
     )
     placements = tuple(
-        Placement(job_id=job_id(number), environment_arn=environment_arn(), host_id=HOST)
+        Placement(
+            job_id=job_id(number),
+            environment_arn=environment_arn(),
+            slots=(Slot(host_id=HOST),),
+        )
         for number in (1, 2)
     )
     outcome = step(yard.state, Plan(placements=placements, blocked=()), 1)

@@ -12,7 +12,7 @@ LITTLE = 5_000
 
 
 def test_deadlines_of_ended_attempts_do_not_pile_up_behind_a_live_one():
-    deadlines = Deadlines()
+    deadlines: Deadlines[TaskId] = Deadlines()
     live = TaskId("live")
     deadlines.add(1_000, live)
     for number in range(MANY):

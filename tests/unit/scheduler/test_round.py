@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.records import ConsumableNeed
-from batchyard.scheduler.plan import Obstacle
+from batchyard.scheduler.plan import Obstacle, Slot
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import (
     EnvironmentView,
@@ -68,9 +68,16 @@ def test_equal_priorities_take_turns_older_queue_first():
 
 
 def test_a_blocked_head_keeps_its_queue_but_no_other():
-    result = plan(queue("a", [("big", 9), ("small", 1)], seq=1), queue("b", [("b", 1)], seq=2))
-    assert placed(result) == ["b"]
+    first = queue("a", [("first", 6), ("big", 8), ("small", 1)], seq=1)
+    result = plan(first, queue("b", [("b", 1)], seq=2))
+    assert placed(result) == ["first", "b"]
     assert result.blocked[0].job_id == "big"
+
+
+def test_a_head_that_fits_nowhere_lets_others_pass():
+    result = plan(queue("a", [("never", 9), ("small", 1), ("never too", 9), ("last", 2)]))
+    assert placed(result) == ["small", "last"]
+    assert [each.job_id for each in result.blocked] == ["never"]
 
 
 def test_environments_fill_in_the_order_of_the_queue_and_overflow():
@@ -124,13 +131,12 @@ def test_a_long_queue_is_read_only_as_far_as_it_is_placed():
     assert placed(plan_round(view)) == ["0", "1", "2", "3"]
 
 
-def gang(job_id: str, *vcpus: int, main_index: int = 0) -> WaitingJob:
+def gang(job_id: str, *vcpus: int) -> WaitingJob:
     demands = [Amount(cpu_milli=each * 1000, memory_mib=100) for each in vcpus]
     return WaitingJob(
         job_id=JobId(job_id),
         demand=Amount(cpu_milli=sum(vcpus) * 1000, memory_mib=100 * len(vcpus)),
         node_demands=demands,
-        main_index=main_index,
     )
 
 
@@ -149,22 +155,22 @@ def plan_on(hosts: dict[str, int], *waiting: WaitingJob):
     return plan_round(View(queues=[only], hosts=views))
 
 
-def test_nodes_are_spread_over_hosts_and_the_main_ones_is_named() -> None:
-    [placement] = plan_on({"a": 2, "b": 4}, gang("g", 2, 3, main_index=1)).placements
-    assert (placement.node_hosts, placement.host_id) == (("a", "b"), "b")
+def test_nodes_are_spread_over_hosts() -> None:
+    [placement] = plan_on({"a": 2, "b": 4}, gang("g", 2, 3)).placements
+    assert placement.slots == (Slot(host_id=HostId("a")), Slot(host_id=HostId("b")))
 
 
 def test_nodes_that_do_not_all_fit_take_nothing() -> None:
     single = WaitingJob(job_id=JobId("s"), demand=Amount(cpu_milli=2000, memory_mib=100))
-    result = plan_on({"a": 2, "b": 2}, gang("g", 1, 1, 3), single)
-    assert placed(result) == []
-    assert result.blocked[0].obstacle is Obstacle.ABOVE_HOST_CAPACITY
-    result = plan_on({"a": 3, "b": 1}, single, gang("g", 1, 1, 2))
-    assert placed(result) == ["s"]
-    assert result.blocked[0].obstacle is Obstacle.ABOVE_HOST_CAPACITY
-    result = plan_on({"a": 3, "b": 3}, single, gang("g", 2, 1, 2))
+    result = plan_on({"a": 3, "b": 3}, single, gang("g", 2, 1, 2), single)
     assert placed(result) == ["s"]
     assert result.blocked[0].obstacle is Obstacle.CAPACITY_IN_USE
+
+
+def test_more_nodes_than_all_hosts_hold_are_told_so() -> None:
+    for nodes in ((1, 1, 3), (1, 2, 2)):
+        [blocked] = plan_on({"a": 2, "b": 2}, gang("g", *nodes)).blocked
+        assert blocked.obstacle is Obstacle.ABOVE_HOST_CAPACITY
 
 
 def test_what_nodes_did_not_take_goes_to_other_queues() -> None:

@@ -126,7 +126,7 @@ def _place(attempt: Attempt, setting: Setting) -> Json:
     place: Json = {"taskArn": task_arn_of(scope, environment_arn, attempt.task_id)}
     if not setting.is_fargate:
         place["containerInstanceArn"] = container_instance_arn_of(
-            scope, environment_arn, attempt.host_id
+            scope, environment_arn, attempt.instance_id or attempt.host_id
         )
     return place
 

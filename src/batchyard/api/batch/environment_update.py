@@ -11,7 +11,13 @@ from batchyard.api.batch.environments import (
     service_linked_role,
 )
 from batchyard.api.batch.refusals import unsupported
-from batchyard.api.batch.rules.compute_resources import BEST_FIT, check_resources, kind_of
+from batchyard.api.batch.rules.compute_resources import (
+    BEST_FIT,
+    check_resources,
+    current_desired_vcpus,
+    current_resources,
+    kind_of,
+)
 from batchyard.api.batch.rules.eks_configuration import check_access_entry
 from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
 from batchyard.api.batch.service import Service
@@ -106,7 +112,7 @@ def _changed_detail(record: EnvironmentRecord, request: Json, *, request_id: str
         if is_eks and "desiredvCpus" in change:
             raise client_exception("desiredvCpus cannot be updated for EKS environments.")
         _check_change(record, change)
-        resources = _changed_resources(record.detail["computeResources"], change)
+        resources = _changed_resources(current_resources(record), change)
         check_resources(resources, is_eks=is_eks, request_id=request_id)
         detail["computeResources"] = resources
     return detail
@@ -131,7 +137,7 @@ def _check_change(record: EnvironmentRecord, change: Json) -> None:
         most = change.get("maxvCpus", ours["maxvCpus"])
         if not least <= desired <= most:
             raise client_exception("desiredvCpus should be between minvCpus and maxvCpus")
-        if desired < ours["desiredvCpus"]:
+        if desired < current_desired_vcpus(record):
             raise client_exception(
                 "Manually scaling down compute environment is not supported. Disconnecting job"
                 " queues from compute environment will cause it to scale-down to minvCpus"

@@ -8,7 +8,11 @@ from uuid import uuid4
 
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.refusals import unsupported
-from batchyard.api.batch.rules.compute_resources import check_resources, with_defaults
+from batchyard.api.batch.rules.compute_resources import (
+    check_resources,
+    current_resources,
+    with_defaults,
+)
 from batchyard.api.batch.rules.eks_configuration import check_eks_configuration
 from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
@@ -181,6 +185,7 @@ def _shown(record: EnvironmentRecord) -> Json:
         "status": record.status.value,
         "uuid": record.uuid,
         **record.detail,
+        "computeResources": current_resources(record),
         "tags": dict(record.tags),
     }
     if record.status_reason is not None:

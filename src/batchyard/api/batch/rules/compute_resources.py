@@ -7,7 +7,7 @@ Decides which member is legal for which type, and in which range
 import re
 
 from batchyard.api.batch.refusals import executing, unsupported
-from batchyard.model.records import Json
+from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import EnvironmentKind
 
@@ -93,6 +93,26 @@ def _check_eks(resources: Json, kind: EnvironmentKind) -> None:
         raise client_exception("allocationStrategy must be provided for EKS.")
     if strategy == BEST_FIT:
         raise client_exception(f"allocationStrategy {BEST_FIT} is not applicable for EKS.")
+
+
+def current_desired_vcpus(record: EnvironmentRecord) -> int:
+    """Give `desiredvCpus` as it is now: what has been launched, and at least `minvCpus`.
+
+    Until a change is settled, it is what the caller asked for.
+    """
+    resources = record.detail["computeResources"]
+    least: int = resources.get("minvCpus", 0)
+    launched = record.cpu_milli_launched // 1000
+    asked = resources.get("desiredvCpus", least) if record.status.is_in_transition else least
+    return max(least, launched, asked)
+
+
+def current_resources(record: EnvironmentRecord) -> Json:
+    """Give the compute resources as Describe shows them now."""
+    resources: Json = record.detail["computeResources"]
+    if EnvironmentKind(resources["type"]).is_fargate:
+        return resources
+    return {**resources, "desiredvCpus": current_desired_vcpus(record)}
 
 
 def _check_fargate(resources: Json) -> None:

@@ -1,0 +1,176 @@
+"""Which EC2 instance types there are, and which of them an environment may launch.
+
+Owns the table of facts that comes with batchyard, and how `instanceTypes` is read: exact types,
+families and bundles (reference/compute-and-scheduling.md section 1.3). Refuses to know what any
+machine has.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from hashlib import blake2b
+from importlib.resources import files
+
+import msgspec
+
+from batchyard.model.instances import (
+    AllocationStrategy,
+    InstanceType,
+    LaunchSettings,
+    capacity_of_type,
+)
+from batchyard.model.records import Json
+from batchyard.model.status import EnvironmentKind
+
+_TABLE = "instance_types.csv"
+_MICRO = 1_000_000
+_METAL = "metal"
+
+_MS_PER_MINUTE = 60_000
+#: AWS's, of `jobExecutionTimeoutMinutes`.
+_REPLACE_MINUTES_DEFAULT = 30
+#: What may change while an instance runs.
+_SCALING = ("minvCpus", "maxvCpus", "desiredvCpus", "scalingPolicy")
+
+_X86_BUNDLE = ("m6i", "c6i", "r6i", "c7i")
+_ARM_BUNDLE = ("m6g", "c6g", "r6g", "c7g")
+_FAMILIES_BY_BUNDLE = {
+    "optimal": _X86_BUNDLE,
+    "default_x86_64": _X86_BUNDLE,
+    "default_arm64": _ARM_BUNDLE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What is known of a type."""
+
+    name: str
+    vcpus: int
+    #: Nominal.
+    memory_mib: int
+    #: `x86_64` or `arm64`.
+    architecture: str
+    gpu_count: int
+    is_spot: bool
+    price_micro: int | None
+
+    @property
+    def family(self) -> str:
+        return self.name.partition(".")[0]
+
+
+class UnknownType(Exception):
+    """An item of `instanceTypes` that means no type. The text names it."""
+
+
+@cache
+def facts_by_name() -> dict[str, Fact]:
+    """Read the table, once."""
+    text = files("batchyard.engine").joinpath(_TABLE).read_text(encoding="ascii")
+    _comment, _head, *lines = text.splitlines()
+    return {fact.name: fact for fact in map(_read, lines)}
+
+
+def types_of(instance_types: Sequence[str]) -> list[InstanceType]:
+    """Give what the items of `instanceTypes` mean, in their order.
+
+    A type that is named beside its family keeps its own place. Raises `UnknownType`.
+    """
+    named = {each for each in instance_types if each in facts_by_name()}
+    found: list[InstanceType] = []
+    for rank, item in enumerate(instance_types):
+        facts = list(_meant_by(item))
+        if not facts:
+            raise UnknownType(item)
+        found += [
+            _type_of(fact, rank) for fact in facts if fact.name == item or fact.name not in named
+        ]
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTimes:
+    """What an operator decides about all instances."""
+
+    #: From a launch to the moment when jobs can be placed.
+    boot_ms: int = 0
+    #: How long an instance that runs nothing is kept, unless its environment says otherwise.
+    idle_ms: int = _MS_PER_MINUTE
+
+    def settings_of(
+        self, resources: Json, update_policy: Json, *, is_change: bool
+    ) -> LaunchSettings | None:
+        """Say how an environment launches instances; None: it has none of its own (Fargate).
+
+        `desiredvCpus` counts once, as part of a change. Raises `UnknownType`.
+        """
+        kind = EnvironmentKind(resources["type"])
+        if kind.is_fargate:
+            return None
+        is_spot = kind is EnvironmentKind.SPOT
+        types = types_of(resources.get("instanceTypes") or ["optimal"])
+        delay = (resources.get("scalingPolicy") or {}).get("minScaleDownDelayMinutes")
+        return LaunchSettings(
+            strategy=AllocationStrategy(
+                resources.get("allocationStrategy") or AllocationStrategy.BEST_FIT
+            ),
+            is_spot=is_spot,
+            types=tuple(types),
+            cpu_milli_min=resources.get("minvCpus", 0) * 1000,
+            cpu_milli_wanted=resources.get("desiredvCpus", 0) * 1000 if is_change else 0,
+            boot_ms=self.boot_ms,
+            idle_ms=delay * _MS_PER_MINUTE if delay else self.idle_ms,
+            infrastructure=_infrastructure_of(resources),
+            replace_ms=_replace_ms(update_policy),
+        )
+
+
+def _infrastructure_of(resources: Json) -> str:
+    """Digest what cannot change under an instance (section 1.11: infrastructure updates)."""
+    lasting = {name: value for name, value in resources.items() if name not in _SCALING}
+    return blake2b(msgspec.json.encode(lasting, order="sorted"), digest_size=8).hexdigest()
+
+
+def _replace_ms(update_policy: Json) -> int:
+    if update_policy.get("terminateJobsOnUpdate"):
+        return 0
+    minutes: int = update_policy.get("jobExecutionTimeoutMinutes", _REPLACE_MINUTES_DEFAULT)
+    return minutes * _MS_PER_MINUTE
+
+
+def _meant_by(item: str) -> Iterable[Fact]:
+    """Give the types that an item means; families and bundles leave out metal sizes."""
+    facts = facts_by_name()
+    if item in facts:
+        yield facts[item]
+        return
+    families = _FAMILIES_BY_BUNDLE.get(item, (item,))
+    for fact in facts.values():
+        if fact.family in families and _METAL not in fact.name:
+            yield fact
+
+
+def _type_of(fact: Fact, rank: int) -> InstanceType:
+    return InstanceType(
+        name=fact.name,
+        capacity=capacity_of_type(
+            vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count
+        ),
+        price_micro=fact.price_micro,
+        rank=rank,
+    )
+
+
+def _read(line: str) -> Fact:
+    name, vcpus, memory_mib, architecture, gpus, is_spot, price = line.split(",")
+    return Fact(
+        name=name,
+        vcpus=int(vcpus),
+        memory_mib=int(memory_mib),
+        architecture=architecture,
+        gpu_count=int(gpus),
+        is_spot=is_spot == "1",
+        price_micro=int(Decimal(price) * _MICRO) if price else None,
+    )

@@ -1,0 +1,269 @@
+"""What is still free while a round gives capacity away.
+
+Owns the books of one round: room on hosts and on instances, what environments may still launch.
+Refuses to know queues and their order. Everything here is thrown away with the round; what comes of
+it is the plan.
+
+Rules:
+- A job goes to the fullest ready instance that it fits, the smallest id first among equals: packing
+  leaves others to become idle.
+- A launch never takes more than a host has, nor an environment beyond `maxvCpus`, but for one last
+  instance where the strategy allows it.
+- Where no host has room, instances that are idle and not kept by `minvCpus` are given up, the
+  longest idle first, before the launch is refused.
+- An instance that is still starting counts as capacity on its way: whoever fits it waits for it,
+  and nothing more is launched for him.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.instances import InstanceId, InstanceType, instance_id_of
+from batchyard.scheduler.allocation import choices, may_exceed_max
+from batchyard.scheduler.plan import Launch, Slot
+from batchyard.scheduler.rooms import Rooms
+from batchyard.scheduler.view import EnvironmentView, IdleInstance, View
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Slots that a job has got, or will have once instances have started."""
+
+    slots: tuple[Slot, ...]
+    is_coming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One slot that was taken, and out of what: None is a host."""
+
+    slot: Slot
+    demand: Amount
+    rooms: Rooms | None = None
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What an environment has left, within this round."""
+
+    view: EnvironmentView
+    cpu_milli_used: int
+    cpu_milli_launched: int
+    launch_count: int
+    ready: Rooms
+    starting: Rooms
+
+
+class Ledger:
+    """The books of one round."""
+
+    def __init__(self, view: View) -> None:
+        self.launches: list[Launch] = []
+        self.terminations: list[InstanceId] = []
+        self._view = view
+        self._free_by_host = {host.host_id: host.capacity - host.used for host in view.hosts}
+        self._host_by_launched: dict[InstanceId, HostId] = {}
+        self._view_by_arn = {each.arn: each for each in view.environments}
+        self._budgets: dict[EnvironmentArn, _Budget] = {}
+        #: Read once somebody needs room; those that were given up are taken out.
+        self._idle: dict[InstanceId, IdleInstance] | None = None
+
+    # -- placing ------------------------------------------------------------------------------
+
+    def take(
+        self, environment: EnvironmentView, demands: Sequence[Amount], *, may_launch: bool = True
+    ) -> Taken | None:
+        """Reserve a slot for each demand, or for none: None then. May launch instances.
+
+        Where an instance must start first, the slots are held, and the answer says so.
+        """
+        budget = self._budget_of(environment)
+        held: list[_Held] = []
+        for demand in demands:
+            one = self._take_one(budget, demand, may_launch=may_launch)
+            if one is None:
+                for each in held:
+                    self._give_back(budget, each)
+                return None
+            held.append(one)
+        is_coming = any(each.rooms is budget.starting for each in held)
+        return Taken(slots=tuple(each.slot for each in held), is_coming=is_coming)
+
+    def could_launch(self, environment: EnvironmentView, demand: Amount) -> InstanceType | None:
+        """Give the type that would be launched for a demand if a host had room; None: no type."""
+        terms = environment.launching
+        if terms is None:
+            return None
+        budget = self._budget_of(environment)
+        order = choices(terms.strategy, terms.types, demand, self._depth_of)
+        return next((kind for kind in order if self._is_within_max(budget, kind)), None)
+
+    def _take_one(self, budget: _Budget, demand: Amount, *, may_launch: bool) -> _Held | None:
+        if not budget.view.has_instances:
+            return self._take_slice(budget, demand) if may_launch else None
+        for _ in range(2):
+            for rooms in (budget.ready, budget.starting):
+                instance_id = rooms.take(demand)
+                if instance_id is not None:
+                    budget.cpu_milli_used += demand.cpu_milli
+                    slot = Slot(host_id=self._host_of(instance_id), instance_id=instance_id)
+                    return _Held(slot=slot, demand=demand, rooms=rooms)
+            if not may_launch or not self._launch_for(budget, demand):
+                return None
+        return None
+
+    def _take_slice(self, budget: _Budget, demand: Amount) -> _Held | None:
+        """Give a slice of a host to the job alone, within `maxvCpus`."""
+        if budget.cpu_milli_used + demand.cpu_milli > budget.view.cpu_milli_max:
+            return None
+        host_id = self._host_with_room(demand)
+        if host_id is None:
+            return None
+        self._free_by_host[host_id] -= demand
+        budget.cpu_milli_used += demand.cpu_milli
+        return _Held(slot=Slot(host_id=host_id), demand=demand)
+
+    def _give_back(self, budget: _Budget, held: _Held) -> None:
+        budget.cpu_milli_used -= held.demand.cpu_milli
+        slot = held.slot
+        if held.rooms is None or slot.instance_id is None:
+            self._free_by_host[slot.host_id] += held.demand
+        else:
+            held.rooms.give_back(slot.instance_id, held.demand)
+
+    def _host_of(self, instance_id: InstanceId) -> HostId:
+        launched_on = self._host_by_launched.get(instance_id)
+        return self._view.host_by_instance[instance_id] if launched_on is None else launched_on
+
+    # -- launching ----------------------------------------------------------------------------
+
+    def keep_least(self, environment: EnvironmentView) -> None:
+        """Launch what `minvCpus` or a caller asks for beyond what is there."""
+        terms = environment.launching
+        if terms is None or not environment.is_valid:
+            return
+        budget = self._budget_of(environment)
+        while budget.cpu_milli_launched < terms.cpu_milli_wanted:
+            if not self._launch_for(budget, Amount()):
+                return
+
+    def _launch_for(self, budget: _Budget, demand: Amount) -> bool:
+        """Launch an instance that the demand fits, if one may be launched and there is room."""
+        terms = budget.view.launching
+        if terms is None:
+            return False
+        for kind in choices(terms.strategy, terms.types, demand, self._depth_of):
+            if self._is_within_max(budget, kind):
+                host_id = self._host_with_room(kind.capacity)
+                if host_id is not None:
+                    self._launch(budget, kind, host_id)
+                    return True
+        return False
+
+    def _launch(self, budget: _Budget, kind: InstanceType, host_id: HostId) -> None:
+        terms = budget.view.launching
+        assert terms is not None
+        budget.launch_count += 1
+        budget.cpu_milli_launched += kind.capacity.cpu_milli
+        self._free_by_host[host_id] -= kind.capacity
+        instance_id = instance_id_of(terms.environment_uuid, budget.launch_count)
+        self._host_by_launched[instance_id] = host_id
+        self.launches.append(
+            Launch(
+                instance_id=instance_id,
+                environment_arn=budget.view.arn,
+                instance_type=kind,
+                host_id=host_id,
+            )
+        )
+        rooms = budget.starting if terms.boot_ms else budget.ready
+        rooms.add(instance_id, kind.capacity)
+
+    def _is_within_max(self, budget: _Budget, kind: InstanceType) -> bool:
+        terms = budget.view.launching
+        assert terms is not None
+        most = budget.view.cpu_milli_max
+        if may_exceed_max(terms.strategy, is_spot=terms.is_spot):
+            return budget.cpu_milli_launched < most
+        return budget.cpu_milli_launched + kind.capacity.cpu_milli <= most
+
+    def _depth_of(self, kind: InstanceType) -> int:
+        """Count the instances of a type that the hosts still have room for."""
+        return sum(_times(kind.capacity, free) for free in self._free_by_host.values())
+
+    def _host_with_room(self, amount: Amount) -> HostId | None:
+        """Find a host with room; give up idle instances for it if there is none."""
+        for host_id, free in self._free_by_host.items():
+            if amount.fits_in(free):
+                return host_id
+        return self._make_room(amount)
+
+    def _make_room(self, amount: Amount) -> HostId | None:
+        if self._idle is None:
+            self._idle = {each.instance_id: each for each in self._view.idle_instances}
+        for host in self._view.hosts:
+            if not amount.fits_in(host.capacity):
+                continue
+            free = self._free_by_host[host.host_id]
+            gone: list[IdleInstance] = []
+            for idle in self._idle.values():
+                if amount.fits_in(free):
+                    break
+                if idle.host_id == host.host_id and self._may_give_up(idle, gone):
+                    gone.append(idle)
+                    free += idle.capacity
+            if amount.fits_in(free):
+                for idle in gone:
+                    self._give_up(idle)
+                return host.host_id
+        return None
+
+    def _may_give_up(self, idle: IdleInstance, gone: Sequence[IdleInstance]) -> bool:
+        """Tell whether nobody has taken it in this round, and `minvCpus` does not keep it."""
+        budget = self._budget_of(self._view_by_arn[idle.environment_arn])
+        if budget.ready.is_touched(idle.instance_id):
+            return False
+        terms = budget.view.launching
+        least = 0 if terms is None else terms.cpu_milli_min
+        going = [each for each in gone if each.environment_arn == idle.environment_arn]
+        left = budget.cpu_milli_launched - sum(each.capacity.cpu_milli for each in (*going, idle))
+        return left >= least
+
+    def _give_up(self, idle: IdleInstance) -> None:
+        assert self._idle is not None
+        del self._idle[idle.instance_id]
+        budget = self._budget_of(self._view_by_arn[idle.environment_arn])
+        budget.ready.drop(idle.instance_id)
+        budget.cpu_milli_launched -= idle.capacity.cpu_milli
+        self._free_by_host[idle.host_id] += idle.capacity
+        self.terminations.append(idle.instance_id)
+
+    def _budget_of(self, view: EnvironmentView) -> _Budget:
+        budget = self._budgets.get(view.arn)
+        if budget is None:
+            terms = view.launching
+            budget = self._budgets[view.arn] = _Budget(
+                view=view,
+                cpu_milli_used=view.cpu_milli_used,
+                cpu_milli_launched=0 if terms is None else terms.cpu_milli_launched,
+                launch_count=0 if terms is None else terms.launch_count,
+                ready=Rooms(view.ready),
+                starting=Rooms(view.starting),
+            )
+        return budget
+
+
+def _times(amount: Amount, free: Amount) -> int:
+    """Tell how often an amount fits."""
+    ratios = [
+        have // need
+        for need, have in (
+            (amount.cpu_milli, free.cpu_milli),
+            (amount.memory_mib, free.memory_mib),
+            (amount.gpu_count, free.gpu_count),
+        )
+        if need > 0
+    ]
+    return max(0, min(ratios, default=0))

@@ -1,0 +1,70 @@
+"""What keeps a job that got no room, and where it could ever be.
+
+Decides the cause that is told, the most lasting one first (reference/jobs.md section 1.5). Refuses
+to change anything.
+"""
+
+from collections.abc import Sequence
+
+from batchyard.model.amounts import Amount
+from batchyard.scheduler.ledger import Ledger
+from batchyard.scheduler.plan import BlockedHead, Obstacle
+from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
+
+
+def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger) -> BlockedHead:
+    """Say what keeps a job that was not placed."""
+    missing: str | None = None
+    usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
+    if not any(each.is_valid for each in queue.environments):
+        obstacle = Obstacle.NO_VALID_ENVIRONMENT
+    elif not usable:
+        obstacle = Obstacle.NO_ENABLED_ENVIRONMENT
+    elif all(job.demand.cpu_milli > each.cpu_milli_max for each in usable):
+        obstacle = Obstacle.ABOVE_ENVIRONMENT_MAX
+    elif not any(can_ever_hold(each, job.demands, view.hosts) for each in usable):
+        obstacle = Obstacle.ABOVE_HOST_CAPACITY
+    else:
+        missing = _missing_type(job, usable, ledger)
+        obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY if missing else Obstacle.CAPACITY_IN_USE
+    return BlockedHead(
+        queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle, instance_type=missing
+    )
+
+
+def can_ever_hold(
+    environment: EnvironmentView, demands: Sequence[Amount], hosts: Sequence[HostView]
+) -> bool:
+    """Tell whether the demands fit an environment that nobody else uses.
+
+    Whether a machine has room for the instances is not asked: another machine may come.
+    """
+    if sum(demand.cpu_milli for demand in demands) > environment.cpu_milli_max:
+        return False
+    if environment.launching is not None:
+        types = environment.launching.types
+        return all(any(demand.fits_in(kind.capacity) for kind in types) for demand in demands)
+    if environment.has_instances:
+        return True  # Somebody else brings the instances.
+    return _fit_hosts(demands, hosts)
+
+
+def _fit_hosts(demands: Sequence[Amount], hosts: Sequence[HostView]) -> bool:
+    """Tell whether empty hosts have room for all demands at once, each on the first that has."""
+    free = [host.capacity for host in hosts]
+    for demand in demands:
+        at = next((index for index, each in enumerate(free) if demand.fits_in(each)), None)
+        if at is None:
+            return False
+        free[at] -= demand
+    return True
+
+
+def _missing_type(job: WaitingJob, usable: Sequence[EnvironmentView], ledger: Ledger) -> str | None:
+    """Name the type that would be launched for the job if there were room; None: none would."""
+    for environment in usable:
+        for demand in job.demands:
+            kind = ledger.could_launch(environment, demand)
+            if kind is not None:
+                return kind.name
+    return None

@@ -1,0 +1,131 @@
+"""Instances in the core: launched for jobs, kept while busy, and gone for a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchyard.core import events as e
+from batchyard.core import inputs as i
+from batchyard.core.effects import StopTask
+from batchyard.model.records import StopCause, TerminationCause
+from batchyard.model.status import JobStatus
+from tests.builders import a_host, a_job, a_launching_environment, a_queue, job_id
+from tests.unit.core.yard import Yard
+
+MINUTE_MS = 60_000
+
+
+def a_yard(**environment) -> Yard:
+    return Yard(a_host(), a_launching_environment(**environment), a_queue())
+
+
+def the_instance(yard: Yard):
+    (instance,) = yard.state.instances.values()
+    return instance
+
+
+def causes_of(events) -> list[TerminationCause]:
+    return [each.cause for each in events if isinstance(each, e.InstanceTerminated)]
+
+
+@pytest.fixture
+def running():
+    """A yard in which job 1 runs on the only instance."""
+    yard = a_yard()
+    yard.feed(a_job(1, attempts=2))
+    yard.round()
+    yard.round()
+    yard.feed(yard.started(1))
+    assert yard.status(1) is JobStatus.RUNNING
+    return yard
+
+
+def test_a_job_waits_until_its_instance_has_booted():
+    yard = a_yard(boot_ms=30_000)
+    yard.feed(a_job(1))
+    yard.round()
+    assert the_instance(yard).record.instance_type == "t.one"
+    yard.round()
+    assert yard.status(1) is JobStatus.RUNNABLE
+    yard.now_ms += 30_000
+    yard.feed(i.Tick())
+    yard.round()
+    assert yard.status(1) is JobStatus.STARTING
+
+
+def test_an_instance_is_kept_idle_for_its_time_and_then_ends(running):
+    running.feed(running.ended(1, 0))
+    running.now_ms += MINUTE_MS - 1
+    events, _ = running.feed(i.Tick())
+    assert not causes_of(events)
+    running.now_ms += 1
+    events, _ = running.feed(i.Tick())
+    assert causes_of(events) == [TerminationCause.IDLE]
+    assert not running.state.instances
+
+
+def test_min_vcpus_are_launched_without_any_job_and_kept():
+    yard = a_yard(vcpus_min=2)
+    yard.round()
+    assert sum(each.record.capacity.cpu_milli for each in yard.state.instances.values()) == 2000
+    yard.now_ms += 10 * MINUTE_MS
+    events, _ = yard.feed(i.Tick())
+    assert not causes_of(events)
+
+
+def test_an_interruption_stops_what_runs_and_says_which_host_it_was(running):
+    instance_id = the_instance(running).record.id
+    events, effects = running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=0))
+    assert [type(each) for each in effects] == [StopTask]
+    events, _ = running.feed(running.ended(1, 143))
+    assert causes_of(events) == [TerminationCause.INTERRUPTED]
+    attempt = running.progress[job_id(1)].attempts[0]
+    assert attempt.stop_cause is StopCause.INSTANCE_TERMINATED
+    assert attempt.status_reason == f"Host EC2 (instance {instance_id}) terminated."
+    assert running.status(1) is JobStatus.RUNNABLE, "it has another attempt"
+
+
+def test_an_interruption_with_notice_lets_attempts_end_by_themselves(running):
+    instance_id = the_instance(running).record.id
+    _, effects = running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=120_000))
+    assert not effects
+    running.feed(a_job(2))
+    running.round()
+    running.round()
+    placed = running.progress[job_id(2)].attempt
+    assert placed.instance_id != instance_id, "nothing new is placed on it"
+    running.now_ms += 60_000
+    events, _ = running.feed(running.ended(1, 0))
+    assert running.status(1) is JobStatus.SUCCEEDED
+    assert causes_of(events) == [TerminationCause.INTERRUPTED]
+
+
+def test_the_notice_of_an_interruption_runs_out(running):
+    instance_id = the_instance(running).record.id
+    running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=120_000))
+    running.now_ms += 119_999
+    assert not running.feed(i.Tick())[1]
+    running.now_ms += 1
+    assert [type(each) for each in running.feed(i.Tick())[1]] == [StopTask]
+
+
+def test_another_infrastructure_replaces_the_instances(running):
+    old = the_instance(running).record.id
+    events, _ = running.feed(a_launching_environment(infrastructure="new", replace_ms=MINUTE_MS))
+    drained = [each for each in events if isinstance(each, e.InstanceDraining)]
+    assert [(each.instance_id, each.cause) for each in drained] == [
+        (old, TerminationCause.REPLACED)
+    ]
+    running.now_ms += MINUTE_MS
+    running.feed(i.Tick())
+    running.feed(running.ended(1, 143))
+    assert old not in running.state.instances
+    running.round()
+    assert the_instance(running).record.infrastructure == "new"
+
+
+def test_an_environment_without_room_on_any_host_launches_nothing():
+    yard = Yard(a_host(cpu_milli=500), a_launching_environment(), a_queue())
+    yard.feed(a_job(1))
+    yard.round()
+    assert not yard.state.instances
