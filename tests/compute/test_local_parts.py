@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.compute.local import detect
+from batchyard.compute.local.supervisor.bundle import Surroundings
 from batchyard.compute.local.supervisor.cgroups import (
     Groups,
     Limits,
@@ -387,6 +388,19 @@ def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("trying a runtime needs root")
     with pytest.raises(Trouble, match=r"crun does not work here: .*broken"):
         detect.find_runtime(tmp_path, "crun")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "name"),
+    [
+        ("0123456789abcdef", "0123456789ab"),
+        ("012345678901cdef", "h12345678901"),
+        ("short", "short"),
+    ],
+)
+def test_a_host_is_never_called_by_digits_alone(task_id: str, name: str) -> None:
+    around = Surroundings(task_id, is_group=False, is_cpu_capped=False)
+    assert around.host_name == name
 
 
 @pytest.mark.parametrize(
