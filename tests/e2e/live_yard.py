@@ -240,13 +240,21 @@ class LiveYard:
 
     # -- queues and jobs ----------------------------------------------------------------------
 
-    def make_queue(self, *, max_vcpus: int = 1000) -> None:
+    def make_queue(self, *, max_vcpus: int = 1000, policy_arn: str | None = None) -> None:
         """Create the environment, the queue and the definition that the helpers here use."""
-        self.make_other_queue(QUEUE, max_vcpus=max_vcpus)
+        self.make_other_queue(QUEUE, max_vcpus=max_vcpus, policy_arn=policy_arn)
         self.register()
 
-    def make_other_queue(self, name: str, *, kind: str = "EC2", max_vcpus: int = 1000) -> None:
+    def make_other_queue(
+        self,
+        name: str,
+        *,
+        kind: str = "EC2",
+        max_vcpus: int = 1000,
+        policy_arn: str | None = None,
+    ) -> None:
         """Create an environment and a queue on it, of the same name."""
+        policy = {} if policy_arn is None else {"schedulingPolicyArn": policy_arn}
         resources: dict[str, Any] = {
             "type": kind,
             "maxvCpus": max_vcpus,
@@ -273,6 +281,7 @@ class LiveYard:
             jobQueueName=name,
             priority=1,
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": name}],
+            **policy,
         )
         until(
             lambda: _is_valid(self.batch.describe_job_queues(jobQueues=[name]), "jobQueues"),

@@ -13,11 +13,11 @@ from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
-from batchyard.model.records import ConsumableNeed, JobRecord, NewJob, WishKind
+from batchyard.model.records import (ConsumableNeed, JobRecord, Json, NewJob, WishKind)
 from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import JobStatus, ResourceState
-from batchyard.store import Store, environments, jobs, queues, wishes
-from tests.builders import SCOPE, environment_arn, job_id, queue_arn
+from batchyard.store import Store, environments, jobs, policies, queues, wishes
+from tests.builders import SCOPE, environment_arn, job_id, policy_arn, queue_arn
 
 
 class Sink:
@@ -74,10 +74,19 @@ class Stage:
             await backend.close()
             assert running.cancelled(), running.exception()
 
-    async def create(self, *, vcpus: int = 4) -> None:
-        """Wish for the environment `ce` and the queue `jq`."""
+    async def create(self, *, vcpus: int = 4, policy: Json | None = None) -> None:
+        """Wish for the environment `ce` and the queue `jq`, which has the policy, if any."""
 
         def work(conn) -> None:
+            if policy is not None:
+                policies.insert_policy(
+                    conn,
+                    arn=policy_arn(),
+                    scope=SCOPE,
+                    name="policy",
+                    detail={"fairsharePolicy": policy},
+                    tags={},
+                )
             environments.insert_environment(
                 conn,
                 arn=environment_arn(),
@@ -96,9 +105,16 @@ class Stage:
                 state=ResourceState.ENABLED,
                 priority=1,
                 environment_arns=[environment_arn()],
-                detail={},
+                detail={} if policy is None else {"schedulingPolicyArn": policy_arn()},
                 tags={},
             )
+            self.store.note_wish()
+
+        await self.store.write(work)
+
+    async def change_policy(self, policy: Json) -> None:
+        def work(conn) -> None:
+            policies.update_policy(conn, policy_arn(), {"fairsharePolicy": policy})
             self.store.note_wish()
 
         await self.store.write(work)
@@ -137,6 +153,7 @@ def a_new_job(
     after=(),
     log_options: dict[str, str] | None = None,
     needs: tuple[ConsumableNeed, ...] = (),
+    share: str | None = None,
 ):
     container: dict[str, object] = {"image": image, "command": ["true"]}
     if log_options is not None:
@@ -153,6 +170,8 @@ def a_new_job(
         timeout_ms=timeout_ms,
         depends_on=tuple(JobId(job_id(each)) for each in after),
         needs=needs,
+        share_identifier=share,
+        scheduling_priority=None if share is None else 0,
         spec=msgspec.json.encode({"container": container}),
         tags={},
     )
