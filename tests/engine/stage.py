@@ -13,7 +13,7 @@ from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
-from batchyard.model.records import (ConsumableNeed, JobRecord, Json, NewJob, WishKind)
+from batchyard.model.records import ConsumableNeed, JobRecord, Json, NewJob, WishKind
 from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.store import Store, environments, jobs, policies, queues, wishes
