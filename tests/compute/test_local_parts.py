@@ -24,13 +24,7 @@ from batchyard.compute.local.supervisor.cgroups import (
 from batchyard.compute.local.supervisor.container import Container, Launcher, exec_failure_of
 from batchyard.compute.local.supervisor.loop import Supervisor
 from batchyard.compute.local.supervisor.namespace import base_name_of, unwanted_mounts
-from batchyard.compute.local.supervisor.ocispec import (
-    ImageConfig,
-    NoCommand,
-    Place,
-    SpecTemplate,
-    _merged_options,
-)
+from batchyard.compute.local.supervisor.ocispec import ImageConfig, NoCommand, Place, SpecTemplate
 from batchyard.compute.local.supervisor.probe import _spec
 from batchyard.compute.local.supervisor.records import (
     ContainerEnd,
@@ -388,19 +382,6 @@ def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("trying a runtime needs root")
     with pytest.raises(Trouble, match=r"crun does not work here: .*broken"):
         detect.find_runtime(tmp_path, "crun")
-
-
-@pytest.mark.parametrize(
-    ("wanted", "merged"),
-    [
-        ([], ["nosuid", "nodev", "noexec"]),
-        (["exec", "mode=700"], ["nosuid", "nodev", "exec", "mode=700"]),
-        (["suid", "dev", "nosuid"], ["nosuid", "dev", "noexec"]),
-        (["mode=1", "mode=2", "noatime"], ["nosuid", "nodev", "noexec", "mode=2", "noatime"]),
-    ],
-)
-def test_the_last_of_two_options_of_a_tmpfs_counts(wanted: list[str], merged: list[str]) -> None:
-    assert _merged_options(wanted) == merged
 
 
 def test_broken_runtime_is_told_also_where_there_is_no_busybox_to_run(

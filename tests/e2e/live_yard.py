@@ -102,6 +102,8 @@ class LiveYard:
             "data_dir": self.data_path,
             "port": self.port,
             "host_paths": ",".join([str(self.ledger_path), *more_host_paths]),
+            # Of its own, as the port is: two servers of one machine cannot share addresses.
+            "node_network": f"10.{128 + (self.port >> 8) % 64}.{self.port % 256}.0/24",
             "runtime": "crun",
             # Instances have more memory than test machines: containers are held to their own.
             "machine_memory_mib": 131_072,

@@ -25,7 +25,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def yard(shared: Path) -> Iterator[LiveYard]:
-    settings = {
+    settings: dict[str, Any] = {
         "machine_vcpus": 16,
         "file_systems": f"fsap-0123456789abcdef0={shared}",
         "job_environment": "AWS_ENDPOINT_URL_S3=http://s3:9000,FROM=operator",
@@ -175,6 +175,7 @@ def test_redun_overrides_the_nodes_and_reads_the_log_of_the_main_one(yard: LiveY
     )
     [job] = yard.ended(job_id)
     main = f"{job_id}#{job['nodeProperties']['mainNode']}"
+    assert job["status"] == "SUCCEEDED", yard.job(main)["attempts"]
     assert yard.lines(main) == ["main"]
 
 
@@ -301,7 +302,9 @@ def test_luigi_and_cloudknot_look_at_attempts_that_never_ran(yard: LiveYard) -> 
     [job] = yard.ended(submit(yard, "luigi"))
     attempts = sorted(job["attempts"], key=lambda each: each["startedAt"])
     assert attempts == job["attempts"]
-    assert len({each["container"]["logStreamName"] for each in attempts}) == 2
+    streams = [each["container"]["logStreamName"] for each in attempts]
+    assert len(set(streams)) == 2
+    assert [stream_lines(yard, each) for each in streams] == [[], []]
     assert job["statusReason"] == "Task failed to start"
     assert job["stoppedAt"] > 0
     assert "startedAt" not in job

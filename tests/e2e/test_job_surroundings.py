@@ -227,12 +227,11 @@ def test_the_environment_is_what_was_asked_for_and_what_batch_tells(yard: LiveYa
     over = [{"name": "COLOUR", "value": "red green"}, {"name": "AWS_REGION", "value": "mars"}]
     job_id = start(
         yard,
-        "env | grep -v -e URI -e ^SHLVL= -e ^PWD= | sort",
+        "env | grep -v -e URI -e ^SHLVL= -e ^PWD= -e ^HOSTNAME= | sort",
         environment=own,
         submission={"containerOverrides": {"environment": over}},
     )
-    [job] = yard.ended(job_id)
-    host = job["container"]["taskArn"].rpartition("/")[2][:12]
+    yard.ended(job_id)
     assert yard.lines(job_id) == sorted(
         [
             "AWS_BATCH_CE_NAME=queue",
@@ -246,7 +245,6 @@ def test_the_environment_is_what_was_asked_for_and_what_batch_tells(yard: LiveYa
             "COLOUR=red green",
             "EMPTY=",
             "HOME=/root",
-            f"HOSTNAME={host}",
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ]
     )

@@ -49,7 +49,7 @@ UNTIL_GO = "until [ -e /ledger/$AWS_BATCH_JOB_NODE_INDEX-go ]; do sleep 0.05; do
 #: A node of the MPI job. The main one waits until the others have told it where they are, and gives
 #: their list to mpirun, which starts a daemon on each through ssh.
 NODE_PROGRAM = f"""
-import os, signal, socket, subprocess, sys
+import os, signal, socket, subprocess, sys, time
 own = socket.gethostbyname(socket.gethostname())
 main = os.environ.get("{MAIN_ADDRESS}")
 if main is None:
@@ -69,8 +69,13 @@ ssh = subprocess.Popen(["dropbear", "-F", "-E", "-R", "-s", "-p", "22"], stderr=
 signal.signal(signal.SIGTERM, lambda *_: (ssh.terminate(), sys.exit(143)))
 while b"Not backgrounding" not in ssh.stderr.readline():
     assert ssh.poll() is None
-with socket.create_connection((main, 7000)) as told:
-    told.sendall(f"{{own}}\\n".encode())
+while True:  # The main node runs, but may not listen yet.
+    try:
+        with socket.create_connection((main, 7000)) as told:
+            told.sendall(f"{{own}}\\n".encode())
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.05)
 for line in ssh.stderr:
     print("sshd", line.decode().strip(), flush=True)
 """

@@ -147,6 +147,8 @@ async def test_task_that_cannot_start_ends_with_a_reason(rig: Rig) -> None:
     assert ended.reason is not None
     assert ended.reason.startswith("CannotStartContainerError: ")
     assert listener.of(task.task_id) == [ended]
+    # As with docker, whose log driver makes the stream before the command is looked for.
+    assert rig.sink.appended_to == [task.containers[0].log]
 
 
 async def test_forget_of_a_running_task_is_refused_quietly(rig: Rig) -> None:

@@ -225,6 +225,11 @@ class Host:
     capacity: Amount
 
 
+#: How the reason begins where a container was made, its output had a place, and then it did not
+#: start: as docker, which makes the log stream before it runs the command.
+START_REFUSED = "CannotStartContainerError"
+
+
 class OutputSink(Protocol):
     """Takes the output of tasks; exactly once, across crashes of either side.
 

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from batchyard.compute.port import (
+    START_REFUSED,
     Condition,
     ContainerEnded,
     ContainerSpec,
@@ -454,7 +455,8 @@ class TwinBackend:
 
     async def _store(self, task_id: TaskId, unit_id: TaskId, each: TwinContainer) -> None:
         target, count = each.spec.log, len(each.lines)
-        if target is None or each.started_at_ms is None:
+        reason = (each.ended.reason if each.ended else None) or ""
+        if target is None or (each.started_at_ms is None and not reason.startswith(START_REFUSED)):
             return
         position = await self._sink.read_position(unit_id, target)
         if count > position or task_id not in self._told_started:

@@ -1,9 +1,9 @@
 """From the spool to the sink: each container's output, read where the supervisor left it.
 
 Owns how far each container's output has come and when its reports may be told: the start after its
-stream exists, the end after everything is stored (rule 4 of the port). Refuses to know sockets and
-containers. A spool is read in the event loop: it was written a moment ago and lies in the page
-cache.
+stream exists, the end after everything is stored (rule 4 of the port). A container that was made
+and did not start has a stream, too, an empty one. Refuses to know sockets and containers. A spool
+is read in the event loop: it was written a moment ago and lies in the page cache.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from batchyard.compute.local.shapes import EndShape
 from batchyard.compute.local.supervisor.records import SPOOL_SUFFIX
 from batchyard.compute.local.supervisor.spool import READ_BYTES, READ_BYTES_MAX, decode, is_cut
 from batchyard.compute.port import (
+    START_REFUSED,
     ContainerEnded,
     FileTarget,
     LogTarget,
@@ -134,6 +135,12 @@ def end_report_of(watch: Watch, end: EndShape) -> TaskEnded:
     )
 
 
+def _was_made(end: EndShape | None, number: int) -> bool:
+    """Say whether a container that ended got as far as its start."""
+    reason = end["containers"][number]["reason"] if end else None
+    return reason is not None and reason.startswith(START_REFUSED)
+
+
 class Pump:
     """Moves output and then reports; many tasks at once, of each one container after the other."""
 
@@ -159,7 +166,8 @@ class Pump:
             watch.is_dirty = False
             started_at_ms, end = watch.started_at_ms, watch.end
             for number, tail in enumerate(watch.tails):
-                if tail.target is not None and (started_at_ms is not None or tail.size > 0):
+                is_made = started_at_ms is not None or _was_made(end, number)
+                if tail.target is not None and (is_made or tail.size > 0):
                     lost_bytes = end["containers"][number]["lost_bytes"] if end else 0
                     await self._move(watch, tail, tail.target)
                     if end is not None and lost_bytes:

@@ -92,7 +92,10 @@ class Surroundings:
 
     @property
     def host_name(self) -> str:
-        return self.task_id[:_HOST_NAME_LENGTH]
+        """Name the machine by the task, but never by digits alone: a resolver takes those for an
+        address, and finds no such host. One task in 280 has such an id."""
+        name = self.task_id[:_HOST_NAME_LENGTH]
+        return f"h{name[1:]}" if name.isdigit() else name
 
 
 class Bundle:
