@@ -74,7 +74,9 @@ class Stage:
             await backend.close()
             assert running.cancelled(), running.exception()
 
-    async def create(self, *, vcpus: int = 4, policy: Json | None = None) -> None:
+    async def create(
+        self, *, vcpus: int = 4, policy: Json | None = None, kind: str = "EC2"
+    ) -> None:
         """Wish for the environment `ce` and the queue `jq`, which has the policy, if any."""
 
         def work(conn) -> None:
@@ -94,7 +96,7 @@ class Stage:
                 name="ce",
                 uuid="u",
                 state=ResourceState.ENABLED,
-                detail={"computeResources": {"type": "EC2", "maxvCpus": vcpus}},
+                detail={"computeResources": {"type": kind, "maxvCpus": vcpus}},
                 tags={},
             )
             queues.insert_queue(

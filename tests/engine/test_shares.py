@@ -30,7 +30,7 @@ async def stored_shares(stage: Stage):
 
 
 async def test_usage_is_stored_with_the_facts_and_outlives_a_crash(stage: Stage):
-    await stage.create(vcpus=1, policy={})
+    await stage.create(vcpus=1, policy={}, kind="FARGATE")
     async with stage.engine():
         await stage.submit(1, share="a")
         await stage.until(1, RUNNING)

@@ -7,6 +7,7 @@ to change anything.
 from collections.abc import Sequence
 
 from batchyard.model.amounts import Amount
+from batchyard.scheduler.allocation import may_exceed_max
 from batchyard.scheduler.ledger import Ledger
 from batchyard.scheduler.plan import BlockedHead, Obstacle
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
@@ -20,7 +21,7 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
         obstacle = Obstacle.NO_VALID_ENVIRONMENT
     elif not usable:
         obstacle = Obstacle.NO_ENABLED_ENVIRONMENT
-    elif all(job.demand.cpu_milli > each.cpu_milli_max for each in usable):
+    elif all(_is_above_max(each, job) for each in usable):
         obstacle = Obstacle.ABOVE_ENVIRONMENT_MAX
     elif not any(can_ever_hold(each, job.demands, view.hosts) for each in usable):
         obstacle = Obstacle.ABOVE_HOST_CAPACITY
@@ -29,6 +30,19 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
         obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY if missing else Obstacle.CAPACITY_IN_USE
     return BlockedHead(
         queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle, instance_type=missing
+    )
+
+
+def _is_above_max(environment: EnvironmentView, job: WaitingJob) -> bool:
+    """Tell whether `maxvCpus` keeps the job out, or every instance that it fits."""
+    if job.demand.cpu_milli > environment.cpu_milli_max:
+        return True
+    terms = environment.launching
+    if terms is None or may_exceed_max(terms.strategy, is_spot=terms.is_spot):
+        return False
+    fitting = [each for each in terms.types if job.demands[0].fits_in(each.capacity)]
+    return bool(fitting) and all(
+        each.capacity.cpu_milli > environment.cpu_milli_max for each in fitting
     )
 
 

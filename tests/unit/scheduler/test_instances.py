@@ -319,3 +319,9 @@ def test_types_stay_as_they_are_where_a_machine_has_room_for_one() -> None:
 def test_nobody_stands_in_for_gpus() -> None:
     (found,) = types_on((a_type("g.one", 2, 8, gib=8, gpus=1),), [amount(1, 4)])
     assert found.capacity == amount(1, 4, gpus=1)
+
+
+def test_a_maximum_below_every_type_that_fits_is_told() -> None:
+    environment = an_environment(vcpus_max=1, strategy=S.BEST_FIT, types=(SMALL,))
+    [head] = plan(1, environments=[environment]).blocked
+    assert head.obstacle is Obstacle.ABOVE_ENVIRONMENT_MAX
