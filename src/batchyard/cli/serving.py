@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
+import click
 import structlog
 
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
@@ -26,6 +27,7 @@ from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
 from batchyard.compute.port import Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
+from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
@@ -88,6 +90,10 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 tokens=TaskTokens(secret),
                 is_endpoint_given=settings.is_endpoint_given_to_jobs,
             ),
+            launch_times=LaunchTimes(
+                boot_ms=round(settings.instance_boot_s * 1000),
+                idle_ms=round(settings.instance_idle_s * 1000),
+            ),
             clock_ms=clock_ms,
         )
         tasks = TaskEndpoint(
@@ -132,7 +138,7 @@ def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,
-        host_paths=_folders([*settings.host_paths, *settings.file_systems.values()]),
+        host_paths=_mountable_folders(settings),
         capacity=capacity,
         runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
         insecure_registries=settings.insecure_registries,
@@ -141,6 +147,20 @@ def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
         gpus=settings.gpus,
         network_range=settings.node_network,
     )
+
+
+def _mountable_folders(settings: Settings) -> list[Path]:
+    """Give the folders that jobs may mount; refuses those that would show them our keys."""
+    folders = _folders([*settings.host_paths, *settings.file_systems.values()])
+    data_path = settings.data_path.resolve()
+    for folder in folders:
+        real = folder.resolve()
+        if data_path.is_relative_to(real) or real.is_relative_to(data_path):
+            raise click.UsageError(
+                f"Jobs may not mount {folder}: this server's own data, with its keys, is in"
+                f" {settings.data_path}. Give jobs another folder, or move the data (data_dir)."
+            )
+    return folders
 
 
 def _folders(paths: Iterable[str]) -> list[Path]:

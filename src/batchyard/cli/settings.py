@@ -71,6 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpus: tuple[str, ...] | None = None
     #: Addresses for the nodes of multi-node jobs; this machine has the first one.
     node_network: Annotated[str, Meta(pattern=r"^[0-9.]+/[0-9]+$")] = "10.213.0.0/16"
+    #: Seconds from the launch of an instance until jobs can start on it; with some, waiting for
+    #: capacity looks as it does on AWS.
+    instance_boot_s: Annotated[float, Meta(ge=0)] = 0.0
+    #: Seconds for which an instance that runs nothing is kept, beyond what `minvCpus` keeps.
+    instance_idle_s: Annotated[float, Meta(ge=0)] = 60.0
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.

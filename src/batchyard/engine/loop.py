@@ -268,6 +268,16 @@ def _log_event(event: e.Event) -> None:
             _log.info("environment_changed", arn=event.arn, what=type(event).__name__)
         case e.QueueSettled() | e.QueueDeleted():
             _log.info("queue_changed", arn=event.arn, what=type(event).__name__)
+        case e.InstanceLaunched():
+            record = event.record
+            _log.info(
+                "instance_launched",
+                instance_id=record.id,
+                instance_type=record.instance_type,
+                arn=record.environment_arn,
+            )
+        case e.InstanceTerminated():
+            _log.info("instance_terminated", instance_id=event.instance_id, cause=event.cause)
         case e.HostChanged():
             _log.info("host_changed", host_id=event.host_id, capacity=str(event.capacity))
         case _:
