@@ -36,7 +36,7 @@ def chance() -> random.Random:
 @pytest.fixture
 def yard() -> Iterator[LiveYard]:
     """Room for many small jobs at once, whatever the machine has."""
-    with live_yard(machine_vcpus=64, machine_memory_mib=4096) as made:
+    with live_yard(machine_vcpus=64) as made:
         made.make_queue()
         yield made
 

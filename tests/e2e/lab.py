@@ -182,7 +182,7 @@ def open_lab() -> Iterator[Lab]:
     """Give the state after the first pages of the tutorial: environments and queues."""
     if not AWS.exists():
         pytest.fail(f"the aws command is missing at {AWS}: awscli is one of our own dependencies")
-    with live_yard(machine_vcpus=8, machine_memory_mib=4096) as yard:
+    with live_yard(machine_vcpus=64) as yard:
         lab = Lab(yard)
         for request in (ON_DEMAND, FARGATE):
             lab.batch("create-compute-environment", request)

@@ -253,6 +253,7 @@ class LiveYard:
         *,
         kind: str = "EC2",
         max_vcpus: int = 1000,
+        instance_types: Sequence[str] = ("optimal",),
         policy_arn: str | None = None,
     ) -> None:
         """Create an environment and a queue on it, of the same name."""
@@ -266,7 +267,7 @@ class LiveYard:
         if kind == "EC2":
             resources |= {
                 "minvCpus": 0,
-                "instanceTypes": ["optimal"],
+                "instanceTypes": instance_types,
                 "instanceRole": "ecsInstanceRole",
             }
         self.batch.create_compute_environment(

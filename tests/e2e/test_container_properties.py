@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
 JOB_ROLE = "arn:aws:iam::000000000000:role/jobs"
 S3_FILES = "arn:aws:s3files:us-east-1:000000000000:file-system/fs-0123456789abcdef0"
+GPU_QUEUE = "gpus"
 GPUS = ("GPU-one", "GPU-two")
 
 
@@ -45,13 +46,15 @@ def yard() -> Iterator[LiveYard]:
             S3_FILES: f"{folder}/s3",
         }
         with live_yard(
-            machine_vcpus=32,
+            machine_vcpus=128,
+            machine_memory_mib=1_048_576,
             file_systems=",".join(f"{key}={path}" for key, path in file_systems.items()),
             devices="/dev/kmsg",
             gpus=",".join(GPUS),
         ) as made:
             made.make_queue()
             made.make_other_queue(FARGATE_QUEUE, kind="FARGATE")
+            made.make_other_queue(GPU_QUEUE, instance_types=("g7e.2xlarge", "g7e.12xlarge"))
             yield made
 
 
@@ -273,6 +276,7 @@ def gpu_job(yard: LiveYard, count: int, hold: str) -> str:
     return start(
         yard,
         f"echo $NVIDIA_VISIBLE_DEVICES > /ledger/gpu-$AWS_BATCH_JOB_ID\n{HOLD.format(hold)}",
+        queue=GPU_QUEUE,
         resourceRequirements=[
             {"type": "VCPU", "value": "1"},
             {"type": "MEMORY", "value": "16"},

@@ -55,6 +55,8 @@ def test_environments_and_queues_are_shown_as_aws_shows_them(lab: Lab):
         {
             **ON_DEMAND,
             **healthy,
+            # What is there now: the scheduler lets go what was idle.
+            "computeResources": ON_DEMAND["computeResources"] | {"desiredvCpus": Between(0, 48)},
             "computeEnvironmentArn": f"{BATCH}:compute-environment/C4OnDemand",
             "ecsClusterArn": Like(f"{cluster}C4OnDemand_Batch_{UUID}"),
             "tags": {},
@@ -228,6 +230,7 @@ def test_a_job_on_ec2_from_its_submission_to_its_end(lab: Lab):
         "startedAt": started_ms,
         "status": "RUNNING",
         "container": {},
+        "capacityUsage": [{"capacityUnit": "VCPU", "quantity": 1.0}],
     }
     assert lab.summaries("RUNNING")[job_id] == summary
 
@@ -247,6 +250,7 @@ def test_a_job_on_ec2_from_its_submission_to_its_end(lab: Lab):
         "container": {
             **running["container"],
             "taskArn": TASK,
+            "containerInstanceArn": INSTANCE,
             "exitCode": 3,
             "logStreamName": streams[1],
         },
@@ -333,7 +337,11 @@ def test_a_job_on_fargate_and_what_its_process_sees(lab: Lab):
     assert [each["container"] for each in job["attempts"]] == [ran]
     lines = lab.yard.lines(job_id)
     # Nothing of the server's own environment is among it.
-    assert dict(line.split("=", 1) for line in lines) == {
+    shown = dict(line.split("=", 1) for line in lines)
+    for version in ("v3", "v4"):
+        name = "ECS_CONTAINER_METADATA_URI" + ("_V4" if version == "v4" else "")
+        assert f"/metadata/{version}/" in shown.pop(name)
+    assert shown == {
         "AWS_BATCH_CE_NAME": "Serverless",
         "AWS_BATCH_JOB_ATTEMPT": "1",
         "AWS_BATCH_JOB_ID": job_id,
@@ -389,7 +397,12 @@ def test_a_container_that_cannot_start_fails_the_job(lab: Lab, container, reason
 
 def test_cancel_and_terminate_in_every_state(lab: Lab):
     """One vCPU: the first job runs, the second waits for it, the others depend on these."""
-    one_vcpu = {**ON_DEMAND["computeResources"], "maxvCpus": 1, "desiredvCpus": 0}
+    one_vcpu = {
+        **ON_DEMAND["computeResources"],
+        "instanceTypes": ["m7a.medium"],
+        "maxvCpus": 1,
+        "desiredvCpus": 0,
+    }
     environment = {**ON_DEMAND, "computeEnvironmentName": "Narrow", "computeResources": one_vcpu}
     lab.batch("create-compute-environment", environment)
     lab.settle("compute-environment", "Narrow")

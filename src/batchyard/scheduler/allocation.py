@@ -57,19 +57,21 @@ def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Seque
     """Give the types that machines of these capacities can stand for.
 
     Ours: where no machine has room for any of the types even when empty, the smallest type is there
-    all the same, with the vCPUs and memory of the largest machine. So an environment that was made
+    all the same, with no more than the largest machine has. So an environment that was made
     for a data centre works on a laptop too.
     """
     if any(kind.capacity.fits_in(machine) for kind in types for machine in machines):
         return types
     smallest = min(types, key=_size_of, default=None)
-    largest = max(machines, key=lambda each: (each.cpu_milli, each.memory_mib), default=None)
+    largest = max(
+        machines, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib), default=None
+    )
     if smallest is None or largest is None or not (largest.cpu_milli and largest.memory_mib):
         return types
     capacity = Amount(
         cpu_milli=min(smallest.capacity.cpu_milli, largest.cpu_milli),
         memory_mib=min(smallest.capacity.memory_mib, largest.memory_mib),
-        gpu_count=smallest.capacity.gpu_count,
+        gpu_count=min(smallest.capacity.gpu_count, largest.gpu_count),
     )
     return (replace(smallest, capacity=capacity),)
 

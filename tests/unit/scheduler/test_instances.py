@@ -316,9 +316,10 @@ def test_types_stay_as_they_are_where_a_machine_has_room_for_one() -> None:
     assert types_on(types, [amount(1, 4), amount(2, 8)]) == types
 
 
-def test_nobody_stands_in_for_gpus() -> None:
-    (found,) = types_on((a_type("g.one", 2, 8, gib=8, gpus=1),), [amount(1, 4)])
-    assert found.capacity == amount(1, 4, gpus=1)
+def test_no_more_gpus_are_there_than_the_machine_has() -> None:
+    types = (a_type("g.four", 48, 8, gib=192, gpus=4),)
+    (found,) = types_on(types, [amount(64, 512), amount(8, 64, gpus=2)])
+    assert found.capacity == amount(8, 64, gpus=2)
 
 
 def test_a_maximum_below_every_type_that_fits_is_told() -> None:
