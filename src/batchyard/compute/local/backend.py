@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import resource
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Literal
 
 import structlog
 
+from batchyard.compute.host_name import read_host_id
 from batchyard.compute.local.detect import (
     DEFAULT_NETWORK_RANGE,
     capability_mask,
@@ -26,7 +26,7 @@ from batchyard.compute.local.detect import (
     machine_capacity,
     now_ms,
 )
-from batchyard.compute.local.gpus import control_paths, declared_gpus, detect_gpus, find_hook
+from batchyard.compute.local.gpus import control_paths, find_gpus, find_hook
 from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.local.link import Link
@@ -129,9 +129,9 @@ class LocalBackend:
             os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
         except OSError as error:
             raise Trouble(f"the data directory cannot be made: {error}") from error
-        self._host_id = _read_host_id(self._data_dir)
+        self._host_id = read_host_id(self._data_dir, kind="local")
         found = await asyncio.to_thread(find_runtime, self._data_dir, self._runtime_wish)
-        self._gpus = await asyncio.to_thread(_find_gpus, self._gpu_wishes)
+        self._gpus = await asyncio.to_thread(find_gpus, self._gpu_wishes)
         log.info("runtime_chosen", runtime=found.name, path=found.path, version=found.version)
         self._settings = {
             "runtime_name": found.name,
@@ -421,30 +421,6 @@ def _end_of_vanished(watch: Watch) -> EndShape:
             for tail in watch.tails
         ],
     }
-
-
-def _find_gpus(wishes: Sequence[str] | None) -> list[GpuShape]:
-    """Find the GPUs that jobs may have. Raises `Trouble`; blocks."""
-    if wishes is not None and not wishes:
-        return []
-    found = detect_gpus()
-    return found if wishes is None else declared_gpus(wishes, found)
-
-
-def _read_host_id(data_dir: Path) -> HostId:
-    """Tell the name of this host: one for each data folder, drawn once and kept in it.
-
-    Servers that share a database must not take each other's tasks for their own. Raises `Trouble`.
-    """
-    path = data_dir / "host-id"
-    try:
-        if not path.exists():
-            scratch = path.with_suffix(".new")
-            scratch.write_text(f"local-{secrets.token_hex(4)}")
-            scratch.replace(path)
-        return HostId(path.read_text())
-    except OSError as error:
-        raise Trouble(f"the name of this host cannot be kept: {error}") from error
 
 
 def _clamped(task: TaskSpec) -> TaskSpec:

@@ -24,7 +24,7 @@ from batchyard.compute.port import Trouble
 from batchyard.model.amounts import Amount
 
 #: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
-_MEMORY_RESERVE_MIB: Final = 32
+MEMORY_RESERVE_MIB: Final = 32
 #: Where tasks with a network of their own have their addresses, if the operator does not say.
 DEFAULT_NETWORK_RANGE: Final = "10.213.0.0/16"
 RUNTIMES: Final = ("crun", "runc")
@@ -70,7 +70,7 @@ def machine_capacity(*, gpu_count: int = 0) -> Amount:
     """Tell what jobs may have of this machine, unless the operator says otherwise."""
     return Amount(
         cpu_milli=(psutil.cpu_count() or 1) * 1000,
-        memory_mib=(psutil.virtual_memory().total >> 20) - _MEMORY_RESERVE_MIB,
+        memory_mib=(psutil.virtual_memory().total >> 20) - MEMORY_RESERVE_MIB,
         gpu_count=gpu_count,
     )
 

@@ -1,8 +1,8 @@
 """What follows in a task from where its containers stand: who may start, who never can, who stops.
 
-Decides and does nothing: pure questions about a task, whoever holds it. Source: ECS's documentation of
-`ContainerDependency` (order of starting, reversed for stopping) and of `essential`; the texts are
-those of the ECS agent (`dependencygraph`), with containers' names for its dumps.
+Decides and does nothing: pure questions about a task, whoever holds it. Source: ECS's documentation
+of `ContainerDependency` (order of starting, reversed for stopping) and of `essential`; the texts
+are those of the ECS agent (`dependencygraph`), with containers' names for its dumps.
 
 Rules: a task is started when all of its essential containers run or have run. The first essential
 container that ends, or cannot start, begins the stop of all others. A container is told to stop
