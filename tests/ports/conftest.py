@@ -10,7 +10,8 @@ from typing import Literal, cast
 import pytest
 import pytest_asyncio
 
-from tests.ports.rigs import LocalRig, Rig, TwinRig, make_image_store
+from tests.fixtures.engines import Engine, require_engine, run_engine
+from tests.ports.rigs import EngineRig, LocalRig, Rig, TwinRig, make_image_store
 
 
 def require_containers(runtime: str) -> None:
@@ -27,6 +28,20 @@ def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_image_store(tmp_path_factory.mktemp("busybox"))
 
 
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Engine]:
+    require_engine("docker")
+    with run_engine("docker") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Engine]:
+    require_engine("podman")
+    with run_engine("podman") as engine:
+        yield engine
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A directory with a short name, deleted with everything in it."""
@@ -34,11 +49,13 @@ def short_path() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest_asyncio.fixture(params=["twin", "crun", "runc"])
+@pytest_asyncio.fixture(params=["twin", "crun", "runc", "docker", "podman"])
 async def rig(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Rig]:
     made: Rig
     if request.param == "twin":
         made = TwinRig()
+    elif request.param in ("docker", "podman"):
+        made = EngineRig(short_path / "d", request.getfixturevalue(request.param))
     else:
         runtime = cast("Literal['crun', 'runc']", request.param)
         require_containers(runtime)
