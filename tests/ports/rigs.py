@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from batchyard.compute.docker import DockerBackend
+from batchyard.compute.docker.backend import DockerBackend
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.port import (

@@ -112,6 +112,7 @@ def _settings(path: Path, folders: Folders) -> Settings:
         port=0,
         host_paths=(str(folders.input), str(folders.output)),
         runtime=given.runtime,
+        engine_socket=given.engine_socket,
         machine_vcpus=given.machine_vcpus,
         machine_memory_mib=given.machine_memory_mib,
     )

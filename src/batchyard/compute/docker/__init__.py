@@ -2,5 +2,3 @@
 
 `backend` is the port; `life` drives tasks; `engine_api` speaks to the engine. `detect` finds one.
 """
-
-from batchyard.compute.docker.backend import DockerBackend as DockerBackend

@@ -10,7 +10,6 @@ engine is asked for everything at once, so that nothing hangs on one message.
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ import msgspec
 import psutil
 import structlog
 
+from batchyard.compute.choice import FOLDER_BY_KIND
 from batchyard.compute.docker.capture import Capture
 from batchyard.compute.docker.engine_api import EngineApi, EngineError, Json, PullFailed
 from batchyard.compute.docker.ground import LABEL_TASK, LABEL_YARD, Ground
@@ -45,8 +45,6 @@ from batchyard.compute.port import (
 from batchyard.compute.registry_auth import BroughtAuths
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
-
-RECORDS_FOLDER: Final = "engine-tasks"
 
 _RETRY_S: Final = 1.0
 #: How often everything is asked for, should a message have been lost.
@@ -76,7 +74,6 @@ class DockerBackend:
         """`cpu_milli` and `memory_mib` None: what the engine's machine has. The rest as for
         `LocalBackend`."""
         self._data_dir = data_dir.absolute()
-        self._records_path = self._data_dir / RECORDS_FOLDER
         self._socket_path = socket_path
         self._sink = sink
         self._rules = Rules(
@@ -100,6 +97,8 @@ class DockerBackend:
         self._group: asyncio.TaskGroup | None = None
         self._runner: asyncio.Task[None] | None = None
         #: Set by `open`.
+        self._kind = ""
+        self._records_path = self._data_dir
         self._host_id = HostId("")
         self._facts: EngineFacts | None = None
         self._ground: Ground | None = None
@@ -109,11 +108,6 @@ class DockerBackend:
 
     async def open(self) -> None:
         """Make ready, and adopt what an earlier server left running. Raises `Trouble`."""
-        try:
-            self._records_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise Trouble(f"the data directory cannot be made: {error}") from error
-        self._host_id = read_host_id(self._data_dir, kind="engine")
         self._is_closing = False
         self._api.open()
         try:
@@ -122,16 +116,18 @@ class DockerBackend:
             await self._api.close()
             raise Trouble(f"{self._socket_path}: {error}") from error
         self._facts = facts
-        log.info(
-            "engine_found",
-            engine="podman" if facts.is_podman else "docker",
-            version=facts.version,
-            socket=self._socket_path,
-        )
+        self._kind = "podman" if facts.is_podman else "docker"
+        log.info("engine_found", engine=self._kind, version=facts.version, socket=self._socket_path)
+        self._records_path = self._data_dir / FOLDER_BY_KIND[self._kind]
+        try:
+            self._records_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Trouble(f"the data directory cannot be made: {error}") from error
+        self._host_id = read_host_id(self._data_dir, kind=self._kind)
         gpus = await asyncio.to_thread(find_gpus, self._gpu_wishes)
         self._ground = Ground(
             self._api,
-            yard=self._host_id.removeprefix("engine-"),
+            yard=self._yard,
             rules=self._rules,
             network_range=self._network_range,
             gpus=gpus,
@@ -218,14 +214,15 @@ class DockerBackend:
 
     async def _sweep(self) -> None:
         """Remove what is left of tasks that were being forgotten."""
-        label = f"{LABEL_YARD}={self._ground_yard}"
+        label = f"{LABEL_YARD}={self._yard}"
         for each in await self._api.list_containers(label):
             if TaskId(each.labels.get(LABEL_TASK, "")) not in self._tasks:
                 await self._api.remove(each.id, is_forced=True)
 
     @property
-    def _ground_yard(self) -> str:
-        return self._host_id.removeprefix("engine-")
+    def _yard(self) -> str:
+        """What the engine knows this yard by."""
+        return self._host_id.rpartition("-")[2]
 
     # -- the port -----------------------------------------------------------------------------
 
@@ -328,7 +325,7 @@ class DockerBackend:
 
     async def _listen(self) -> None:
         """Follow the engine's events, over as many connections as it takes."""
-        filters = {"type": ["container"], "label": [f"{LABEL_YARD}={self._ground_yard}"]}
+        filters = {"type": ["container"], "label": [f"{LABEL_YARD}={self._yard}"]}
         since_s = int(time.time())
         while True:
             try:
@@ -367,7 +364,7 @@ class DockerBackend:
         assert self._life is not None
         if all(task.ended is not None for task in self._tasks.values()):
             return
-        listed = await self._api.list_containers(f"{LABEL_YARD}={self._ground_yard}")
+        listed = await self._api.list_containers(f"{LABEL_YARD}={self._yard}")
         running = {each.id for each in listed if each.is_running}
         for task in list(self._tasks.values()):
             for unit in task.units:
@@ -449,15 +446,3 @@ def _plain_of(spec: TaskSpec) -> SpecShape:
     containers = tuple(replace(each, registry_auth=None) for each in spec.containers)
     plain: SpecShape = msgspec.to_builtins(replace(spec, containers=containers))
     return plain
-
-
-def is_anything_left(data_dir: Path) -> bool:
-    """Tell whether tasks of an engine were left in a data folder, ended or not."""
-    return any(name.endswith(".task") for name in _names_in(data_dir / RECORDS_FOLDER))
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

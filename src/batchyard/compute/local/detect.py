@@ -205,7 +205,7 @@ def run_checks(data_dir: Path, *, network_range: str = DEFAULT_NETWORK_RANGE) ->
 
 def _check_root(_: Path) -> Check:
     is_ok = os.geteuid() == 0
-    remedy = "" if is_ok else "start batchyard as root, or use the docker backend"
+    remedy = "" if is_ok else "start batchyard as root, or set runtime to docker or podman"
     return Check(name="root", is_ok=is_ok, detail=f"user id {os.geteuid()}", remedy=remedy)
 
 
