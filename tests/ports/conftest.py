@@ -10,7 +10,6 @@ from typing import Literal, cast
 import pytest
 import pytest_asyncio
 
-from tests.fixtures.engines import Engine, require_engine, run_engine
 from tests.ports.rigs import EngineRig, LocalRig, Rig, TwinRig, make_image_store
 
 
@@ -26,20 +25,6 @@ def require_containers(runtime: str) -> None:
 @pytest.fixture(scope="session")
 def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_image_store(tmp_path_factory.mktemp("busybox"))
-
-
-@pytest.fixture(scope="session")
-def docker() -> Iterator[Engine]:
-    require_engine("docker")
-    with run_engine("docker") as engine:
-        yield engine
-
-
-@pytest.fixture(scope="session")
-def podman() -> Iterator[Engine]:
-    require_engine("podman")
-    with run_engine("podman") as engine:
-        yield engine
 
 
 @pytest.fixture
