@@ -33,6 +33,7 @@ from batchyard.compute.host_name import read_host_id
 from batchyard.compute.local.detect import DEFAULT_NETWORK_RANGE, MEMORY_RESERVE_MIB
 from batchyard.compute.local.gpus import control_paths, find_gpus
 from batchyard.compute.local.shapes import SpecShape
+from batchyard.compute.local.supervisor.network import Range
 from batchyard.compute.local.supervisor.refusals import clip
 from batchyard.compute.port import (
     Host,
@@ -108,6 +109,10 @@ class DockerBackend:
 
     async def open(self) -> None:
         """Make ready, and adopt what an earlier server left running. Raises `Trouble`."""
+        try:
+            Range(self._network_range)
+        except ValueError as error:
+            raise Trouble(f"the range of jobs' own networks: {error}") from error
         self._is_closing = False
         self._api.open()
         try:
@@ -120,11 +125,15 @@ class DockerBackend:
         log.info("engine_found", engine=self._kind, version=facts.version, socket=self._socket_path)
         self._records_path = self._data_dir / FOLDER_BY_KIND[self._kind]
         try:
+            gpus = await asyncio.to_thread(find_gpus, self._gpu_wishes)
             self._records_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._host_id = read_host_id(self._data_dir, kind=self._kind)
         except OSError as error:
+            await self._api.close()
             raise Trouble(f"the data directory cannot be made: {error}") from error
-        self._host_id = read_host_id(self._data_dir, kind=self._kind)
-        gpus = await asyncio.to_thread(find_gpus, self._gpu_wishes)
+        except Trouble:
+            await self._api.close()
+            raise
         self._ground = Ground(
             self._api,
             yard=self._yard,
@@ -142,11 +151,14 @@ class DockerBackend:
             report=self._tell,
         )
         self._adopt()
+        try:
+            await self._sweep()
+        except (EngineError, Trouble) as error:
+            await self.close()
+            raise Trouble(f"{self._socket_path}: {error}") from error
         is_running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(is_running, facts), name="docker-backend")
-        await asyncio.wait([is_running, self._runner], return_when=asyncio.FIRST_COMPLETED)
-        if self._runner.done():
-            await self._runner
+        await is_running
 
     async def close(self) -> None:
         """Let go of everything, but stop no task: tasks outlive the server."""
@@ -198,7 +210,6 @@ class DockerBackend:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._life.begin(group, facts)
-                await self._sweep()
                 waiting = [task for task in self._tasks.values() if _awaits_images(task)]
                 self._brought.keep_only(frozenset(task.task_id for task in waiting))
                 for task in self._tasks.values():
@@ -414,7 +425,9 @@ class DockerBackend:
             try:
                 if not await self._images.is_here(image):
                     await self._images.pull(image, auth)
-            except (Trouble, EngineError) as error:
+            except EngineError as error:
+                raise PullFailed(f"{image}: {error}") from error
+            except Trouble as error:
                 log.error("image_delayed", image=image, reason=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:

@@ -110,8 +110,8 @@ class Ground:
         names = await self._make_volumes(task)
         return Footing(
             network_mode=holder if holder and network != "host" else network,
-            process_mode=_mode_of(spec["processes"], holder, alone=""),
-            ipc_mode=_mode_of(spec["ipc"], holder, alone="private"),
+            process_mode=_mode_of(spec["processes"], holder if task.is_group else "", alone=""),
+            ipc_mode=_mode_of(spec["ipc"], holder if task.is_group else "", alone="private"),
             name_by_volume=names,
         )
 
@@ -151,12 +151,11 @@ class Ground:
         """Tell the task's own address; None where its network is the host's."""
         if task.spec["network"] != _OWN:
             return None
-        for name in (_holder_name(task), task.units[0].engine_name):
-            look = await self._api.inspect(name)
-            if look is not None and look.addresses.get(self.network_name):
-                await self._address_host()
-                return look.addresses[self.network_name]
-        return None
+        look = await self._api.inspect(_holder_name(task))
+        if look is None:
+            return None
+        await self._address_host()
+        return look.addresses.get(self.network_name) or None
 
     # -- the yard -------------------------------------------------------------------------------
 
@@ -286,10 +285,10 @@ def _link_with(address: str | None) -> str | None:
 
 
 def _needs_holder(task: Task) -> bool:
+    """Tell whether something must outlive the containers; an address must be known before them."""
     spec = task.spec
-    return task.is_group and (
-        spec["network"] == _OWN or _SHARED in (spec["processes"], spec["ipc"])
-    )
+    is_shared = _SHARED in (spec["processes"], spec["ipc"])
+    return spec["network"] == _OWN or (task.is_group and is_shared)
 
 
 def _holder_name(task: Task) -> str:
