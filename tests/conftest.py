@@ -1,6 +1,7 @@
 """What every test shares: how hard hypothesis tries, the log, and which tests may not overlap.
 
-Nothing here knows batchyard; fixtures of a room live in that room's own conftest.
+Fixtures of a room live in that room's own conftest; here are those that several rooms share
+because they take seconds to make.
 """
 
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests.fixtures.engines import docker as docker
+from tests.fixtures.engines import podman as podman
 
 #: Rooms whose tests start containers, servers or databases. On a machine with few cores they
 #: would disturb each other's timing, so one worker runs all of them, in sequence.

@@ -42,6 +42,7 @@ has_postgres() {
     return 1
 }
 has_mpi4py() { /usr/bin/python3 -c 'import mpi4py' >/dev/null 2>&1; }
+has_catatonit() { has catatonit || [ -x /usr/libexec/podman/catatonit ]; }
 has_tini() { has tini-static || has tini; }
 
 # Prints the packages of a group that are missing, one a line.
@@ -54,14 +55,17 @@ missing_packages() {
         test)
             has crun || echo crun
             has runc || echo runc
-            # Debian's package starts a small server of its own; the tests start another one on
-            # a socket in a temporary folder and never touch that.
+            # The tests start a server of their own on a socket in a temporary folder.
             has_postgres || echo postgresql
             # For jobs of several nodes: Open MPI and its Python, and a server of ssh that comes
             # without a service (openssh-server would start one).
             has mpirun || echo openmpi-bin
             has_mpi4py || echo python3-mpi4py
             has dropbear || echo dropbear-bin
+            # Any dockerd does, the distribution's or Docker's own; and so does any podman.
+            has dockerd || echo docker.io
+            has podman || echo podman
+            has_catatonit || echo catatonit
             ;;
     esac
 }
@@ -74,6 +78,34 @@ as_root() {
 # Runs apt-get without questions. `env` carries the setting through sudo.
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# What Debian's packages ask before they start a service (policy-rc.d(8)): 101 is no. The tests
+# start engines of their own, and one that we brought must not run beside them, nor change the
+# firewall of a machine whose owner did not ask for it. An owner's own policy is left alone.
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=no
+forbid_services() {
+    [ -e "$policy" ] && return 0
+    policy_is_ours=yes
+    trap allow_services EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+}
+allow_services() {
+    if [ "$policy_is_ours" = yes ]; then
+        as_root rm -f "$policy"
+        policy_is_ours=no
+        trap - EXIT INT TERM
+    fi
+}
+
+# Nor shall it start with the machine; who wants Docker as a service enables it.
+disable_docker() {
+    has systemctl || return 0
+    as_root systemctl --quiet disable docker.service docker.socket containerd.service \
+        >/dev/null 2>&1 || note "Docker may start with this machine: systemctl disable docker"
 }
 
 need_apt() {
@@ -95,10 +127,13 @@ apt_install() {
         apt_updated=yes
     fi
     say "installing $*"
+    forbid_services
     if ! apt_get install --no-install-recommends "$@" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "apt-get install failed (its last lines are above)." "Wanted: $*"
     fi
+    allow_services
+    case " $* " in *" docker.io "*) disable_docker ;; esac
     rm -f "$log"
 }
 

@@ -123,7 +123,19 @@ def awslogs(**options: str) -> dict[str, Any]:
         ),
         (
             {"repositoryCredentials": {"credentialsParameter": "arn"}},
-            "containerProperties.repositoryCredentials is not supported yet by batchyard.",
+            "containerProperties.repositoryCredentials.credentialsParameter: 'arn' is not the ARN"
+            " of a secret.",
+        ),
+        (
+            {
+                "repositoryCredentials": {
+                    "credentialsParameter": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:r"
+                    ":password::"
+                }
+            },
+            "containerProperties.repositoryCredentials.credentialsParameter:"
+            " 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:r:password::' is not the ARN of"
+            " a secret.",
         ),
         (
             {"networkConfiguration": {"assignPublicIp": "ENABLED"}},

@@ -168,7 +168,8 @@ async def test_a_fargate_task_sums_up_to_a_pair_and_gets_its_platform_version(ya
         ),
         (
             a_task(a_container(repositoryCredentials={"credentialsParameter": "arn"})),
-            "containers[0].repositoryCredentials is not supported yet by batchyard.",
+            "containers[0].repositoryCredentials.credentialsParameter: 'arn' is not the ARN of a"
+            " secret.",
         ),
         (
             a_task(a_container(secrets=SECRET)),

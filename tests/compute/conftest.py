@@ -7,8 +7,9 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
+from tests.fixtures.engines import Engine
 from tests.ports import conftest as ports
-from tests.ports.rigs import LocalRig, make_image_store
+from tests.ports.rigs import EngineRig, LocalRig, make_image_store
 
 short_path = ports.short_path
 
@@ -23,6 +24,22 @@ def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runtime() -> Literal["crun", "runc"]:
     ports.require_containers("crun")
     return "crun"
+
+
+@pytest_asyncio.fixture
+async def engine_rig(short_path: Path, docker: Engine) -> AsyncIterator[EngineRig]:
+    made = EngineRig(short_path / "d", docker)
+    made.host_paths = [short_path / "allowed"]
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture
+async def podman_rig(short_path: Path, podman: Engine) -> AsyncIterator[EngineRig]:
+    made = EngineRig(short_path / "d", podman)
+    made.host_paths = [short_path / "allowed"]
+    yield made
+    await made.close()
 
 
 @pytest_asyncio.fixture

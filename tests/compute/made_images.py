@@ -1,6 +1,7 @@
 """Images made by hand, in every form people bring them, and a registry that serves them
 read-only."""
 
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -115,6 +116,8 @@ class Registry:
         self.manifest_by_name: dict[str, bytes] = {}
         self.blob_by_digest: dict[str, bytes] = {}
         self.denied: set[str] = set()
+        #: Who may pull a repository, as `user:password`; anybody, if it is not named.
+        self.account_by_repository: dict[str, str] = {}
         self.request_count_by_path: dict[str, int] = {}
         self.address = ""
 
@@ -125,13 +128,18 @@ class Registry:
         self.manifest_by_name[f"{name.rpartition(':')[0]}:{digest_of(manifest)}"] = manifest
         self.blob_by_digest |= blobs
 
-    def answer(self, path: str) -> tuple[int, str, bytes]:
+    def answer(self, path: str, authorization: str = "") -> tuple[int, str, bytes]:
         self.request_count_by_path[path] = self.request_count_by_path.get(path, 0) + 1
+        account = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         if path == "/v2/":
+            # Clients learn here that passwords are asked for.
+            if self.account_by_repository and not account:
+                return _refusal(401, "UNAUTHORIZED", "authentication required")
             return 200, "application/json", b"{}"
         repository, _, rest = path.removeprefix("/v2/").rpartition("/")
         repository, _, kind = repository.rpartition("/")
-        if repository in self.denied:
+        wanted = self.account_by_repository.get(repository, account)
+        if repository in self.denied or account != wanted:
             return _refusal(401, "UNAUTHORIZED", "authentication required")
         if kind == "manifests" and (data := self.manifest_by_name.get(f"{repository}:{rest}")):
             return 200, "application/vnd.oci.image.manifest.v1+json", data
@@ -155,8 +163,10 @@ def serve_registry() -> Iterator[Registry]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, kind, body = registry.answer(self.path)
+            status, kind, body = registry.answer(self.path, self.headers.get("Authorization", ""))
             self.send_response(status)
+            if status == 401 and registry.account_by_repository:
+                self.send_header("WWW-Authenticate", 'Basic realm="tests"')
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             if "manifest" in kind:

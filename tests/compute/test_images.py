@@ -356,9 +356,9 @@ async def test_stop_while_pulling_and_adoption_of_waiting_tasks(
     loop = asyncio.get_running_loop()
     answer = registry.answer
 
-    def slow_answer(path: str) -> tuple[int, str, bytes]:
+    def slow_answer(path: str, authorization: str = "") -> tuple[int, str, bytes]:
         asyncio.run_coroutine_threadsafe(allowed.wait(), loop).result()
-        return answer(path)
+        return answer(path, authorization)
 
     registry.answer = slow_answer  # type: ignore[method-assign]
     registry.add("app:1", MadeImage(layers=[make_layer(busybox_entries())]))

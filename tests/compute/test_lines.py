@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchyard.compute.local.lines import (
-    EVENT_BYTES_MAX,
-    FLUSH_MS,
-    EventLines,
-    decode_marked,
-    offset_of,
-)
+from batchyard.compute.event_grouping import EVENT_BYTES_MAX, FLUSH_MS
+from batchyard.compute.local.lines import EventLines, decode_marked, offset_of
 from batchyard.compute.local.output import Pump, Tail, Watch
 from batchyard.compute.local.shapes import EndShape, LogShape
 from batchyard.compute.local.supervisor.spool import SpoolWriter

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import pytest
 import pytest_asyncio
 
-from tests.ports.rigs import LocalRig, Rig, TwinRig, make_image_store
+from tests.ports.rigs import EngineRig, LocalRig, Rig, TwinRig, make_image_store
 
 
 def require_containers(runtime: str) -> None:
@@ -34,11 +34,13 @@ def short_path() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest_asyncio.fixture(params=["twin", "crun", "runc"])
+@pytest_asyncio.fixture(params=["twin", "crun", "runc", "docker", "podman"])
 async def rig(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Rig]:
     made: Rig
     if request.param == "twin":
         made = TwinRig()
+    elif request.param in ("docker", "podman"):
+        made = EngineRig(short_path / "d", request.getfixturevalue(request.param))
     else:
         runtime = cast("Literal['crun', 'runc']", request.param)
         require_containers(runtime)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from batchyard.compute.docker.backend import DockerBackend
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.port import (
@@ -32,6 +33,7 @@ from batchyard.compute.port import (
 from batchyard.compute.twin import Script, TwinBackend, TwinMachine
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId, TaskId, task_id_of
+from tests.fixtures.engines import Engine
 
 TARGET = LogTarget(account="123456789012", region="eu-west-1", group="/aws/batch/job", stream="s")
 
@@ -244,7 +246,50 @@ class TwinRig(_Numbered):
         self.machine.tick()
 
 
-class LocalRig(_Numbered):
+class _ShellContainers(_Numbered):
+    """Makes containers of busybox that behave as asked."""
+
+    def container(self, name: str, behaviour: Behaviour) -> ContainerSpec:
+        parts = [f"echo '{line}'" for line in behaviour.lines]
+        if behaviour.is_term_ignored:
+            parts.insert(0, "trap '' TERM")
+        elif behaviour.is_waiting:
+            parts.insert(0, "trap 'exit 143' TERM")
+        if behaviour.is_waiting:
+            # The shell itself must wait: a trap runs only between commands or in `wait`.
+            parts.append("while :; do sleep 1000 & wait; done")
+        parts.append(f"exit {behaviour.exit_code}")
+        made = self.script(name, "\n".join(parts))
+        return (
+            replace(made, command=("/no/such/file",)) if behaviour.is_executable_missing else made
+        )
+
+    def script(self, name: str, text: str) -> ContainerSpec:
+        """Make a container that runs a shell script."""
+        return ContainerSpec(
+            name=name,
+            image="busybox",
+            limits=Amount(cpu_milli=1000, memory_mib=64),
+            log=target_of(name),
+            command=("sh", "-c", text),
+        )
+
+    def task(self, behaviour: Behaviour) -> TaskSpec:
+        only = replace(self.container("default", behaviour), log=TARGET)
+        return TaskSpec(task_id=self.next_task_id(), containers=(only,))
+
+    def shell(self, text: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
+        """Make a task of one container that runs a shell script."""
+        only = replace(self.script("default", text), log=TARGET)
+        if command is not None:
+            only = replace(only, command=command)
+        return TaskSpec(task_id=self.next_task_id(), containers=(only,))
+
+    def pass_time(self, duration_ms: int) -> None:
+        return
+
+
+class LocalRig(_ShellContainers):
     """A rig around real containers of this machine."""
 
     def __init__(self, data_dir: Path, runtime: Literal["crun", "runc"], images: Path) -> None:
@@ -294,43 +339,57 @@ class LocalRig(_Numbered):
         assert await backend.leave_if_idle()
         await self._hang_up()
 
-    def container(self, name: str, behaviour: Behaviour) -> ContainerSpec:
-        parts = [f"echo '{line}'" for line in behaviour.lines]
-        if behaviour.is_term_ignored:
-            parts.insert(0, "trap '' TERM")
-        elif behaviour.is_waiting:
-            parts.insert(0, "trap 'exit 143' TERM")
-        if behaviour.is_waiting:
-            # The shell itself must wait: a trap runs only between commands or in `wait`.
-            parts.append("while :; do sleep 1000 & wait; done")
-        parts.append(f"exit {behaviour.exit_code}")
-        made = self.script(name, "\n".join(parts))
-        return (
-            replace(made, command=("/no/such/file",)) if behaviour.is_executable_missing else made
+
+class EngineRig(_ShellContainers):
+    """A rig around an engine's containers."""
+
+    def __init__(self, data_dir: Path, engine: Engine) -> None:
+        super().__init__()
+        self.sink = MemorySink()
+        self.data_dir = data_dir
+        self.engine = engine
+        self._backend: DockerBackend | None = None
+        self._listener: Listener | None = None
+        self.host_paths: list[Path] = []
+        self.devices: list[Path] = []
+        self.gpus: list[str] | None = None
+        self.is_privileged_allowed = False
+        self.network_range = _range_of(data_dir)
+
+    async def open(self) -> tuple[DockerBackend, Listener]:
+        await self._hang_up()
+        self._backend = DockerBackend(
+            data_dir=self.data_dir,
+            socket_path=self.engine.socket_path,
+            sink=self.sink,
+            host_paths=self.host_paths,
+            devices=self.devices,
+            gpus=self.gpus,
+            is_privileged_allowed=self.is_privileged_allowed,
+            network_range=self.network_range,
         )
+        await self._backend.open()
+        self._listener = Listener(self._backend)
+        return self._backend, self._listener
 
-    def script(self, name: str, text: str) -> ContainerSpec:
-        """Make a container that runs a shell script."""
-        return ContainerSpec(
-            name=name,
-            image="busybox",
-            limits=Amount(cpu_milli=1000, memory_mib=64),
-            log=target_of(name),
-            command=("sh", "-c", text),
-        )
+    async def _hang_up(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
+        if self._backend is not None:
+            await self._backend.close()
 
-    def task(self, behaviour: Behaviour) -> TaskSpec:
-        return task(self, behaviour)
-
-    def shell(self, text: str, *, command: tuple[str, ...] | None = None) -> TaskSpec:
-        """Make a task of one container that runs a shell script."""
-        only = replace(self.script("default", text), log=TARGET)
-        if command is not None:
-            only = replace(only, command=command)
-        return TaskSpec(task_id=self.next_task_id(), containers=(only,))
-
-    def pass_time(self, duration_ms: int) -> None:
-        return
+    async def close(self) -> None:
+        if self._backend is None or self._listener is None:
+            return
+        backend, listener = self._backend, self._listener
+        for task_id in await backend.list_tasks():
+            await backend.stop(task_id, grace_ms=0)
+        for task_id in await backend.list_tasks():
+            await listener.ended(task_id)
+        await backend.forget(list(await backend.list_tasks()))
+        assert await backend.leave_if_idle()
+        await self._hang_up()
+        assert self.engine.names() == []
 
 
 def _range_of(data_dir: Path) -> str:

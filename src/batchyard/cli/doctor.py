@@ -9,7 +9,12 @@ from batchyard.cli.program import program_name
 from batchyard.cli.server_file import find_server
 from batchyard.cli.settings import Settings, read_settings
 from batchyard.cli.tables import print_table
+from batchyard.compute.choice import check_engines, choose
 from batchyard.compute.local.detect import Check, run_checks
+from batchyard.compute.port import Trouble
+
+#: Of what the direct runtime needs.
+_NEEDED_WITH_ENGINE = ("disk",)
 
 
 @click.command()
@@ -22,7 +27,7 @@ def doctor(*, data_dir: str | None) -> None:
     settings = read_settings({"data_dir": data_dir})
     checks = [
         _check_python(),
-        *run_checks(settings.data_path, network_range=settings.node_network),
+        *_check_runtimes(settings),
         _check_server(settings),
     ]
     print_table(
@@ -34,6 +39,23 @@ def doctor(*, data_dir: str | None) -> None:
     )
     if not all(check.is_ok for check in checks):
         raise click.exceptions.Exit(1)
+
+
+def _check_runtimes(settings: Settings) -> list[Check]:
+    """What the direct runtime lacks is amiss only where it is to be used."""
+    engines = check_engines(settings.runtime, socket_path=settings.engine_socket)
+    direct = run_checks(settings.data_path, network_range=settings.node_network)
+    try:
+        choice = choose(settings.data_path, settings.runtime, socket_path=settings.engine_socket)
+    except (Trouble, OSError) as error:
+        return [*direct, *engines, Check(name="containers", is_ok=False, detail=str(error))]
+    engine = choice.engine
+    where = "directly" if engine is None else f"through {engine.kind} at {engine.socket_path}"
+    chosen = Check(name="containers", is_ok=True, detail=f"run {where}: {choice.why}")
+    if engine is None:
+        return [*direct, *engines, chosen]
+    needed = [check for check in direct if check.name in _NEEDED_WITH_ENGINE]
+    return [*needed, *engines, chosen]
 
 
 def _check_python() -> Check:

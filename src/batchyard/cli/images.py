@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 
 from batchyard.cli.options import data_dir_option
-from batchyard.cli.settings import read_settings
+from batchyard.cli.settings import Settings, read_settings
 from batchyard.cli.tables import print_table
+from batchyard.compute.docker.detect import KINDS, find_engine, load_image
 from batchyard.compute.local.images.archives import NotAnImage
-from batchyard.compute.local.images.busybox import make_busybox_image
+from batchyard.compute.local.images.busybox import make_busybox_archive, make_busybox_image
 from batchyard.compute.local.images.image_store import ImageInfo, ImageInUse, ImageStore
 from batchyard.compute.local.images.pull import Puller, PullFailed
-from batchyard.compute.local.images.references import BadReference
+from batchyard.compute.local.images.references import BadReference, parse_reference
 from batchyard.compute.port import Trouble
 
 
@@ -31,6 +32,7 @@ def image() -> None:
 def pull(*, name: str, data_dir: str | None) -> None:
     """Pull NAME (as for docker: name[:tag] or name@sha256:…) from its registry."""
     settings = read_settings({"data_dir": data_dir})
+    _refuse_with_engine(settings, f"pull {name}")
     store = ImageStore(settings.data_path)
     puller = Puller(store, insecure_registries=settings.insecure_registries)
     with _failures(), Console(stderr=True).status(f"pulling {name}") as line:
@@ -49,7 +51,9 @@ def import_(*, path: Path, name: str | None, data_dir: str | None) -> None:
 
     NAME replaces the names in the archive; a root file system has none and needs one.
     """
-    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    settings = read_settings({"data_dir": data_dir})
+    _refuse_with_engine(settings, f"load --input {path}")
+    store = ImageStore(settings.data_path)
     with _failures(), Console(stderr=True).status(f"importing {path}") as line:
         imported = store.import_archive(
             path, name=name, progress=lambda text: line.update(f"importing {path}: {text}")
@@ -63,7 +67,14 @@ def import_(*, path: Path, name: str | None, data_dir: str | None) -> None:
 @data_dir_option
 def busybox(*, name: str, data_dir: str | None) -> None:
     """Build a small image from this machine's static busybox, for want of a registry."""
-    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    settings = read_settings({"data_dir": data_dir})
+    if settings.runtime in KINDS:
+        with _failures():
+            engine = find_engine(settings.runtime, settings.engine_socket)
+            load_image(engine, make_busybox_archive(name))
+        click.echo(str(parse_reference(name)))
+        return
+    store = ImageStore(settings.data_path)
     with _failures():
         click.echo(_first_name(make_busybox_image(store, name)))
 
@@ -72,7 +83,9 @@ def busybox(*, name: str, data_dir: str | None) -> None:
 @data_dir_option
 def list_(*, data_dir: str | None) -> None:
     """List the images."""
-    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    settings = read_settings({"data_dir": data_dir})
+    _refuse_with_engine(settings, "images")
+    store = ImageStore(settings.data_path)
     print_table(
         ("NAME", "IMAGE ID", "LAYERS", "MIB", "STORED"),
         (
@@ -98,13 +111,24 @@ def _minute(at_ms: int) -> str:
 @data_dir_option
 def remove(*, names: tuple[str, ...], data_dir: str | None) -> None:
     """Remove images by NAME. An image that a task uses is kept."""
-    store = ImageStore(read_settings({"data_dir": data_dir}).data_path)
+    settings = read_settings({"data_dir": data_dir})
+    _refuse_with_engine(settings, f"rmi {' '.join(names)}")
+    store = ImageStore(settings.data_path)
     for name in names:
         with _failures():
             try:
                 store.remove(name)
             except KeyError:
                 raise click.ClickException(f"there is no image {name}") from None
+
+
+def _refuse_with_engine(settings: Settings, instead: str) -> None:
+    """An engine has its own images, and its own commands for them."""
+    if settings.runtime in KINDS:
+        raise click.ClickException(
+            f"with the setting runtime={settings.runtime} its images are used:"
+            f" {settings.runtime} {instead}"
+        )
 
 
 def _first_name(info: ImageInfo) -> str:

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import click
 import structlog
@@ -23,9 +23,10 @@ from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import TaskTokens, load_or_create_secret
 from batchyard.api import batch, logs, sts
 from batchyard.cli.settings import Settings
+from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
-from batchyard.compute.port import Network, OutputSink, Trouble
+from batchyard.compute.port import Backend, Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.housekeeping import keep_house
@@ -46,6 +47,17 @@ _log = structlog.get_logger()
 def clock_ms() -> int:
     """Unix time in milliseconds: the one clock of a live server."""
     return time.time_ns() // 1_000_000
+
+
+class RunsHere(Backend, Protocol):
+    """A backend of this machine."""
+
+    async def leave_if_idle(self) -> bool:
+        """Leave nothing behind if every task has ended; return whether it is so.
+
+        After True nothing but `close` may follow.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         stack.callback(secret_reader.close)
         files = JsonFiles(data_path / "json-logs")
         output = OutputRouter(streams=log_store, files=files)
-        backend = make_backend(settings, output)
+        backend = await asyncio.to_thread(make_backend, settings, output)
 
         def url_seen_from(network: Network) -> str | None:
             return server.local_url if network is Network.HOST else server.task_url
@@ -125,12 +137,31 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         yield Yard(url=server.url, key=key, failed=running)
 
 
-def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
-    """Build the backend of this machine as the settings say."""
+def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
+    """Build the backend of this machine as the settings say, or as it can be. Raises `Trouble`."""
+    choice = choose(settings.data_path, settings.runtime, socket_path=settings.engine_socket)
+    _log.info("backend_chosen", backend=choice.kind, why=choice.why)
+    host_paths = _mountable_folders(settings)
+    vcpus = settings.machine_vcpus
+    if choice.engine is not None:
+        # Imported here: who runs containers directly need not wait for an HTTP client.
+        from batchyard.compute.docker.backend import DockerBackend
+
+        return DockerBackend(
+            data_dir=settings.data_path,
+            socket_path=choice.engine.socket_path,
+            sink=sink,
+            host_paths=host_paths,
+            cpu_milli=None if vcpus is None else int(vcpus * 1000),
+            memory_mib=settings.machine_memory_mib,
+            devices=_folders(settings.devices),
+            is_privileged_allowed=settings.is_privileged_allowed,
+            gpus=settings.gpus,
+            network_range=settings.node_network,
+        )
     capacity = None
-    if settings.machine_vcpus is not None or settings.machine_memory_mib is not None:
+    if vcpus is not None or settings.machine_memory_mib is not None:
         machine = machine_capacity()
-        vcpus = settings.machine_vcpus
         capacity = Amount(
             cpu_milli=machine.cpu_milli if vcpus is None else int(vcpus * 1000),
             memory_mib=settings.machine_memory_mib or machine.memory_mib,
@@ -138,7 +169,7 @@ def make_backend(settings: Settings, sink: OutputSink) -> LocalBackend:
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,
-        host_paths=_mountable_folders(settings),
+        host_paths=host_paths,
         capacity=capacity,
         runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
         insecure_registries=settings.insecure_registries,
@@ -167,13 +198,13 @@ def _folders(paths: Iterable[str]) -> list[Path]:
     return [Path(path).expanduser().absolute() for path in paths]
 
 
-async def _let_go(backend: LocalBackend) -> None:
-    """Leave containers running under their supervisor; end one that has none."""
+async def _let_go(backend: RunsHere) -> None:
+    """Leave containers running; leave nothing else of ours if there are none."""
     try:
         if not await backend.leave_if_idle():
             _log.info("tasks_left_running", hint="the next start finds them again")
     except Trouble as trouble:
-        _log.warning("supervisor_not_ended", reason=str(trouble))
+        _log.warning("backend_not_ended", reason=str(trouble))
     finally:
         await backend.close()
 

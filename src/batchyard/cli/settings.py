@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import click
 import msgspec
@@ -52,8 +52,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     account_id: Annotated[str, Meta(pattern=r"^[0-9]{12}$")] = "000000000000"
     #: Region that `batchyard env` prints; requests may name any.
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] = "us-east-1"
-    #: OCI runtime: `auto` takes crun, else runc.
-    runtime: Annotated[str, Meta(pattern=r"^(auto|crun|runc)$")] = "auto"
+    #: What runs containers: `crun` or `runc` directly, as root; `docker` or `podman` through their
+    #: service; `auto` takes the first of these that works.
+    runtime: Literal["auto", "crun", "runc", "docker", "podman"] = "auto"
+    #: Socket of Docker's or Podman's service; its usual places, DOCKER_HOST or CONTAINER_HOST if
+    #: unset.
+    engine_socket: str | None = None
     #: vCPUs that jobs may use; all of the machine's if unset. More than it has is overcommit.
     machine_vcpus: Annotated[float, Meta(gt=0, le=100_000)] | None = None
     #: MiB that jobs may use; the machine's less a reserve if unset.

@@ -16,7 +16,7 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -134,6 +134,14 @@ class StartsAfter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryAuth:
+    """How to log in to the registry of an image. Shown nowhere: not in a text, not in a log."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
     """One container of a task.
 
@@ -173,6 +181,8 @@ class ContainerSpec:
     start_timeout_ms: int | None = None
     #: From SIGTERM to SIGKILL, instead of what `stop` says; None: as `stop` says.
     stop_timeout_ms: int | None = None
+    #: Used for pulling the image, instead of what the backend knows by itself; kept no longer.
+    registry_auth: RegistryAuth | None = None
 
 
 class Network(StrEnum):

@@ -68,6 +68,23 @@ def parse_value_from(text: str, region: str) -> SecretReference:
     return SecretReference(store=SecretStore.PARAMETER_STORE, region=found["region"], id=text)
 
 
+def parse_credentials_parameter(text: str) -> SecretReference:
+    """Read a `credentialsParameter`: the ARN of a secret, and no part of one. Raises ValueError."""
+    found = parse_value_from(text, "") if text.startswith("arn:") else None
+    if found is None or found.store is not SecretStore.SECRETS_MANAGER or found.id != text:
+        raise ValueError(f"{text!r} is not the ARN of a secret")
+    return found
+
+
+def explain_credentials_parameter(text: str) -> str | None:
+    """Say what is wrong with a `credentialsParameter`; None: it is well-formed."""
+    try:
+        parse_credentials_parameter(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def explain_value_from(text: str) -> str | None:
     """Say what is wrong with a `valueFrom`; None: it is well-formed."""
     try:

@@ -4,7 +4,6 @@ Owns the demo's folder and server from start to end: whatever happens, what was 
 and what was written is removed, unless `--keep` says otherwise.
 """
 
-import os
 import shutil
 import signal
 import tempfile
@@ -20,7 +19,7 @@ from rich.console import Console
 
 from batchyard.cli.background import start_server, stop_server
 from batchyard.cli.client import client_of
-from batchyard.cli.demo.image import IMAGE, provide_image
+from batchyard.cli.demo.image import IMAGE, engine_of, provide_image
 from batchyard.cli.demo.show import JobBoard, count_table, print_log, step
 from batchyard.cli.demo.text import (
     SHARD_COUNT,
@@ -49,8 +48,6 @@ def demo(*, data_dir: str | None, keep: bool) -> None:
 
     A map-reduce on real text, on a server of its own that is gone at the end.
     """
-    if os.geteuid() != 0:
-        raise click.ClickException("starting containers needs root: try `sudo batchyard demo`")
     console = Console(highlight=False)
     begun_s = time.monotonic()
     console.print("\n[bold]batchyard demo[/]: a map-reduce over AWS Batch's API, on this machine\n")
@@ -112,6 +109,7 @@ def _settings(path: Path, folders: Folders) -> Settings:
         port=0,
         host_paths=(str(folders.input), str(folders.output)),
         runtime=given.runtime,
+        engine_socket=given.engine_socket,
         machine_vcpus=given.machine_vcpus,
         machine_memory_mib=given.machine_memory_mib,
     )
@@ -211,7 +209,9 @@ def _prepare(console: Console, settings: Settings, folders: Folders) -> None:
             f"{len(files)} files of Python's own library, {megabytes:.1f} MB, {SHARD_COUNT} shards"
         )
     with step(console, "image") as current:
-        current.text = provide_image(settings.data_path)
+        with _interrupts_wait():
+            engine = engine_of(settings)
+        current.text = provide_image(settings.data_path, engine)
 
 
 def _run(console: Console, yard: DemoYard, folders: Folders) -> None:

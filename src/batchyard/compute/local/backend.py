@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import resource
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Literal
 
 import structlog
 
+from batchyard.compute.host_name import read_host_id
 from batchyard.compute.local.detect import (
     DEFAULT_NETWORK_RANGE,
     capability_mask,
@@ -26,7 +26,7 @@ from batchyard.compute.local.detect import (
     machine_capacity,
     now_ms,
 )
-from batchyard.compute.local.gpus import control_paths, declared_gpus, detect_gpus, find_hook
+from batchyard.compute.local.gpus import control_paths, find_gpus, find_hook
 from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.images.pull import Puller, PullFailed
 from batchyard.compute.local.link import Link
@@ -44,11 +44,13 @@ from batchyard.compute.local.targets import target_of
 from batchyard.compute.port import (
     Host,
     OutputSink,
+    RegistryAuth,
     Report,
     TaskSpec,
     Trouble,
     Ulimit,
 )
+from batchyard.compute.registry_auth import BroughtAuths
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 from batchyard.model.limits import CONTAINER_REASON_LENGTH_MAX
@@ -105,7 +107,8 @@ class LocalBackend:
         self._tails: dict[str, tuple[Watch, Tail]] = {}
         #: Tasks whose `start` or `forget` the supervisor has not answered yet.
         self._unsettled: set[TaskId] = set()
-        self._waiting_by_image: dict[str, set[TaskId]] = {}
+        self._brought = BroughtAuths(self._data_dir / "registry-auth")
+        self._waiting_by_pull: dict[tuple[str, RegistryAuth | None], set[TaskId]] = {}
         self._taken: dict[str, int] = {}
         self._reports: list[Report] = []
         self._has_reports = asyncio.Event()
@@ -129,9 +132,9 @@ class LocalBackend:
             os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
         except OSError as error:
             raise Trouble(f"the data directory cannot be made: {error}") from error
-        self._host_id = _read_host_id(self._data_dir)
+        self._host_id = read_host_id(self._data_dir, kind="local")
         found = await asyncio.to_thread(find_runtime, self._data_dir, self._runtime_wish)
-        self._gpus = await asyncio.to_thread(_find_gpus, self._gpu_wishes)
+        self._gpus = await asyncio.to_thread(find_gpus, self._gpu_wishes)
         log.info("runtime_chosen", runtime=found.name, path=found.path, version=found.version)
         self._settings = {
             "runtime_name": found.name,
@@ -164,7 +167,7 @@ class LocalBackend:
         self._watches.clear()
         self._tails.clear()
         self._reports.clear()
-        self._waiting_by_image.clear()
+        self._waiting_by_pull.clear()
         self._has_reports.set()
 
     async def leave_if_idle(self) -> bool:
@@ -217,6 +220,8 @@ class LocalBackend:
             self._wake(watch)
             for image in shape["missing_images"]:
                 self._await_image(task_id, image)
+        waiting = {TaskId(each["task_id"]) for each in snapshot if each["missing_images"]}
+        self._brought.keep_only(frozenset(waiting | self._unsettled))
         known = {shape["task_id"] for shape in snapshot}
         for task_id in [t for t in self._watches if t not in known and t not in self._unsettled]:
             log.error("task_vanished", task_id=task_id)
@@ -250,7 +255,7 @@ class LocalBackend:
         if not fresh:
             return
         orders: list[tuple[TaskSpec, list[str | None]]] = []
-        for task in fresh:
+        for task in map(self._without_auth, fresh):
             self._follow(_watch_for(task))
             self._unsettled.add(task.task_id)
             images = [self.images.resolve(each.image) for each in task.containers]
@@ -346,19 +351,37 @@ class LocalBackend:
 
     # -- images -------------------------------------------------------------------------------
 
+    def _without_auth(self, task: TaskSpec) -> TaskSpec:
+        """Take the credentials out of a task, and keep those that are needed. Raises `Trouble`."""
+        brought = {
+            each.image: each.registry_auth
+            for each in task.containers
+            if each.registry_auth is not None
+        }
+        if not brought:
+            return task
+        missing = {name: auth for name, auth in brought.items() if not self.images.resolve(name)}
+        try:
+            self._brought.put(task.task_id, missing)
+        except OSError as error:
+            raise Trouble(f"credentials for a registry cannot be kept: {error}") from error
+        containers = tuple(replace(each, registry_auth=None) for each in task.containers)
+        return replace(task, containers=containers)
+
     def _await_image(self, task_id: TaskId, image: str) -> None:
         """Launch the task once its image is here; one pull serves all tasks that wait for it."""
-        waiting = self._waiting_by_image.get(image)
+        key = image, self._brought.get(task_id, image)
+        waiting = self._waiting_by_pull.get(key)
         if waiting is not None:
             waiting.add(task_id)
         elif self._group is not None:
-            self._waiting_by_image[image] = {task_id}
-            self._group.create_task(self._fetch(image))
+            self._waiting_by_pull[key] = {task_id}
+            self._group.create_task(self._fetch(*key))
 
-    async def _fetch(self, image: str) -> None:
+    async def _fetch(self, image: str, auth: RegistryAuth | None) -> None:
         order: dict[str, object]
         try:
-            image_id = self.images.resolve(image) or await self._puller.pull(image)
+            image_id = self.images.resolve(image) or await self._puller.pull(image, auth=auth)
             order = {"do": "launch", "image_id": image_id}
         except PullFailed as failure:
             log.warning("image_not_pulled", image=image, reason=str(failure))
@@ -369,8 +392,15 @@ class LocalBackend:
             log.exception("image_pull_broke", image=image)
             text = f"CannotPullContainerError: {image}: {error}"
             order = {"do": "fail", "reason": text[:CONTAINER_REASON_LENGTH_MAX]}
-        for task_id in sorted(self._waiting_by_image.pop(image)):
+        for task_id in sorted(self._waiting_by_pull.pop((image, auth))):
             self._link.send(order | {"task_id": task_id, "image": image})
+            self._drop_auth(task_id)
+
+    def _drop_auth(self, task_id: TaskId) -> None:
+        """Forget the credentials of a task that waits for no more pulls."""
+        if not any(task_id in waiting for waiting in self._waiting_by_pull.values()):
+            with contextlib.suppress(OSError):
+                self._brought.drop(task_id)
 
 
 def _watch_for(task: TaskSpec) -> Watch:
@@ -421,30 +451,6 @@ def _end_of_vanished(watch: Watch) -> EndShape:
             for tail in watch.tails
         ],
     }
-
-
-def _find_gpus(wishes: Sequence[str] | None) -> list[GpuShape]:
-    """Find the GPUs that jobs may have. Raises `Trouble`; blocks."""
-    if wishes is not None and not wishes:
-        return []
-    found = detect_gpus()
-    return found if wishes is None else declared_gpus(wishes, found)
-
-
-def _read_host_id(data_dir: Path) -> HostId:
-    """Tell the name of this host: one for each data folder, drawn once and kept in it.
-
-    Servers that share a database must not take each other's tasks for their own. Raises `Trouble`.
-    """
-    path = data_dir / "host-id"
-    try:
-        if not path.exists():
-            scratch = path.with_suffix(".new")
-            scratch.write_text(f"local-{secrets.token_hex(4)}")
-            scratch.replace(path)
-        return HostId(path.read_text())
-    except OSError as error:
-        raise Trouble(f"the name of this host cannot be kept: {error}") from error
 
 
 def _clamped(task: TaskSpec) -> TaskSpec:

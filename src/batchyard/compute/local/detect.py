@@ -24,7 +24,7 @@ from batchyard.compute.port import Trouble
 from batchyard.model.amounts import Amount
 
 #: Kept from jobs for the kernel and ourselves, when the operator did not say what jobs may have.
-_MEMORY_RESERVE_MIB: Final = 32
+MEMORY_RESERVE_MIB: Final = 32
 #: Where tasks with a network of their own have their addresses, if the operator does not say.
 DEFAULT_NETWORK_RANGE: Final = "10.213.0.0/16"
 RUNTIMES: Final = ("crun", "runc")
@@ -70,7 +70,7 @@ def machine_capacity(*, gpu_count: int = 0) -> Amount:
     """Tell what jobs may have of this machine, unless the operator says otherwise."""
     return Amount(
         cpu_milli=(psutil.cpu_count() or 1) * 1000,
-        memory_mib=(psutil.virtual_memory().total >> 20) - _MEMORY_RESERVE_MIB,
+        memory_mib=(psutil.virtual_memory().total >> 20) - MEMORY_RESERVE_MIB,
         gpu_count=gpu_count,
     )
 
@@ -205,7 +205,7 @@ def run_checks(data_dir: Path, *, network_range: str = DEFAULT_NETWORK_RANGE) ->
 
 def _check_root(_: Path) -> Check:
     is_ok = os.geteuid() == 0
-    remedy = "" if is_ok else "start batchyard as root, or use the docker backend"
+    remedy = "" if is_ok else "start batchyard as root, or set runtime to docker or podman"
     return Check(name="root", is_ok=is_ok, detail=f"user id {os.geteuid()}", remedy=remedy)
 
 

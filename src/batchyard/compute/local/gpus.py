@@ -112,6 +112,14 @@ def _declared(wish: str) -> GpuShape:
     return {"id": node[1] if node else wish, "paths": [wish]}
 
 
+def find_gpus(wishes: Sequence[str] | None) -> list[GpuShape]:
+    """Find the GPUs that jobs may have: all, or those declared. Raises `Trouble`; blocks."""
+    if wishes is not None and not wishes:
+        return []
+    found = detect_gpus()
+    return found if wishes is None else declared_gpus(wishes, found)
+
+
 def control_paths() -> list[str]:
     """List the devices that every container with a GPU needs beside it."""
     return [path for path in _CONTROL_PATHS if Path(path).exists()]

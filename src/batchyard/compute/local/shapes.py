@@ -1,7 +1,8 @@
 """The shapes of the JSON that server and supervisor exchange and keep; for the type checker alone.
 
 Never imported at run time by the supervisor: `typing` and friends cost memory in a process that
-should be small. The shapes of specs follow `batchyard.compute.port.TaskSpec` member by member.
+should be small. The shapes of specs follow `batchyard.compute.port.TaskSpec` member by member, but
+for `registry_auth`, which is never handed on.
 """
 
 from typing import TypedDict

@@ -5,6 +5,9 @@ has checked: a spec that does not fit raises what Python raises.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import msgspec
 
 from batchyard.compute.port import (
     Condition,
@@ -12,6 +15,7 @@ from batchyard.compute.port import (
     Device,
     Mount,
     Network,
+    RegistryAuth,
     Sharing,
     StartsAfter,
     Target,
@@ -37,13 +41,17 @@ from batchyard.model.log_stream import (
     may_create_log_group,
 )
 from batchyard.model.records import JobRecord, Json
-from batchyard.model.secret_reference import SecretReference, parse_value_from
+from batchyard.model.secret_reference import (
+    SecretReference,
+    parse_credentials_parameter,
+    parse_value_from,
+)
 from batchyard.model.status import EnvironmentKind
 
 _SHARED_MEMORY_MIB_DEFAULT = 64
 _MS_PER_SECOND = 1000
 _LOG_GROUP_OPTION = b'"awslogs-group"'
-_SECRETS_MEMBER = b'"valueFrom"'
+_SECRETS_MEMBERS = (b'"valueFrom"', b'"credentialsParameter"')
 _PERMISSION_LETTERS = {"READ": "r", "WRITE": "w", "MKNOD": "m"}
 _SHARING_BY_MODE = {"task": Sharing.TASK, "host": Sharing.HOST}
 
@@ -91,7 +99,10 @@ def task_of(
     ]
     return TaskSpec(
         task_id=effect.task_id,
-        containers=tuple(containers),
+        containers=tuple(
+            replace(made, registry_auth=_registry_auth(container, secrets))
+            for made, container in zip(containers, work.containers, strict=True)
+        ),
         is_cpu_capped=kind.is_fargate,
         network=network,
         processes=_SHARING_BY_MODE.get(work.shared.get("pidMode") or "", Sharing.NONE),
@@ -116,15 +127,17 @@ def needed_log_groups_of(record: JobRecord) -> Sequence[tuple[Scope, str]]:
 
 
 def secrets_of(record: JobRecord) -> frozenset[SecretReference]:
-    """Name the secrets that an attempt's containers are given."""
-    if _SECRETS_MEMBER not in record.job.spec:
+    """Name the secrets that an attempt's containers are given, or are pulled with."""
+    if not any(member in record.job.spec for member in _SECRETS_MEMBERS):
         return frozenset()
     work = workload_of(record)
-    return frozenset(
+    given = {
         parse_value_from(each["valueFrom"], work.scope.region)
         for container in work.containers
         for each in container.get("secrets") or ()
-    )
+    }
+    credentials = (_credentials_of(container) for container in work.containers)
+    return frozenset(given.union(each for each in credentials if each is not None))
 
 
 def _container(
@@ -167,6 +180,26 @@ def _container(
         start_timeout_ms=_milliseconds(container.get("startTimeout")),
         stop_timeout_ms=_milliseconds(container.get("stopTimeout")),
     )
+
+
+def _credentials_of(container: Json) -> SecretReference | None:
+    """Name the secret that a container's image is pulled with, if it says so."""
+    given = container.get("repositoryCredentials")
+    return parse_credentials_parameter(given["credentialsParameter"]) if given else None
+
+
+def _registry_auth(container: Json, secrets: Mapping[SecretReference, str]) -> RegistryAuth | None:
+    """Read the secret that an image is pulled with. Raises `CannotLaunch`, without its value."""
+    reference = _credentials_of(container)
+    if reference is None:
+        return None
+    try:
+        return msgspec.json.decode(secrets[reference], type=RegistryAuth)
+    except msgspec.DecodeError:
+        raise CannotLaunch(
+            "ResourceInitializationError: unable to pull secrets or registry auth: the secret"
+            f" {reference.id} is no JSON object with username and password"
+        ) from None
 
 
 def _log_target(

@@ -8,7 +8,7 @@ to 11.8). What AWS has and we cannot run is refused by name, never dropped.
 import re
 from collections.abc import Sequence
 
-from batchyard.api.batch.refusals import refuse_given, unsupported
+from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.choices import (
     check_choice,
     check_environment,
@@ -19,7 +19,7 @@ from batchyard.api.batch.rules.ground import Ground
 from batchyard.api.batch.rules.linux import check_linux, check_ulimits
 from batchyard.api.batch.rules.logs import check_logs
 from batchyard.api.batch.rules.requirements import check_requirements, demand_of
-from batchyard.api.batch.rules.secrets import check_secrets
+from batchyard.api.batch.rules.secrets import check_repository_credentials, check_secrets
 from batchyard.api.batch.rules.volumes import check_mounts, check_volumes
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
@@ -82,7 +82,7 @@ def check_shared_members(
 ) -> None:
     """Refuse what no container may have, of `containerProperties` or of a task."""
     check_image(container.get("image"), where)
-    refuse_given(container, ("repositoryCredentials",), within=where)
+    check_repository_credentials(container, where)
     check_environment(container.get("environment", ()))
     check_secrets(
         container.get("secrets", ()),

@@ -1,4 +1,4 @@
-"""What `secrets` may say: names of variables, and where their values come from. Pure.
+"""What `secrets` and `repositoryCredentials` may say: names, and where values come from. Pure.
 
 Decides which names may be given (reference/jobs.md section 11.4). Refuses to know whether the
 secret exists: that is found out when a container starts.
@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from batchyard.api.batch.rules.choices import check_environment
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
-from batchyard.model.secret_reference import explain_value_from
+from batchyard.model.secret_reference import (
+    explain_credentials_parameter,
+    explain_value_from,
+)
 
 
 def check_secrets(
@@ -29,6 +32,19 @@ def check_secrets(
             raise client_exception(f"secrets.valueFrom: {problem}.")
     names = [secret["name"] for secret in secrets]
     check_names_apart(names, environment)
+
+
+def check_repository_credentials(container: Json, where: str) -> None:
+    """Refuse credentials for a registry that are not a whole secret of Secrets Manager.
+
+    No execution role is asked for: whether AWS does is not known.
+    """
+    given = container.get("repositoryCredentials")
+    if not given:
+        return
+    text = given["credentialsParameter"]
+    if problem := explain_credentials_parameter(text):
+        raise client_exception(f"{where}.repositoryCredentials.credentialsParameter: {problem}.")
 
 
 def check_names_apart(names: Sequence[str], environment: Sequence[Json]) -> None:

@@ -5,7 +5,10 @@ the official image in anything but the name it is given.
 """
 
 import contextlib
+import hashlib
 import io
+import json
+import platform
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +19,7 @@ from typing import IO
 from batchyard.compute.local.images.archives import FoundImage, FoundLayer
 from batchyard.compute.local.images.image_store import ImageInfo, ImageStore
 from batchyard.compute.local.images.references import parse_reference
+from batchyard.compute.local.shapes import ConfigShape
 from batchyard.compute.local.supervisor.ocispec import DEFAULT_PATH
 from batchyard.compute.port import Trouble
 
@@ -25,6 +29,9 @@ _FILES = {
     ),
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
 }
+_CONFIG: ConfigShape = {"Cmd": ["sh"], "Env": [f"PATH={DEFAULT_PATH}"]}
+#: The kernel's name of a machine, and Go's.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _DIRECTORIES = {
     "bin": 0o755,
     "etc": 0o755,
@@ -37,6 +44,47 @@ _DIRECTORIES = {
 
 def make_busybox_image(store: ImageStore, name: str = "busybox") -> ImageInfo:
     """Build the image and store it. Raises `Trouble` if busybox is missing or not static."""
+    layer = _make_layer()
+
+    @contextlib.contextmanager
+    def open_layer() -> Iterator[IO[bytes]]:
+        yield io.BytesIO(layer)
+
+    image = FoundImage(
+        config=_CONFIG,
+        layers=[FoundLayer(open=open_layer, diff_id=None)],
+    )
+    image_id = store.add(image, names=[str(parse_reference(name))])
+    return next(info for info in store.list_images() if info.image_id == image_id)
+
+
+def make_busybox_archive(name: str = "busybox") -> bytes:
+    """Build the image as a docker-archive, for engines. Raises as `make_busybox_image`."""
+    layer = _make_layer()
+    digest = hashlib.sha256(layer).hexdigest()
+    config = {
+        # Both engines want to know; an image of this machine's busybox runs on this machine.
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "os": "linux",
+        "config": _CONFIG,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [
+        {
+            "Config": "config.json",
+            "RepoTags": [str(parse_reference(name))],
+            "Layers": ["layer.tar"],
+        }
+    ]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        _add_file(archive, "manifest.json", json.dumps(manifest).encode(), mode=0o644)
+        _add_file(archive, "config.json", json.dumps(config).encode(), mode=0o644)
+        _add_file(archive, "layer.tar", layer, mode=0o644)
+    return buffer.getvalue()
+
+
+def _make_layer() -> bytes:
     path = shutil.which("busybox")
     if path is None:
         raise Trouble("busybox is not installed (apt-get install busybox-static)")
@@ -44,18 +92,7 @@ def make_busybox_image(store: ImageStore, name: str = "busybox") -> ImageInfo:
     if b"/lib64/ld-linux" in binary or b"/lib/ld-" in binary:
         raise Trouble("busybox is linked dynamically (apt-get install busybox-static)")
     applets = subprocess.run([path, "--list"], check=True, capture_output=True, text=True)
-    layer = _layer(binary, applets.stdout.split())
-
-    @contextlib.contextmanager
-    def open_layer() -> Iterator[IO[bytes]]:
-        yield io.BytesIO(layer)
-
-    image = FoundImage(
-        config={"Cmd": ["sh"], "Env": [f"PATH={DEFAULT_PATH}"]},
-        layers=[FoundLayer(open=open_layer, diff_id=None)],
-    )
-    image_id = store.add(image, names=[str(parse_reference(name))])
-    return next(info for info in store.list_images() if info.image_id == image_id)
+    return _layer(binary, applets.stdout.split())
 
 
 def _layer(binary: bytes, applets: list[str]) -> bytes:

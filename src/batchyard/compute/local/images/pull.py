@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,8 @@ from batchyard.compute.local.images.references import (
     is_loopback,
     parse_reference,
 )
-from batchyard.compute.port import Trouble
+from batchyard.compute.port import RegistryAuth, Trouble
+from batchyard.compute.registry_auth import auth_file, config_path
 
 _PULL_TIMEOUT_S: Final = 7200.0
 _INACTIVITY_S: Final = 60.0
@@ -55,8 +56,18 @@ class Puller:
         self._pull_timeout_s = pull_timeout_s
         self._inactivity_s = inactivity_s
 
-    async def pull(self, name: str, *, progress: Progress = lambda _: None) -> str:
-        """Pull an image and store it under its name; return its id. Raises `PullFailed`."""
+    async def pull(
+        self,
+        name: str,
+        *,
+        auth: RegistryAuth | None = None,
+        progress: Progress = lambda _: None,
+    ) -> str:
+        """Pull an image and store it under its name; return its id. Raises `PullFailed`.
+
+        Without `auth` it is pulled with what docker or podman keep for this user, as skopeo finds
+        it.
+        """
         try:
             reference = parse_reference(name)
         except BadReference as error:
@@ -72,7 +83,9 @@ class Puller:
         except OSError as error:
             raise PullFailed(f"{name}: {error}") from error
         try:
-            await self._copy(skopeo, reference, draft, progress)
+            progress(f"pulling {reference}")
+            with _auth_options(reference, auth, draft) as options:
+                await self._copy([skopeo, *options], reference, draft)
             return await asyncio.to_thread(self._store_pulled, reference, draft, progress)
         except (NotAnImage, Trouble) as error:
             raise PullFailed(f"{name}: {error}") from error
@@ -83,16 +96,11 @@ class Puller:
         with open_archive(draft) as (image,):
             return self._store.add(image, names=[str(reference)], progress=progress)
 
-    async def _copy(
-        self, skopeo: str, reference: Reference, draft: Path, progress: Progress
-    ) -> None:
-        options = ["--insecure-policy", "copy", "--quiet"]
+    async def _copy(self, options: list[str], reference: Reference, draft: Path) -> None:
         registry = reference.registry
         if is_loopback(registry) or registry in self._insecure_registries:
             options.append("--src-tls-verify=false")
-        progress(f"pulling {reference}")
         process = await asyncio.create_subprocess_exec(
-            skopeo,
             *options,
             f"docker://{reference}",
             f"dir:{draft}",
@@ -134,10 +142,30 @@ class Puller:
                 return
 
 
+@contextlib.contextmanager
+def _auth_options(
+    reference: Reference, auth: RegistryAuth | None, draft: Path
+) -> Iterator[list[str]]:
+    """Give skopeo's first options. Credentials are in a file: who may see processes, sees
+    arguments."""
+    options = ["--insecure-policy", "copy", "--quiet"]
+    if auth is None:
+        yield options
+        return
+    with tempfile.NamedTemporaryFile(dir=draft.parent, prefix="batchyard-auth-") as file:
+        file.write(auth_file(reference.registry, auth))
+        file.flush()
+        yield [*options, "--authfile", file.name]
+
+
 def _environment(draft: Path) -> dict[str, str]:
     """skopeo's environment: ours (proxies, credentials), with large temporary files beside the
     image."""
-    return os.environ | {"TMPDIR": str(draft.parent)}
+    environ = os.environ | {"TMPDIR": str(draft.parent)}
+    # Older ones do not know docker's own variable.
+    if os.environ.get("DOCKER_CONFIG") and config_path().exists():
+        environ.setdefault("REGISTRY_AUTH_FILE", str(config_path()))
+    return environ
 
 
 def explain_failure(reference: Reference, said: str) -> str:

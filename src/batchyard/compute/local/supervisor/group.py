@@ -1,8 +1,8 @@
 """What follows in a task from where its containers stand: who may start, who never can, who stops.
 
-Decides and does nothing: pure questions about a `Task`. Source: ECS's documentation of
-`ContainerDependency` (order of starting, reversed for stopping) and of `essential`; the texts are
-those of the ECS agent (`dependencygraph`), with containers' names for its dumps.
+Decides and does nothing: pure questions about a task, whoever holds it. Source: ECS's documentation
+of `ContainerDependency` (order of starting, reversed for stopping) and of `essential`; the texts
+are those of the ECS agent (`dependencygraph`), with containers' names for its dumps.
 
 Rules: a task is started when all of its essential containers run or have run. The first essential
 container that ends, or cannot start, begins the stop of all others. A container is told to stop
@@ -14,9 +14,41 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol, TypeVar
+
     from batchyard.compute.local.shapes import ContainerShape
-    from batchyard.compute.local.supervisor.task import Task
-    from batchyard.compute.local.supervisor.unit import Unit
+
+    class Outcome(Protocol):
+        """How a container ended."""
+
+        @property
+        def exit_code(self) -> int | None: ...
+
+    class Unit(Protocol):
+        """What is asked of a container; times are of one clock, whichever."""
+
+        @property
+        def spec(self) -> ContainerShape: ...
+        @property
+        def started_at_ms(self) -> int | None: ...
+        @property
+        def started_clock_ms(self) -> int | None: ...
+        @property
+        def end(self) -> Outcome | None: ...
+
+    UnitT_co = TypeVar("UnitT_co", bound=Unit, covariant=True)
+
+    class Task(Protocol[UnitT_co]):
+        """What is asked of a task."""
+
+        @property
+        def units(self) -> Sequence[UnitT_co]: ...
+        @property
+        def unit_by_name(self) -> Mapping[str, UnitT_co]: ...
+        @property
+        def opened_clock_ms(self) -> int | None: ...
+
 
 _START, _COMPLETE, _SUCCESS = "START", "COMPLETE", "SUCCESS"
 
@@ -43,7 +75,7 @@ def fault_of(containers: list[ContainerShape]) -> str:
     return ""
 
 
-def is_ready(task: Task, unit: Unit) -> bool:
+def is_ready(task: Task[Unit], unit: Unit) -> bool:
     """Tell whether everything the container waits for has come true."""
     return all(
         _holds(task.unit_by_name[after["container"]], after["condition"])
@@ -51,7 +83,7 @@ def is_ready(task: Task, unit: Unit) -> bool:
     )
 
 
-def despair_of(task: Task, unit: Unit, clock_ms: int) -> str:
+def despair_of(task: Task[Unit], unit: Unit, clock_ms: int) -> str:
     """Say why the container can never start; empty while it still may."""
     for after in unit.spec["starts_after"]:
         target, condition = task.unit_by_name[after["container"]], after["condition"]
@@ -70,7 +102,7 @@ def despair_of(task: Task, unit: Unit, clock_ms: int) -> str:
     return ""
 
 
-def next_look_ms(task: Task, unit: Unit) -> int | None:
+def next_look_ms(task: Task[Unit], unit: Unit) -> int | None:
     """Tell when a container will have waited too long, by the monotonic clock; None if it waits for
     nothing, or for ever."""
     times: list[int] = []
@@ -81,7 +113,7 @@ def next_look_ms(task: Task, unit: Unit) -> int | None:
     return min(times, default=None)
 
 
-def _due_times(task: Task, unit: Unit, target: Unit, condition: str) -> list[int]:
+def _due_times(task: Task[Unit], unit: Unit, target: Unit, condition: str) -> list[int]:
     """List when waiting for `target` is over.
 
     `start_timeout_ms` bounds the waiting of the container that has it; and, as the ECS agent reads
@@ -96,7 +128,7 @@ def _due_times(task: Task, unit: Unit, target: Unit, condition: str) -> list[int
     return times
 
 
-def may_be_stopped(task: Task, unit: Unit) -> bool:
+def may_be_stopped(task: Task[Unit], unit: Unit) -> bool:
     """Tell whether no container that was to start after this one lives any more."""
     name = unit.spec["name"]
     return all(
@@ -106,7 +138,7 @@ def may_be_stopped(task: Task, unit: Unit) -> bool:
     )
 
 
-def has_started(task: Task) -> bool:
+def has_started(task: Task[Unit]) -> bool:
     """Tell whether all essential containers run, or have run."""
     return all(unit.started_at_ms is not None for unit in task.units if unit.spec["is_essential"])
 
