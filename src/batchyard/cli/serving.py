@@ -102,10 +102,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 tokens=TaskTokens(secret),
                 is_endpoint_given=settings.is_endpoint_given_to_jobs,
             ),
-            launch_times=LaunchTimes(
-                boot_ms=round(settings.instance_boot_s * 1000),
-                idle_ms=round(settings.instance_idle_s * 1000),
-            ),
+            launch_times=_launch_times(settings),
             clock_ms=clock_ms,
         )
         tasks = TaskEndpoint(
@@ -177,6 +174,13 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
         is_privileged_allowed=settings.is_privileged_allowed,
         gpus=settings.gpus,
         network_range=settings.node_network,
+    )
+
+
+def _launch_times(settings: Settings) -> LaunchTimes:
+    return LaunchTimes(
+        boot_ms=round(settings.instance_boot_s * 1000),
+        idle_ms=round(settings.instance_idle_s * 1000),
     )
 
 
