@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 
 import pytest
 
@@ -353,3 +354,13 @@ class TestRestart:
             ),
             key=str,
         )
+
+
+def test_a_chain_longer_than_the_interpreter_may_recurse_fails_whole(yard):
+    length = 2 * sys.getrecursionlimit()
+    yard.feed(
+        *(a_job(number, after=(number - 1,) if number > 1 else ()) for number in range(1, length))
+    )
+    yard.feed(i.CancelJob(job_id=job_id(1), reason="the first"))
+    assert not yard.state.jobs
+    assert yard.status(length - 1) is JobStatus.FAILED
