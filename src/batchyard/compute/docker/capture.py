@@ -93,7 +93,9 @@ class Capture:
         async with asyncio.TaskGroup() as group:
             flusher = group.create_task(output.flush_in_time())
             log = self._api.log(unit.container_id, is_followed=not was_over)
-            async with contextlib.aclosing(_until_quiet(log, unit.has_exited)) as parts:
+            # What is read once the container is over is read to its end.
+            parts = log if was_over else _until_quiet(log, unit.has_exited)
+            async with contextlib.aclosing(parts):
                 async for entries in parts:
                     await output.store(entries)
             if not was_over:
@@ -127,9 +129,9 @@ def _first_of(error: Exception) -> Exception:
 async def _until_quiet(
     log: AsyncGenerator[list[Entry], None], has_exited: asyncio.Event
 ) -> AsyncGenerator[list[Entry], None]:
-    """Pass on a log; of a container that is over, only as long as something comes.
+    """Pass on a followed log; once the container is over, only as long as something comes.
 
-    podman ends a followed log half a second late.
+    podman ends one half a second late. Whether that was all is for the caller to find out.
     """
     exiting = asyncio.ensure_future(has_exited.wait())
     reading: asyncio.Future[list[Entry]] | None = None
