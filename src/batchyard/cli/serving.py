@@ -138,7 +138,7 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     """Build the backend of this machine as the settings say, or as it can be. Raises `Trouble`."""
     choice = choose(settings.data_path, settings.runtime, socket_path=settings.engine_socket)
     _log.info("backend_chosen", backend=choice.kind, why=choice.why)
-    host_paths = _mountable_folders(settings)
+    host_paths = mountable_folders(settings)
     vcpus = settings.machine_vcpus
     if choice.engine is not None:
         # Imported here: who runs containers directly need not wait for an HTTP client.
@@ -184,13 +184,12 @@ def _launch_times(settings: Settings) -> LaunchTimes:
     )
 
 
-def _mountable_folders(settings: Settings) -> list[Path]:
+def mountable_folders(settings: Settings) -> list[Path]:
     """Give the folders that jobs may mount; refuses those that would show them our keys."""
     folders = _folders([*settings.host_paths, *settings.file_systems.values()])
     data_path = settings.data_path.resolve()
     for folder in folders:
-        real = folder.resolve()
-        if data_path.is_relative_to(real) or real.is_relative_to(data_path):
+        if data_path.is_relative_to(folder.resolve()):
             raise click.UsageError(
                 f"Jobs may not mount {folder}: this server's own data, with its keys, is in"
                 f" {settings.data_path}. Give jobs another folder, or move the data (data_dir)."

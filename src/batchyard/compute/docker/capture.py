@@ -89,6 +89,10 @@ class Capture:
         if not unit.has_stream:
             unit.has_stream = True
             self._wake(task)
+        if unit.is_refused:
+            unit.is_output_done = True
+            self._wake(task)
+            return
         was_over = unit.has_exited.is_set()
         async with asyncio.TaskGroup() as group:
             flusher = group.create_task(output.flush_in_time())

@@ -247,6 +247,9 @@ class Life:
         except EngineError as error:
             reason = clip("CannotStartContainerError", f"{_DAEMON}{error}")
             self._settle(task, unit, UnitEnd(reason=reason))
+            unit.is_refused = True
+            if self._group is not None:
+                self._capture.follow(task, unit, self._group)
         else:
             await self._look(task, unit)
 

@@ -60,6 +60,8 @@ class Unit:
         self.has_stream = self.target is None
         #: All of what it printed is in the sink.
         self.is_output_done = self.target is None
+        #: The engine refused to start it: it has a stream all the same, an empty one.
+        self.is_refused = False
 
     @property
     def started_clock_ms(self) -> int | None:
@@ -79,9 +81,14 @@ class Unit:
         return self.started_at_ms is not None and self.end is None
 
     @property
+    def has_output(self) -> bool:
+        """Tell whether a stream is there, or will be."""
+        return self.started_at_ms is not None or self.is_refused
+
+    @property
     def is_settled(self) -> bool:
         """Nothing of it is outstanding: it is over, and its output stored."""
-        return self.end is not None and (self.started_at_ms is None or self.is_output_done)
+        return self.end is not None and (not self.has_output or self.is_output_done)
 
 
 class Task:
