@@ -425,10 +425,8 @@ def test_what_fargate_does_not_have_is_refused(yard: LiveYard) -> None:
 
 
 def test_what_is_not_supported_is_refused_by_name(yard: LiveYard) -> None:
-    secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:registry-AbCdEf"
     for members, text in (
         ({"enableExecuteCommand": True}, "enableExecuteCommand"),
-        ({"repositoryCredentials": {"credentialsParameter": secret}}, "repositoryCredentials"),
         ({"ephemeralStorage": {"sizeInGiB": 30}}, "ephemeralStorage not applicable for EC2"),
         ({"networkConfiguration": {"assignPublicIp": "ENABLED"}}, "not applicable for EC2"),
         ({"runtimePlatform": {"cpuArchitecture": "ARM64"}}, "not applicable for EC2"),

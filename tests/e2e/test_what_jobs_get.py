@@ -142,7 +142,8 @@ def test_lines_of_one_event_stay_together_also_over_a_kill(yard: LiveYard) -> No
     job_id = yard.submit(script, definition="events")
     one = "2026-11-26 one\n  more of one\n"
     yard.reach("RUNNING", job_id)
-    until(lambda: one in yard.lines(job_id), "the first event")
+    until(lambda: yard.lines(job_id), "the first event")
+    assert yard.lines(job_id)[0] == one
     yard.restart_after_kill()
     yard.release("go")
     yard.ended(job_id)
