@@ -13,7 +13,7 @@ from itertools import chain
 from math import log
 
 from batchyard.core import events as e
-from batchyard.core.state import State
+from batchyard.core.state import Job, State
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import JobId, child_id, is_part_id, split_part_id, whole_id_of
 from batchyard.model.records import QueuedJob
@@ -48,6 +48,20 @@ class Sight:
     used: dict[str, float] = field(default_factory=dict)
     #: In milli-vCPUs.
     held: dict[str, int] = field(default_factory=dict)
+
+
+def _may_ever_start(state: State, job: Job) -> bool:
+    """Tell whether an empty machine would do: others pass by who needs more than there is."""
+    environments = [state.environments[arn] for arn in state.queues[job.queue_arn].environment_arns]
+    if all(job.demand.cpu_milli > each.cpu_milli_max for each in environments):
+        return False
+    free = [host.capacity for host in state.hosts.values()]
+    for demand in (job.demand,) if job.nodes is None else job.nodes.demands:
+        at = next((at for at, each in enumerate(free) if demand.fits_in(each)), None)
+        if at is None:
+            return False
+        free[at] -= demand
+    return True
 
 
 class Fairness:
@@ -85,6 +99,8 @@ class Fairness:
                 continue
             share = job.share_identifier or ""
             sight.active.add(share)
+            if not _may_ever_start(state, job):
+                continue
             waiting = [job.id] if job.progress.status is JobStatus.RUNNABLE else []
             rest = job.progress.array and job.progress.array.rest
             if job.array is not None and rest is JobStatus.RUNNABLE:

@@ -128,7 +128,8 @@ def _note(made: _Round, job: WaitingJob, environment: EnvironmentView, taken: Ta
 def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) -> bool:
     """Keep a job at the head; True: others may pass it.
 
-    A job that its queue's policy holds back is not passed: the policy would have shown another.
+    A job that its queue's policy holds back, and that could start otherwise, is not passed: the
+    policy would have shown another.
     """
     if not turn.has_blocked_head:
         turn.has_blocked_head = True
@@ -136,11 +137,11 @@ def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) ->
         if lack is not None and head.obstacle is Obstacle.CAPACITY_IN_USE:
             head = replace(head, obstacle=lack)
         made.blocked.append(head)
-    if lack is Obstacle.RESERVED_FOR_OTHERS:
-        return False
     possible = [
         each for each in turn.environments if can_ever_hold(each, job.demands, made.view.hosts)
     ]
+    if possible and lack is Obstacle.RESERVED_FOR_OTHERS:
+        return False
     if possible:
         turn.is_passing = True
         turn.environments = _others(turn.environments, possible)
