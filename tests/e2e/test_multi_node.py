@@ -26,10 +26,15 @@ pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 SMALL_QUEUE, SMALL_VCPUS = "small", 4
 MAIN_ADDRESS = "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"
 
+#: A first process without it does not hear that it is to end.
+HEED = "trap 'exit 143' TERM\n"
 #: What other nodes do: say where they are, and end when they are told to.
 OTHER = (
-    'echo "node $AWS_BATCH_JOB_ID $AWS_BATCH_JOB_ATTEMPT $(hostname -i) $' + MAIN_ADDRESS + '"'
-    " >> /ledger/runs\ntrap 'exit 143' TERM\nwhile :; do sleep 0.05; done\n"
+    HEED
+    + 'echo "node $AWS_BATCH_JOB_ID $AWS_BATCH_JOB_ATTEMPT $(hostname -i) $'
+    + MAIN_ADDRESS
+    + '"'
+    " >> /ledger/runs\nwhile :; do sleep 0.05; done\n"
 )
 #: The main node goes on once that many nodes of this attempt are there.
 GATHER = (
@@ -41,7 +46,7 @@ GATHER = (
     'until [ "$(grep -c "^node $id#. $AWS_BATCH_JOB_ATTEMPT " /ledger/runs)" -ge '
     "$((AWS_BATCH_JOB_NUM_NODES - 1)) ]; do sleep 0.05; done\n"
 )
-HOLD = "trap 'exit 143' TERM\nwhile :; do sleep 0.05; done\n"
+HOLD = HEED + "while :; do sleep 0.05; done\n"
 #: Heeds SIGTERM at once, as the shell waits for a child of its own.
 HELPER = "trap exit TERM\nwhile :; do echo hello | nc -l -p 9 & wait $!; done\n"
 UNTIL_GO = "until [ -e /ledger/$AWS_BATCH_JOB_NODE_INDEX-go ]; do sleep 0.05; done\n"
@@ -423,7 +428,7 @@ def test_no_other_node_starts_if_the_main_one_cannot(yard: LiveYard) -> None:
 def test_the_end_of_another_node_changes_nothing(yard: LiveYard) -> None:
     """One fails, one succeeds, both before the main one, which goes on and decides."""
     main = GATHER + "until [ -e /ledger/others-are-over ]; do sleep 0.05; done\n"
-    other = OTHER.partition("trap")[0] + "exit $(( AWS_BATCH_JOB_NODE_INDEX * 7 - 7 ))\n"
+    other = OTHER.partition("while")[0] + "exit $(( AWS_BATCH_JOB_NODE_INDEX * 7 - 7 ))\n"
     job_id = submit(yard, main, other, retryStrategy={"attempts": 3})
     until(lambda: listed(yard, job_id, "FAILED") == [f"{job_id}#2"], "a failed node")
     until(lambda: listed(yard, job_id, "SUCCEEDED") == [f"{job_id}#1"], "a node that is done")
@@ -436,8 +441,12 @@ def test_the_end_of_another_node_changes_nothing(yard: LiveYard) -> None:
 
 
 def test_terminate_ends_all_nodes(yard: LiveYard) -> None:
-    job_id = submit(yard, GATHER + HOLD, OTHER, retryStrategy={"attempts": 3})
+    job_id = submit(yard, HEED + GATHER + HOLD, OTHER, retryStrategy={"attempts": 3})
     until(lambda: len(listed(yard, job_id, "RUNNING")) == 3, "three nodes")
+    until(
+        lambda: sum(words[1].startswith(job_id) for words in yard.ledger()) >= 3,
+        "three nodes that heed signals",
+    )
     # A single node cannot be stopped: asking for it is answered and has no effect.
     yard.batch.terminate_job(jobId=f"{job_id}#1", reason="one of them")
     yard.batch.cancel_job(jobId=job_id, reason="too late for that")
