@@ -4,6 +4,8 @@ Owns what must change together whenever a job appears, moves or goes, so that no
 kept in two places. Refuses to know why anything happens. For `evolve` and `restore` alone.
 """
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from batchyard.core import consumables
@@ -264,10 +266,15 @@ def use_instance(state: State, instance_id: InstanceId, demand: Amount, count: i
         environment.idle_since_ms.pop(instance_id, None)
 
 
+def instances_of(attempt: Attempt) -> Iterable[InstanceId]:
+    """Name the instances that an attempt holds, each once; none on a slice of a host."""
+    own = (attempt.instance_id,) if attempt.instance_id is not None else ()
+    return dict.fromkeys((*own, *attempt.node_instances))
+
+
 def note_idle(state: State, attempt: Attempt, at_ms: int) -> None:
     """Note since when an instance runs nothing, if the attempt that ended was its last."""
-    own = (attempt.instance_id,) if attempt.instance_id is not None else ()
-    for instance_id in dict.fromkeys((*own, *attempt.node_instances)):
+    for instance_id in instances_of(attempt):
         instance = state.instances.get(instance_id)
         if instance is None or instance.attempt_count:
             continue

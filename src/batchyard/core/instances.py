@@ -9,6 +9,7 @@ instances along.
 """
 
 from batchyard.core import events as e
+from batchyard.core.bookkeeping import instances_of
 from batchyard.core.inputs import InterruptInstance
 from batchyard.core.state import Environment, Instance, State, first_to_go
 from batchyard.core.stopping import stop_attempt
@@ -63,7 +64,6 @@ def interrupt(turn: Turn, command: InterruptInstance) -> None:
     if instance is not None:
         stop_ms = turn.now_ms + command.notice_ms
         _drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
-        _stop_due(turn, command.instance_id)
 
 
 def replace_instances(turn: Turn, environment: Environment) -> None:
@@ -77,7 +77,6 @@ def replace_instances(turn: Turn, environment: Environment) -> None:
         if is_old and instance.is_open:
             stop_ms = turn.now_ms + settings.replace_ms
             _drain(turn, instance, TerminationCause.REPLACED, stop_ms)
-            _stop_due(turn, instance_id)
 
 
 def advance_instances(turn: Turn) -> None:
@@ -97,8 +96,7 @@ def advance_instances(turn: Turn) -> None:
 
 def settle_instances(turn: Turn, attempt: Attempt) -> None:
     """Let draining instances go if the attempt that just ended was their last."""
-    own = (attempt.instance_id,) if attempt.instance_id is not None else ()
-    for instance_id in dict.fromkeys((*own, *attempt.node_instances)):
+    for instance_id in instances_of(attempt):
         _end_if_drained(turn, instance_id)
 
 
@@ -130,9 +128,10 @@ def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> N
     )
 
 
-def _drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int | None) -> None:
+def _drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int) -> None:
     turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
     _end_if_drained(turn, instance.record.id)
+    _stop_due(turn, instance.record.id)
 
 
 def _stop_due(turn: Turn, instance_id: InstanceId) -> None:
