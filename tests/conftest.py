@@ -45,9 +45,12 @@ settings.load_profile(
 
 
 @pytest.fixture(autouse=True)
-def fresh_logging() -> Iterator[None]:
-    """Take back what a test that started a server in this process made of the log."""
+def fresh_process() -> Iterator[None]:
+    """Take back what a server that a test started in this process made of the log and the umask."""
+    mask = os.umask(0o022)
+    os.umask(mask)
     yield
+    os.umask(mask)
     structlog.reset_defaults()
 
 
@@ -63,3 +66,12 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if room_of(item.path) in ONE_AT_A_TIME:
             item.add_marker(pytest.mark.xdist_group("one_at_a_time"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to begin where the group went unseen: its tests would fail now and then."""
+    if not session.config.getoption("loadgroup", default=False):
+        return
+    for item in session.items:
+        if room_of(item.path) in ONE_AT_A_TIME and not item.nodeid.endswith("@one_at_a_time"):
+            raise pytest.UsageError("this pytest-xdist does not see groups with this pytest")

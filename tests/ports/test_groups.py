@@ -27,9 +27,9 @@ async def run(rig: Rig, spec: TaskSpec) -> TaskEnded:
 
 async def test_containers_end_with_the_first_essential_one(rig: Rig) -> None:
     backend, listener = await rig.open()
-    main = after(
-        rig.container("main", Behaviour(lines=("m",), exit_code=3)), "START", "side", "helper"
-    )
+    main = rig.container("main", Behaviour(lines=("m",), exit_code=3))
+    # Were the helper not over, it would have been told to stop when the main one ended.
+    main = after(after(main, "START", "side"), "COMPLETE", "helper")
     side = replace(
         rig.container("side", Behaviour(lines=("s",), is_waiting=True)), stop_timeout_ms=100
     )
