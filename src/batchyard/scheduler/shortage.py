@@ -54,9 +54,11 @@ def _lacks_of_instances(
     if any(demand.fits_in(room) for room in environment.starting):
         text = f"An instance for it is starting in {name_in_arn(environment.arn)}."
         return [Reason(cause=Cause.INSTANCE_STARTING, text=text, subject=environment.arn)]
+    terms = environment.launching
+    if terms is not None and not any(demand.fits_in(kind.capacity) for kind in terms.types):
+        return [_above_types(environment, terms.types, demand)]
     miss = _miss_on_instances(environment, demand)
     found = [] if miss is None else [miss]
-    terms = environment.launching
     if terms is None:
         if not found:
             text = f"No instance with room is registered with {name_in_arn(environment.arn)}."
@@ -70,8 +72,6 @@ def _lacks_of_launch(
 ) -> list[Reason]:
     """Say why no instance is launched for a demand."""
     fitting = choices(terms.strategy, terms.types, demand, lambda _kind: 0)
-    if not fitting:
-        return [_above_types(environment, terms.types, demand)]
     smallest = min(fitting, key=lambda each: each.capacity.cpu_milli)
     may_exceed = may_exceed_max(terms.strategy, is_spot=terms.is_spot)
     needed = 1 if may_exceed else smallest.capacity.cpu_milli
