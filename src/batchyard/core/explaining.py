@@ -15,6 +15,7 @@ from batchyard.core.viewing import view_of
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.ids import JobId, child_id, name_in_arn
 from batchyard.model.status import JobStatus, ResourceState
+from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.shortage import lacks_of
 from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob
 
@@ -137,8 +138,7 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
     if ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more:
         changes = find_changes(state, job, now_ms)
     if not reasons:
-        text = "Nothing keeps it: the next round places it."
-        reasons = [Reason(cause=Cause.NOTHING, text=text)]
+        reasons = [_unless_placed(state, job, now_ms)]
     return Explanation(
         job_id=job.id,
         status=JobStatus.RUNNABLE,
@@ -149,6 +149,15 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
         are_more_ahead=are_more,
         at_ms=now_ms,
     )
+
+
+def _unless_placed(state: State, job: Job, now_ms: int) -> Reason:
+    """Say what a round does with a job that lacks nothing: others may be given what it needs."""
+    plan = plan_round(view_of(state, now_ms))
+    if any(each.job_id == job.id for each in plan.placements):
+        return Reason(cause=Cause.NOTHING, text="Nothing keeps it: the next round places it.")
+    text = "What is free is kept for jobs that come first and wait for instances to start."
+    return Reason(cause=Cause.CAPACITY, text=text)
 
 
 def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | None]:
