@@ -11,7 +11,7 @@ instances along.
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import instances_of
 from batchyard.core.inputs import InterruptInstance
-from batchyard.core.state import Environment, Instance, State, first_to_go
+from batchyard.core.state import Environment, Instance, State, first_to_go, idle_end_ms, may_give_up
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model.ids import HostId
@@ -54,7 +54,9 @@ def launch(turn: Turn, proposed: Launch) -> None:
 def give_up(turn: Turn, instance_id: InstanceId) -> None:
     """End an idle instance whose room something else needs."""
     instance = turn.state.instances.get(instance_id)
-    if instance is not None and not instance.attempt_count:
+    if instance is None or instance.attempt_count:
+        return
+    if may_give_up(turn.state.environments[instance.record.environment_arn]):
         terminate(turn, instance_id, TerminationCause.ROOM_NEEDED)
 
 
@@ -157,10 +159,5 @@ def _end_if_drained(turn: Turn, instance_id: InstanceId) -> None:
 
 
 def _overdue(state: State, environment: Environment, now_ms: int) -> InstanceId | None:
-    if environment.launching is None:
-        return None
-    found = first_to_go(state, environment)
-    if found is None:
-        return None
-    kept_until_ms = environment.idle_since_ms[found] + environment.launching.idle_ms
-    return found if kept_until_ms <= now_ms else None
+    end_ms = idle_end_ms(state, environment)
+    return first_to_go(state, environment) if end_ms is not None and end_ms <= now_ms else None

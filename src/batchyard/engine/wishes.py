@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes, UnknownType
 from batchyard.model.environment_faults import environment_fault_of
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
@@ -74,22 +75,21 @@ def read_wishes(
 
 def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEnvironment:
     """Say to the core how the API wants an environment to be."""
-    resources = record.detail["computeResources"]
+    detail, kind = record.detail, kind_of_environment(record.detail)
     fault, launching = _fault_of(record), None
     try:
-        launching = times.settings_of(
-            resources,
-            record.detail.get("updatePolicy") or {},
-            is_change=record.status.is_in_transition,
-        )
+        launching = times.settings_of(detail, is_change=record.status.is_in_transition)
     except UnknownType as unknown:
         fault = fault or f"CLIENT_ERROR - The instance type or family {unknown} is not known"
-    kind = EnvironmentKind(resources["type"])
+    is_unmanaged = kind is EnvironmentKind.UNMANAGED
+    vcpus_max: int = (
+        detail.get("unmanagedvCpus", 0) if is_unmanaged else detail["computeResources"]["maxvCpus"]
+    )
     return i.PutEnvironment(
         arn=record.arn,
         kind=kind,
         state=record.state,
-        cpu_milli_max=int(resources["maxvCpus"]) * 1000,
+        cpu_milli_max=vcpus_max * 1000,
         fault=fault,
         launching=launching,
         has_instances=not kind.is_fargate,
