@@ -65,7 +65,7 @@ def interrupt(turn: Turn, command: InterruptInstance) -> None:
     instance = turn.state.instances.get(command.instance_id)
     if instance is not None:
         stop_ms = turn.now_ms + command.notice_ms
-        _drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
+        drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
 
 
 def replace_instances(turn: Turn, environment: Environment) -> None:
@@ -78,7 +78,7 @@ def replace_instances(turn: Turn, environment: Environment) -> None:
         is_old = instance.record.infrastructure != settings.infrastructure
         if is_old and instance.is_open:
             stop_ms = turn.now_ms + settings.replace_ms
-            _drain(turn, instance, TerminationCause.REPLACED, stop_ms)
+            drain(turn, instance, TerminationCause.REPLACED, stop_ms)
 
 
 def advance_instances(turn: Turn) -> None:
@@ -115,6 +115,16 @@ def lose_instances_on(turn: Turn, host_id: HostId) -> None:
             terminate(turn, instance_id, TerminationCause.HOST_LOST)
 
 
+def drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int | None) -> None:
+    """Place nothing more on an instance: it ends with its last attempt, which is stopped then.
+
+    None: its attempts may take their time.
+    """
+    turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
+    _end_if_drained(turn, instance.record.id)
+    _stop_due(turn, instance.record.id)
+
+
 def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> None:
     """End an instance that runs nothing."""
     record = turn.state.instances[instance_id].record
@@ -128,12 +138,6 @@ def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> N
             cpu_milli_launched=environment.cpu_milli_launched - record.capacity.cpu_milli,
         )
     )
-
-
-def _drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int) -> None:
-    turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
-    _end_if_drained(turn, instance.record.id)
-    _stop_due(turn, instance.record.id)
 
 
 def _stop_due(turn: Turn, instance_id: InstanceId) -> None:

@@ -21,6 +21,7 @@ from batchyard.store import (
     consumables,
     environments,
     events,
+    instance_wishes,
     instances,
     live_jobs,
     policies,
@@ -88,7 +89,7 @@ def _event_rows(
         yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
 
 
-def _write_resource(  # noqa: C901 -- one branch an event
+def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:
@@ -137,6 +138,14 @@ def _write_resource(  # noqa: C901 -- one branch an event
             )
             environments.update_environment(
                 connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
+            )
+        case e.InstanceWishSettled():
+            instance_wishes.settle_instance_wish(
+                connection,
+                event.wish_seq,
+                instance_ids=event.instance_ids,
+                refusal=event.refusal,
+                at_ms=event.at_ms,
             )
         case (
             e.EnvironmentDraining()
