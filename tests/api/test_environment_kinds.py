@@ -144,7 +144,11 @@ async def test_unmanaged_counts_as_ec2_in_a_queue(yard: Yard):
         {"order": 1, "computeEnvironment": "mine"},
         {"order": 2, "computeEnvironment": "theirs"},
     ]
-    request = {"jobQueueName": "jq", "priority": 1, "computeEnvironmentOrder": order}
+    request: dict[str, Any] = {
+        "jobQueueName": "jq",
+        "priority": 1,
+        "computeEnvironmentOrder": order,
+    }
     await yard.call("CreateJobQueue", **request)
     answer = await yard.call("DescribeJobQueues", jobQueues=["jq"])
     assert answer["jobQueues"][0]["jobQueueType"] == "ECS"
@@ -174,7 +178,11 @@ async def test_managed_instances_do_not_mix_with_ec2(yard: Yard):
         {"order": 1, "computeEnvironment": "mi"},
         {"order": 2, "computeEnvironment": "ec2"},
     ]
-    request = {"jobQueueName": "jq", "priority": 1, "computeEnvironmentOrder": order}
+    request: dict[str, Any] = {
+        "jobQueueName": "jq",
+        "priority": 1,
+        "computeEnvironmentOrder": order,
+    }
     assert await yard.refused("CreateJobQueue", **request) == (
         "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, all be"
         " EKS, or all be ECS_MANAGED_INSTANCES."

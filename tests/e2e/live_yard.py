@@ -107,6 +107,8 @@ class LiveYard:
             "runtime": "crun",
             # Instances have more memory than test machines: containers are held to their own.
             "machine_memory_mib": 131_072,
+            "memory_overcommit": 100_000,
+            **({"cpu_overcommit": 100_000} if "machine_vcpus" in settings else {}),
             **settings,
         }
         #: What the server's environment has besides its settings.

@@ -89,6 +89,16 @@ def _event_rows(
         yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
 
 
+def _write_launch(connection: Connection, event: e.InstanceLaunched) -> None:
+    instances.insert_instance(connection, event.record)
+    environments.update_environment(
+        connection,
+        event.record.environment_arn,
+        cpu_milli_launched=event.cpu_milli_launched,
+        launch_count=event.launch_count,
+    )
+
+
 def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
@@ -120,14 +130,7 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case e.InstanceLaunched():
-            record = event.record
-            instances.insert_instance(connection, record)
-            environments.update_environment(
-                connection,
-                record.environment_arn,
-                cpu_milli_launched=event.cpu_milli_launched,
-                launch_count=event.launch_count,
-            )
+            _write_launch(connection, event)
         case e.InstanceDraining():
             instances.drain_instance(
                 connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
