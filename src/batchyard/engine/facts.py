@@ -144,11 +144,7 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             )
         case e.InstanceWishSettled():
             instance_wishes.settle_instance_wish(
-                connection,
-                event.wish_seq,
-                instance_ids=event.instance_ids,
-                refusal=event.refusal,
-                at_ms=event.at_ms,
+                connection, event.wish_seq, event.instance_ids, event.refusal, at_ms=event.at_ms
             )
         case (
             e.EnvironmentDraining()

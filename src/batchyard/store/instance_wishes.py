@@ -57,9 +57,9 @@ def read_instance_wish(conn: Connection, seq: int) -> InstanceWish | None:
 def settle_instance_wish(
     conn: Connection,
     seq: int,
-    *,
     instance_ids: Sequence[InstanceId],
     refusal: str | None,
+    *,
     at_ms: int,
 ) -> None:
     """Answer a wish, in the transaction that makes durable what came of it."""
