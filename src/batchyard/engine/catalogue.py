@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import msgspec
 
+from batchyard.model.amounts import Amount
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.instances import (
     AllocationStrategy,
@@ -230,12 +231,15 @@ def _meant_by(item: str) -> Iterable[Fact]:
             yield fact
 
 
+def capacity_of_fact(fact: Fact) -> Amount:
+    """Say what a type gives to jobs."""
+    return capacity_of_type(vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count)
+
+
 def _type_of(fact: Fact, rank: int, bid: Bid | None) -> InstanceType:
     kind = InstanceType(
         name=fact.name,
-        capacity=capacity_of_type(
-            vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count
-        ),
+        capacity=capacity_of_fact(fact),
         price_micro=fact.price_micro,
         is_launchable=bid is None or fact.is_spot,
         rank=rank,

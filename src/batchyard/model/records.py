@@ -474,6 +474,7 @@ class Registration(Struct, frozen=True, kw_only=True):
 class Deregistration(Struct, frozen=True, kw_only=True):
     """What an operator wants to take back."""
 
+    environment_arn: EnvironmentArn
     instance_id: InstanceId
     #: Stop what runs on it, now.
     is_forced: bool = False
@@ -489,6 +490,12 @@ class InstanceWish(Struct, frozen=True, kw_only=True):
     is_settled: bool = False
     instance_ids: tuple[InstanceId, ...] = ()
     refusal: str | None = None
+
+    @property
+    def environment_arn(self) -> EnvironmentArn:
+        asked = self.registration or self.deregistration
+        assert asked is not None, self.seq
+        return asked.environment_arn
 
 
 class InstanceRecord(Struct, frozen=True, kw_only=True):
