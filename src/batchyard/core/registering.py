@@ -4,14 +4,15 @@ Decides whether the machine has the room, and what a registered instance is: a s
 any other, but one that stays until it is deregistered or its environment is deleted. Refuses to
 know how somebody asks (decision 0013; reference/compute-and-scheduling.md section 1.13).
 
-Rules that hold here: of a registration all instances come, or none; each wish is answered once, in
-the events that it led to.
+Rules that hold here: of a registration all instances come, or none; managed instances that are
+idle and that `minvCpus` does not keep make room for it; each wish is answered once, in the events
+that it led to.
 """
 
 from batchyard.core import events as e
 from batchyard.core.inputs import DeregisterInstance, RegisterInstances
-from batchyard.core.instances import drain
-from batchyard.core.state import Environment, Host, State
+from batchyard.core.instances import drain, terminate
+from batchyard.core.state import Environment, Host, State, may_give_up
 from batchyard.core.turn import Turn
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId
@@ -29,7 +30,10 @@ def register(turn: Turn, command: RegisterInstances) -> None:
     assert environment is not None, command.environment_arn
     made: list[InstanceId] = []
     for host in _hosts_of(turn.state, command.host_id):
-        while len(made) < command.count and command.capacity.fits_in(host.capacity - host.used):
+        spare = _spare_on(turn.state, host)
+        for _ in range(min(command.count - len(made), _times(turn.state, command.capacity, host))):
+            while not command.capacity.fits_in(host.capacity - host.used):
+                terminate(turn, spare.pop(0), TerminationCause.ROOM_NEEDED)
             made.append(_launch(turn, environment, host.id, command))
     _answer(turn, command.wish_seq, tuple(made))
 
@@ -70,10 +74,10 @@ def _refusal_of(
     if command.host_id is not None and command.host_id not in state.hosts:
         return f"there is no host {command.host_id}; known are: {', '.join(sorted(state.hosts))}"
     hosts = _hosts_of(state, command.host_id)
-    count = sum(_times(command.capacity, host) for host in hosts)
+    count = sum(_times(state, command.capacity, host) for host in hosts)
     if count >= command.count:
         return None
-    free = "; ".join(f"{host.id} has {_text_of(host.capacity - host.used)} free" for host in hosts)
+    free = "; ".join(f"{host.id} has {_text_of(_room_on(state, host))} free" for host in hosts)
     return (
         f"no room for {command.count} x {command.instance_type} of"
         f" {_text_of(command.capacity)} each: {free}"
@@ -107,9 +111,33 @@ def _hosts_of(state: State, host_id: HostId | None) -> list[Host]:
     return [host for host in state.hosts.values() if host_id in (None, host.id)]
 
 
-def _times(capacity: Amount, host: Host) -> int:
-    """Tell how many instances of a capacity a host still has room for."""
-    count, free = 0, host.capacity - host.used
+def _spare_on(state: State, host: Host) -> list[InstanceId]:
+    """Name the instances of a host that are given up for the room they take, in that order."""
+    spare: list[InstanceId] = []
+    for environment in state.environments.values():
+        settings = environment.launching
+        if settings is None or not may_give_up(environment):
+            continue
+        left = environment.cpu_milli_launched - settings.cpu_milli_min
+        for instance_id in environment.idle_since_ms:
+            record = state.instances[instance_id].record
+            if record.host_id == host.id and record.capacity.cpu_milli <= left:
+                left -= record.capacity.cpu_milli
+                spare.append(instance_id)
+    return spare
+
+
+def _room_on(state: State, host: Host) -> Amount:
+    """Tell what a host can give, idle instances that nothing keeps included."""
+    room = host.capacity - host.used
+    for instance_id in _spare_on(state, host):
+        room += state.instances[instance_id].record.capacity
+    return room
+
+
+def _times(state: State, capacity: Amount, host: Host) -> int:
+    """Tell how many instances of a capacity a host has room for."""
+    count, free = 0, _room_on(state, host)
     while capacity.fits_in(free):
         count, free = count + 1, free - capacity
     return count

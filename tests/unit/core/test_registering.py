@@ -96,6 +96,28 @@ def test_others_do_not_get_the_room_of_registered_instances():
     )
 
 
+def test_idle_instances_that_nothing_keeps_make_room():
+    yard = Yard(
+        a_host(),
+        an_unmanaged_environment(),
+        a_launching_environment("managed", vcpus_min=1),
+        a_queue(environments=("managed",)),
+    )
+    yard.feed(a_job(1), a_job(2))
+    yard.round()
+    for number in (1, 2):
+        yard.feed(yard.ended(number, 0))
+    assert len(yard.state.instances) == 2
+    events, _ = yard.feed(a_registration(count=2))
+    assert the_answer(events).refusal == (
+        "no room for 2 x custom of 2 vCPUs, 1024 MiB each: local has 3 vCPUs, 4096 MiB free"
+    )
+    events, _ = yard.feed(a_registration(cpu_milli=3000))
+    assert set(causes_of(events)) == {TerminationCause.ROOM_NEEDED}
+    assert len(the_answer(events).instance_ids) == 1
+    check(yard.state)
+
+
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
