@@ -62,6 +62,13 @@ def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
     )
 
 
+def why_head_waits(state: State, job_id: JobId, view: View) -> str | None:
+    """Say in one sentence what keeps the first job of a queue; None: nothing that is known."""
+    job = state.find(job_id)
+    reasons = [] if job is None else _room_reasons(state, job, view)
+    return _first_in_order(reasons).text if reasons else None
+
+
 # -- PENDING ----------------------------------------------------------------------------------
 
 
