@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StopTask
+from batchyard.core.explaining import explain
 from batchyard.core.restore import restore_instances
 from batchyard.core.state import State
 from batchyard.core.step import step
@@ -234,3 +236,36 @@ def test_unmanaged_vcpus_are_what_a_reservation_is_of(vcpus, running):
     yard.round()
     statuses = [yard.status(number) for number in (1, 2, 3, 4)]
     assert statuses.count(JobStatus.STARTING) == running
+
+
+def test_an_explanation_tells_what_is_registered():
+    yard = a_yard()
+    yard.feed(a_job(1, cpu_milli=9000))
+    yard.round()
+    assert _texts(yard, 1) == ["No instance with room is registered with ce."]
+    yard.feed(a_registration())
+    yard.round()
+    assert _texts(yard, 1) == [
+        "Asked 9 vCPUs; the nearest of the instances with room in ce has 2 vCPUs; short by 7 vCPUs."
+    ]
+
+
+def test_an_explanation_tells_of_spot_prices_above_the_bid():
+    environment = a_launching_environment()
+    settings = replace(
+        environment.launching,
+        types=tuple(replace(each, is_launchable=False) for each in environment.launching.types),
+    )
+    yard = Yard(a_host(), replace(environment, launching=settings), a_queue())
+    yard.feed(a_job(1))
+    yard.round()
+    assert _texts(yard, 1) == [
+        "Spot prices are above what bidPercentage of ce allows, for every instance type that the"
+        " job fits."
+    ]
+
+
+def _texts(yard: Yard, number: int) -> list[str]:
+    found = explain(yard.state, job_id(number), yard.now_ms)
+    assert found is not None
+    return [reason.text for outer in found.reasons for reason in (*outer.details, outer)]
