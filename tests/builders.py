@@ -79,7 +79,7 @@ def a_launching_environment(
     vcpus: int = 4,
     vcpus_min: int = 0,
     boot_ms: int = 0,
-    idle_ms: int = 60_000,
+    idle_ms: int | None = 60_000,
     strategy: AllocationStrategy = AllocationStrategy.BEST_FIT_PROGRESSIVE,
     is_enabled: bool = True,
     launch_count: int = 0,

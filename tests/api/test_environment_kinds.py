@@ -357,6 +357,10 @@ async def test_launch_templates_that_are_accepted(yard: Yard, template):
             "targetInstanceTypes optimal is not an instance type or family.",
         ),
         (
+            a_template(an_override("m5.huge")),
+            "targetInstanceTypes m5.huge is not an instance type or family.",
+        ),
+        (
             a_template(an_override("r5.large")),
             "targetInstanceTypes r5.large is not among instanceTypes.",
         ),

@@ -121,6 +121,11 @@ class Bid:
     percent: int = _BID_PERCENT_DEFAULT
 
 
+def names_of(instance_types: Sequence[str]) -> set[str]:
+    """Name the types that items of `instanceTypes` mean, as far as they are known."""
+    return {fact.name for item in instance_types for fact in _meant_by(item)}
+
+
 def types_of(instance_types: Sequence[str], bid: Bid | None = None) -> list[InstanceType]:
     """Give what the items of `instanceTypes` mean, in their order; on demand without a bid.
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from batchyard.api.batch.rules.choices import check_choice
+from batchyard.engine.catalogue import names_of
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 
@@ -58,20 +59,13 @@ def _check_one(template: Json, where: str, *, is_eks: bool) -> None:
 
 
 def _check_target(target: str, instance_types: Sequence[str], seen: Sequence[str]) -> None:
-    if target in BUNDLES:
+    meant = names_of([target])
+    if target in BUNDLES or not meant:
         raise client_exception(f"targetInstanceTypes {target} is not an instance type or family.")
-    family = target.partition(".")[0]
-    if not any(each in (target, family, *BUNDLES) for each in instance_types):
+    if not meant <= names_of(instance_types):
         raise client_exception(f"targetInstanceTypes {target} is not among instanceTypes.")
     for other in seen:
-        if _overlap(target, other):
+        if meant & names_of([other]):
             raise client_exception(
                 f"targetInstanceTypes {other} and {target} of launchTemplate.overrides overlap."
             )
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Tell whether two targets have a type in common."""
-    if "." in one and "." in other:
-        return one == other
-    return one.partition(".")[0] == other.partition(".")[0]
