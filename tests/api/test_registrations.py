@@ -27,7 +27,7 @@ _OPERATIONS = {
     "deregister": deregister_instance,
     "wish": get_instance_wish,
 }
-SMALL = {"vcpus": 2, "memoryMib": 1024}
+SMALL: dict[str, Any] = {"vcpus": 2, "memoryMib": 1024}
 INSTANCE = InstanceId("i-00000000000000001")
 
 

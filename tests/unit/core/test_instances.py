@@ -83,6 +83,7 @@ def test_min_vcpus_are_launched_without_any_job_and_kept():
 
 def test_a_disabled_environment_keeps_min_vcpus_and_launches_no_more():
     wanting = a_launching_environment(vcpus_min=1, is_enabled=False)
+    assert wanting.launching is not None
     wanting = replace(wanting, launching=replace(wanting.launching, cpu_milli_wanted=3000))
     yard = Yard(a_host(memory_mib=16_384), wanting, a_queue())
     yard.round()

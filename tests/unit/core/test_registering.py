@@ -252,11 +252,11 @@ def test_an_explanation_tells_what_is_registered():
 
 def test_an_explanation_tells_of_spot_prices_above_the_bid():
     environment = a_launching_environment()
-    settings = replace(
-        environment.launching,
-        types=tuple(replace(each, is_launchable=False) for each in environment.launching.types),
-    )
-    yard = Yard(a_host(), replace(environment, launching=settings), a_queue())
+    settings = environment.launching
+    assert settings is not None
+    types = tuple(replace(each, is_launchable=False) for each in settings.types)
+    dear = replace(environment, launching=replace(settings, types=types))
+    yard = Yard(a_host(), dear, a_queue())
     yard.feed(a_job(1))
     yard.round()
     assert _texts(yard, 1) == [
