@@ -131,19 +131,16 @@ def types_of(instance_types: Sequence[str], bid: Bid | None = None) -> list[Inst
 
     Each type once; one that is named beside its family keeps its own place. Raises `UnknownType`.
     """
-    items = dict.fromkeys(instance_types)
-    named = {each for each in items if each in facts_by_name()}
-    found: list[InstanceType] = []
-    for rank, item in enumerate(items):
+    named = {each for each in instance_types if each in facts_by_name()}
+    found: dict[str, InstanceType] = {}
+    for rank, item in enumerate(dict.fromkeys(instance_types)):
         facts = list(_meant_by(item))
         if not facts:
             raise UnknownType(item)
-        found += [
-            _type_of(fact, rank, bid)
-            for fact in facts
-            if fact.name == item or fact.name not in named
-        ]
-    return found
+        for fact in facts:
+            if fact.name not in found and (fact.name == item or fact.name not in named):
+                found[fact.name] = _type_of(fact, rank, bid)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
