@@ -18,6 +18,8 @@ from batchyard.model.limits import (
     ENVIRONMENT_COUNT_MAX,
     MEMORY_MIB_MIN,
     REGISTERED_COUNT_MAX,
+    REGISTERED_GPUS_MAX,
+    REGISTERED_MEMORY_MIB_MAX,
     REGISTERED_VCPUS_MAX,
 )
 from batchyard.model.records import Deregistration, InstanceRecord, Json, Registration
@@ -29,8 +31,6 @@ from batchyard.wire.call import Call
 _CUSTOM = "custom"
 _CLUSTER = ":cluster/"
 _WISH_ID = re.compile(r"[1-9][0-9]{0,17}")
-_MEMORY_MIB_MAX = 2**40
-_GPU_COUNT_MAX = 1024
 
 
 async def register_instances(store: Store, call: Call, request: Json) -> Json:
@@ -132,8 +132,8 @@ def _capacity_of(request: Json) -> tuple[str, Amount]:
     if "vcpus" not in request or "memoryMib" not in request:
         raise client_exception("Either instanceType, or vcpus and memoryMib must be given.")
     _check_range(request["vcpus"], "vcpus", 1, REGISTERED_VCPUS_MAX)
-    _check_range(request["memoryMib"], "memoryMib", MEMORY_MIB_MIN, _MEMORY_MIB_MAX)
-    _check_range(request.get("gpus", 0), "gpus", 0, _GPU_COUNT_MAX)
+    _check_range(request["memoryMib"], "memoryMib", MEMORY_MIB_MIN, REGISTERED_MEMORY_MIB_MAX)
+    _check_range(request.get("gpus", 0), "gpus", 0, REGISTERED_GPUS_MAX)
     return _CUSTOM, Amount(
         cpu_milli=request["vcpus"] * 1000,
         memory_mib=request["memoryMib"],
