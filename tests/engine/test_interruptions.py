@@ -28,11 +28,11 @@ def record(number: int, *, is_spot: bool = True) -> InstanceRecord:
     )
 
 
-def moments(rate: InterruptionRate, count: int) -> dict[str, int]:
+def moments(rate: InterruptionRate, count: int) -> dict[InstanceId, int]:
     made = Interruptions(rate)
     for number in range(count):
         made.expect(record(number))
-    found = {}
+    found: dict[InstanceId, int] = {}
     while (at_ms := made.next_ms()) is not None:
         assert made.pop_due(at_ms - 1) == []
         found.update({each.instance_id: at_ms for each in made.pop_due(at_ms)})

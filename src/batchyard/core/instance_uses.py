@@ -1,4 +1,7 @@
-"""What runs where, for an operator's eyes. Changes nothing, and costs what it shows."""
+"""What runs where, for an operator's eyes.
+
+Owns what is told of the use of an instance. Refuses to change anything. Costs what it shows.
+"""
 
 from msgspec import Struct
 
