@@ -321,7 +321,8 @@ def _judge_use_of_stops(yard: QuotaYard, plan: Plan) -> None:
     if not plan.preemptions:
         return
     winners = {each.for_job_id for each in plan.preemptions}
-    assert winners <= _started_after(yard, spared=None), "stopped for nothing"
+    left = winners - _started_after(yard, spared=None)
+    assert not left, f"{plan.preemptions} for nothing: {yard.jobs} {yard.terms}"
     waiting_shares = {job.share for job in yard.jobs if job.waits}
     if len(winners) == 1 and len(waiting_shares) == 1:
         for each in plan.preemptions:

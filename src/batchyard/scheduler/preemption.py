@@ -15,7 +15,7 @@ Rules:
 4. Taken from the share that borrows the most of what is needed, as it stands with those already
    chosen; within a share the lowest priority first, then the attempt that began last. Then, from
    the last chosen to the first, who can be spared is.
-5. What jobs that waited before would take first is not worth stopping anybody for.
+5. Nobody is stopped for room that the head of another share would take first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -48,9 +48,11 @@ class Prospect:
     environments: Sequence[EnvironmentView]
     #: Those that nobody has told to end.
     running: list[RunningJob]
+    #: The heads of shares that wait for capacity; the shares in the order of their creation.
+    heads: dict[str, WaitingJob]
     preemptions: list[Preemption] = field(default_factory=list)
-    #: Waiting jobs, with their shares, for which there was nothing to be done.
-    waits: list[tuple[str, WaitingJob]] = field(default_factory=list)
+    #: Shares that something was reserved for.
+    served: list[str] = field(default_factory=list)
 
     def settle(self, share: str, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """See to it that a job will be able to start, and reserve its place. None: it waits on."""
@@ -59,13 +61,13 @@ class Prospect:
         if not self._can_start(share, job):
             victims = self._find_victims(share, job)
             if not victims:
-                self.waits.append((share, job))
                 return None
             self._stop(share, job, victims)
         found = self._take(job)
         assert found is not None, job.job_id
         self.accounts.start(share, job.use)
         self.stock.take(job.needs)
+        self.served.append(share)
         return found
 
     def release(self, job: RunningJob) -> None:
@@ -133,9 +135,49 @@ class Prospect:
                 chosen.remove(each)
             else:
                 self.release(each)
-        is_taken_first = any(self._can_start(*before) for before in self.waits)
+        is_in_vain = any(
+            self._goes_first(other, share, job, chosen) and self._leaves_nothing(other, share, job)
+            for other in self.heads
+        )
         self._undo(chosen)
-        return [] if is_taken_first else chosen
+        return [] if is_in_vain else chosen
+
+    def _goes_first(
+        self, other: str, share: str, job: WaitingJob, victims: Sequence[RunningJob]
+    ) -> bool:
+        """Tell whether the head of another share would be served before the job."""
+        head = self.heads[other]
+        if other == share or any(
+            self._returns_before(each, head) for each in victims if each.share == other
+        ):
+            return False
+        if self.accounts.is_within_quota(other, head.use):
+            names = list(self.terms)
+            return (
+                not self.accounts.is_within_quota(share, job.use)
+                or share in self.served
+                or names.index(other) < names.index(share)
+            )
+        return not self.accounts.is_within_quota(share, job.use) and head.seq < job.seq
+
+    def _returns_before(self, victim: RunningJob, head: WaitingJob) -> bool:
+        """Tell whether a job that is stopped comes to stand before the head of its share."""
+        return victim.priority >= head.priority and (
+            self.accounts.why_never(victim.share, victim.use) is None
+        )
+
+    def _leaves_nothing(self, other: str, share: str, job: WaitingJob) -> bool:
+        """Tell whether the job could not start any more once the head of another share has."""
+        head = self.heads[other]
+        if not self._can_start(other, head):
+            return False
+        found = self._take(head)
+        assert found is not None, head.job_id
+        self.accounts.start(other, head.use)
+        is_left = self._can_start(share, job)
+        self._give_back(head, found)
+        self.accounts.end(other, head.use)
+        return not is_left
 
     def _in_order_of_loss(
         self, job: WaitingJob, candidates: Iterable[RunningJob]
@@ -173,10 +215,13 @@ class Prospect:
         found = self._take(job)
         if found is None:
             return False
+        self._give_back(job, found)
+        return True
+
+    def _give_back(self, job: WaitingJob, found: tuple[EnvironmentView, Taken]) -> None:
         environment, taken = found
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self.ledger.release(environment, slot, demand)
-        return True
 
     def _take(self, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """Take room for a job where it will be; nothing is launched for that."""
