@@ -25,9 +25,12 @@ from batchyard.core.multi_node import (
     nodes_of,
     note_main_end,
 )
+from batchyard.core.preempting import may_go_on, preempt
+from batchyard.core.quota_books import counted_use, quota_share_of
+from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
 from batchyard.core.retrying import is_worth_retrying
-from batchyard.core.state import Environment, Job, State
+from batchyard.core.state import Environment, Job, Queue, State
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.core.verdict import Verdict, judge, verdict_of
@@ -38,6 +41,7 @@ from batchyard.model.instances import InstanceId
 from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.plan import Placement, Plan, Slot
+from batchyard.scheduler.quota import Accounts
 
 
 def carry_out_plan(turn: Turn, plan: Plan) -> None:
@@ -46,6 +50,8 @@ def carry_out_plan(turn: Turn, plan: Plan) -> None:
         give_up(turn, instance_id)
     for proposed in plan.launches:
         launch(turn, proposed)
+    for preemption in plan.preemptions:
+        preempt(turn, preemption)
     for placement in plan.placements:
         if may_place(turn.state, placement):
             _place(turn, placement)
@@ -64,6 +70,7 @@ def may_place(state: State, placement: Placement) -> bool:
         job.progress.status is JobStatus.RUNNABLE
         and queue is not None
         and not queue.is_draining
+        and _may_use_share(state, job, queue)
         and environment.arn in queue.environment_arns
         and environment.state is ResourceState.ENABLED
         and environment.fault is None
@@ -71,6 +78,20 @@ def may_place(state: State, placement: Placement) -> bool:
         and have_all(state.consumables, job.needs)
         and _fit_slots(state, job, environment, placement.slots)
     )
+
+
+def _may_use_share(state: State, job: Job, queue: Queue) -> bool:
+    """Tell whether the quota shares of the queue, if it has some, let the job start."""
+    if queue.quota_shares is None:
+        return True
+    share = quota_share_of(state, job)
+    if share is None or share.is_draining or job.quota_share is None:
+        return False
+    accounts = Accounts(
+        (each.terms for each in queue.quota_shares.values()),
+        {name: each.used for name, each in queue.quota_shares.items()},
+    )
+    return accounts.may_start(job.quota_share, counted_use(queue, job.use))
 
 
 def record_start(turn: Turn, report: TaskStarted) -> None:
@@ -161,7 +182,7 @@ def _fits_instance(
 def _place(turn: Turn, placement: Placement) -> None:
     job = turn.state.find(placement.job_id)
     assert job is not None, placement.job_id
-    number = len(job.progress.attempts) + 1
+    number = job.progress.attempt_number_next
     slots, nodes = placement.slots, job.nodes
     runs_as = job.id if nodes is None else node_id(job.id, nodes.main_index)
     main = slots[0 if nodes is None else nodes.main_index]
@@ -206,12 +227,13 @@ def _end_attempt(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_
     _emit_end(turn, job, verdict, status_reason, at_ms)
     if verdict.is_success and attempt.stop_cause is None:
         end(turn, [Success(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
-    elif _may_retry(turn.state, job, attempt):
+    elif may_go_on(turn.state, job, attempt) or _may_retry(turn.state, job, attempt):
         turn.emit(e.JobRetried(job_id=job.id))
     else:
         end(turn, [Failure(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
     settle_instances(turn, attempt)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
+    settle_drained_share(turn, job.queue_arn, job.quota_share)
 
 
 def _end_node(turn: Turn, node: Job, verdict: Verdict, status_reason: str, at_ms: int) -> None:
@@ -251,6 +273,12 @@ def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -
             return wording.TIMEOUT_EXCEEDED
         case StopCause.QUEUE_DELETED:
             return wording.QUEUE_DELETED
+        case StopCause.QUOTA_SHARE_DELETED:
+            return wording.QUOTA_SHARE_DELETED
+        case StopCause.CROSS_SHARE_PREEMPTION:
+            return wording.CROSS_SHARE_PREEMPTION
+        case StopCause.IN_SHARE_PREEMPTION:
+            return wording.IN_SHARE_PREEMPTION
         case StopCause.TERMINATED:
             return wish_reason_of(job)
         case _:
@@ -284,7 +312,7 @@ def _instance_id_of(host_id: HostId) -> str:
 def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     queue = state.queues.get(job.queue_arn)
     return (
-        attempt.number < job.attempts_max
+        len(job.progress.attempts) < job.attempts_max
         and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
         and queue is not None
         and not queue.is_draining

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import (
     ConsumableArn,
     DefinitionArn,
@@ -40,6 +41,16 @@ class StopCause(StrEnum):
     MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
     #: The instance under it goes.
     INSTANCE_TERMINATED = "INSTANCE_TERMINATED"
+    QUOTA_SHARE_DELETED = "QUOTA_SHARE_DELETED"
+    #: The capacity that its quota share has borrowed is taken back; the job waits again.
+    CROSS_SHARE_PREEMPTION = "CROSS_SHARE_PREEMPTION"
+    #: A job of its quota share with a higher priority needs its place; it waits again.
+    IN_SHARE_PREEMPTION = "IN_SHARE_PREEMPTION"
+
+    @property
+    def is_preemption(self) -> bool:
+        """Tell whether the attempt does not count, and another follows."""
+        return self in (StopCause.CROSS_SHARE_PREEMPTION, StopCause.IN_SHARE_PREEMPTION)
 
 
 class ExitAction(StrEnum):
@@ -144,8 +155,12 @@ class JobProgress(Struct, kw_only=True):
     started_ms: int | None = None
     #: Set exactly when the status is terminal.
     stopped_ms: int | None = None
-    #: Ended attempts, oldest first.
+    #: Ended attempts that count, oldest first.
     attempts: list[Attempt] = []
+    #: How many attempts were stopped so that another job could start. They do not count.
+    preempted_count: int = 0
+    #: The last of these, oldest first; at most PREEMPTED_ATTEMPTS_KEPT_MAX.
+    preempted: list[Attempt] = []
     #: The live attempt: present exactly in STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False
@@ -154,6 +169,15 @@ class JobProgress(Struct, kw_only=True):
     wish_reason: str | None = None
     #: Present exactly for an array's parent.
     array: ArrayProgress | None = None
+
+    @property
+    def attempt_number_next(self) -> int:
+        """Number the attempt that comes next; those that do not count have numbers too."""
+        return len(self.attempts) + self.preempted_count + 1
+
+    @property
+    def was_tried(self) -> bool:
+        return bool(self.attempts) or self.preempted_count > 0
 
 
 class ConsumableNeed(Struct, frozen=True, kw_only=True):
@@ -265,6 +289,11 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     needs: tuple[ConsumableNeed, ...] = ()
     share_identifier: str | None = None
     scheduling_priority: int | None = None
+    #: Of a service job: its quota share; what it uses of that; how often it may be preempted and go
+    #: on (None: any number). A container job's quota share is its share identifier.
+    quota_share: str | None = None
+    capacity_use: tuple[UnitQuantity, ...] = ()
+    preemption_retries_max: int | None = None
     created_ms: int
     progress: JobProgress
 
