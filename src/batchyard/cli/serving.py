@@ -112,7 +112,11 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         )
         server = Server(
             handlers={
-                **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
+                **batch.handlers(
+                    store,
+                    is_only_writer=settings.db_url.startswith("sqlite"),
+                    are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
+                ),
                 **logs.handlers(log_store),
                 **sts.handlers(),
             },

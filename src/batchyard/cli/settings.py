@@ -80,6 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instance_boot_s: Annotated[float, Meta(ge=0)] = 0.0
     #: Seconds for which an instance that runs nothing is kept, beyond what `minvCpus` keeps.
     instance_idle_s: Annotated[float, Meta(ge=0)] = 60.0
+    #: Let queues of compute environments have quota shares, with lending, borrowing and preemption;
+    #: AWS has these for service jobs only.
+    are_container_quota_shares_allowed: bool = False
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.

@@ -7,7 +7,7 @@ only if its process exited with 0 by itself; a job that was terminated, timed ou
 is going is never tried again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from batchyard.core import events as e
@@ -33,7 +33,7 @@ from batchyard.core.retrying import is_worth_retrying
 from batchyard.core.state import Environment, Job, Queue, State
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
-from batchyard.core.verdict import Verdict, judge, verdict_of
+from batchyard.core.verdict import Verdict, judge, preemption_reason_of, verdict_of
 from batchyard.model import wording
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, node_id, task_id_of
@@ -42,6 +42,12 @@ from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.plan import Placement, Plan, Slot
 from batchyard.scheduler.quota import Accounts
+
+_REASON_BY_CAUSE: Mapping[StopCause | None, str] = {
+    StopCause.TIMED_OUT: wording.TIMEOUT_EXCEEDED,
+    StopCause.QUEUE_DELETED: wording.QUEUE_DELETED,
+    StopCause.QUOTA_SHARE_DELETED: wording.QUOTA_SHARE_DELETED,
+}
 
 
 def carry_out_plan(turn: Turn, plan: Plan) -> None:
@@ -268,21 +274,10 @@ def _emit_end(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_ms:
 
 
 def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
-    match attempt.stop_cause:
-        case StopCause.TIMED_OUT:
-            return wording.TIMEOUT_EXCEEDED
-        case StopCause.QUEUE_DELETED:
-            return wording.QUEUE_DELETED
-        case StopCause.QUOTA_SHARE_DELETED:
-            return wording.QUOTA_SHARE_DELETED
-        case StopCause.CROSS_SHARE_PREEMPTION:
-            return wording.CROSS_SHARE_PREEMPTION
-        case StopCause.IN_SHARE_PREEMPTION:
-            return wording.IN_SHARE_PREEMPTION
-        case StopCause.TERMINATED:
-            return wish_reason_of(job)
-        case _:
-            return _why_ended_unasked(attempt, verdict, is_lost=is_lost)
+    if attempt.stop_cause is StopCause.TERMINATED:
+        return wish_reason_of(job)
+    reason = _REASON_BY_CAUSE.get(attempt.stop_cause) or preemption_reason_of(attempt.stop_cause)
+    return reason or _why_ended_unasked(attempt, verdict, is_lost=is_lost)
 
 
 def _why_ended_unasked(attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:

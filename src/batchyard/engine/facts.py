@@ -25,6 +25,7 @@ from batchyard.store import (
     live_jobs,
     policies,
     queues,
+    quota_shares,
     shares,
     wishes,
 )
@@ -88,7 +89,7 @@ def _event_rows(
         yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
 
 
-def _write_resource(  # noqa: C901 -- one branch an event
+def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:
@@ -116,6 +117,10 @@ def _write_resource(  # noqa: C901 -- one branch an event
             consumables.settle_consumable(connection, event.arn, event.version)
         case e.ConsumableDeleted():
             consumables.remove_deleted(connection, event.arn, event.version)
+        case e.QuotaShareSettled():
+            quota_shares.settle_quota_share(connection, event.arn, event.terms.name)
+        case e.QuotaShareDeleted():
+            quota_shares.delete_quota_share(connection, event.arn, event.name)
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case e.InstanceLaunched():
@@ -141,6 +146,7 @@ def _write_resource(  # noqa: C901 -- one branch an event
         case (
             e.EnvironmentDraining()
             | e.QueueDraining()
+            | e.QuotaShareDraining()
             | e.ShareForgotten()
             | e.HostChanged()
             | e.InstanceReady()

@@ -21,6 +21,7 @@ from batchyard.model.ids import (
     JobId,
     PolicyArn,
     QueueArn,
+    QuotaShareArn,
     Scope,
     TaskId,
 )
@@ -393,6 +394,16 @@ class FrontJob(Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
+class QuotaShareSnapshot(Struct, frozen=True, kw_only=True):
+    """How a quota share of a queue stands."""
+
+    name: str
+    #: The first RUNNABLE job; None: nobody waits.
+    front: FrontJob | None
+    #: What its jobs use, in thousandths, by capacity unit.
+    used: Mapping[str, int]
+
+
 class QueueSnapshot(Struct, frozen=True, kw_only=True):
     """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
 
@@ -404,6 +415,10 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+    #: By name, in the order of their creation; empty without quota shares.
+    quota_shares: tuple[QuotaShareSnapshot, ...] = ()
+    #: When one of the first jobs in them last changed.
+    quota_front_ms: int = 0
 
 
 class PolicyRecord(Struct, frozen=True, kw_only=True):
@@ -417,6 +432,24 @@ class PolicyRecord(Struct, frozen=True, kw_only=True):
     #: Rises with each update, from 1.
     revision: int
     #: Its `fairsharePolicy` as DescribeSchedulingPolicies shows it.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+class QuotaShareRecord(Struct, frozen=True, kw_only=True):
+    """A quota share of a queue.
+
+    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
+    """
+
+    #: Creation order; the shares of a queue take turns in it.
+    seq: int
+    arn: QuotaShareArn
+    queue_arn: QueueArn
+    name: str
+    state: ResourceState
+    status: ResourceStatus
+    #: Everything else as DescribeQuotaShare shows it.
     detail: Json
     tags: Mapping[str, str]
 
