@@ -172,7 +172,7 @@ async def test_names_are_used_once_and_kinds_are_for_life(yard: Yard) -> None:
         await yard.refused("CreateSchedulingPolicy", name="a b")
         == "name must be 1 to 128 letters, digits, hyphens and underscores."
     )
-    quota = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
+    quota: dict[str, Any] = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
     message = "A scheduling policy is either a fairsharePolicy or a quotaSharePolicy for life."
     assert await yard.refused("UpdateSchedulingPolicy", arn=f"{ARN}/p", **quota) == message
     await yard.call("CreateSchedulingPolicy", name="quota", **quota)
@@ -180,13 +180,13 @@ async def test_names_are_used_once_and_kinds_are_for_life(yard: Yard) -> None:
         {"name": "quota", "arn": f"{ARN}/quota", **quota, "tags": {}}
     ]
     await yard.call("UpdateSchedulingPolicy", arn=f"{ARN}/quota", **quota)
-    fair = {"fairsharePolicy": {"shareDecaySeconds": 60}}
+    fair: dict[str, Any] = {"fairsharePolicy": {"shareDecaySeconds": 60}}
     assert await yard.refused("UpdateSchedulingPolicy", arn=f"{ARN}/quota", **fair) == message
     assert (
         await yard.refused("CreateSchedulingPolicy", name="q", **quota, **fair)
         == "Only one of fairsharePolicy and quotaSharePolicy can be specified."
     )
-    other = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "LIFO"}}
+    other: dict[str, Any] = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "LIFO"}}
     assert (
         await yard.refused("CreateSchedulingPolicy", name="q", **other)
         == "idleResourceAssignmentStrategy LIFO is not FIFO."

@@ -14,7 +14,7 @@ from batchyard.store.snapshots import write_snapshots
 from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, SCOPE, Yard, an_attempt
 
 ARN = "arn:aws:batch:eu-central-1:123456789012:job-queue/quota/quota-share"
-FIFO = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
+FIFO: dict[str, Any] = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
 SHARE: dict[str, Any] = {
     "jobQueue": "quota",
     "capacityLimits": [{"maxCapacity": 4, "capacityUnit": "VCPU"}],
@@ -58,7 +58,7 @@ async def test_a_share_lives_by_wishes(quota: Yard) -> None:
         "Cannot update, resource is being modified"
     )
     await quota.settle()
-    change = {"resourceSharingConfiguration": {"strategy": "LEND_AND_BORROW"}}
+    change: dict[str, Any] = {"resourceSharingConfiguration": {"strategy": "LEND_AND_BORROW"}}
     answer = await quota.call("UpdateQuotaShare", quotaShareArn=arn, **change)
     assert answer == {"quotaShareName": "team", "quotaShareArn": arn}
     listed = await quota.call("ListQuotaShares", jobQueue=SCOPE.queue_arn("quota"))

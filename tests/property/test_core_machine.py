@@ -229,7 +229,7 @@ class CoreMachine(RuleBasedStateMachine):
     def put_quota_share(self, name, vcpus, sharing, preempts_within) -> None:
         """Shares come and change; not while they go, which the API refuses."""
         queue = self.world.state.queues.get(queue_arn("quota"))
-        share = None if queue is None else queue.quota_shares.get(name)
+        share = None if queue is None else (queue.quota_shares or {}).get(name)
         if queue is not None and (share is None or not share.is_draining):
             lends, borrows = sharing
             self.world.feed(
@@ -338,7 +338,8 @@ class CoreMachine(RuleBasedStateMachine):
         if environment_arn("shared") in world.state.environments:
             world.feed(an_environment("shared", vcpus=100))
         queue = world.state.queues.get(queue_arn("quota"))
-        for name, share in ({} if queue is None else dict(queue.quota_shares)).items():
+        shares = {} if queue is None else dict(queue.quota_shares or {})
+        for name, share in shares.items():
             if not share.is_draining:
                 world.feed(a_quota_share(name, queue="quota", VCPU=100))
 

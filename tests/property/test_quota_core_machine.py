@@ -9,6 +9,7 @@ room for few of its jobs, whose stopped tasks end when it pleases them.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.check import check
-from batchyard.model.ids import whole_id_of
+from batchyard.core.quota_books import quota_shares_of
+from batchyard.core.state import QuotaShare
+from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.status import JobStatus
 from tests.builders import (
@@ -62,7 +65,7 @@ class QuotaCoreMachine(RuleBasedStateMachine):
     )
     def submit(self, share, priority, cpu, kind, tries) -> None:
         self.submitted += 1
-        shape: dict[str, object] = {"cpu_milli": cpu}
+        shape: dict[str, Any] = {"cpu_milli": cpu}
         if kind == "array":
             shape["array_size"] = 3
         elif kind == "nodes":
@@ -114,7 +117,7 @@ class QuotaCoreMachine(RuleBasedStateMachine):
 
     @rule(share=st.sampled_from(SHARES), vcpus=st.integers(0, 4), borrows=st.sampled_from([-1, 50]))
     def change_share(self, share, vcpus, borrows) -> None:
-        found = self.world.state.queues[queue_arn("quota")].quota_shares.get(share)
+        found = self.find(share)
         if found is None or not found.is_draining:
             changed = a_quota_share(share, queue="quota", borrows=borrows, VCPU=vcpus)
             self.world.feed(changed)
@@ -124,6 +127,9 @@ class QuotaCoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.submitted > 8)
     def delete_share(self, share) -> None:
         self.world.feed(i.DeleteQuotaShare(queue_arn=queue_arn("quota"), name=share))
+
+    def find(self, name: str) -> QuotaShare | None:
+        return quota_shares_of(self.world.state, queue_arn("quota")).get(name)
 
     @rule()
     def crash(self) -> None:
@@ -141,7 +147,7 @@ class QuotaCoreMachine(RuleBasedStateMachine):
         for arn, queue in again.queues.items():
             assert essence_of_quota(queue) == essence_of_quota(world.state.queues[arn])
         for name in SHARES:
-            found = world.state.queues[queue_arn("quota")].quota_shares.get(name)
+            found = self.find(name)
             if found is None or not found.is_draining:
                 world.feed(a_quota_share(name, queue="quota", VCPU=3))
         for _ in range(20 * self.submitted + 10):
@@ -158,10 +164,10 @@ class QuotaCoreMachine(RuleBasedStateMachine):
 
     def demand_that_preemption_costs_nothing(self) -> None:
         """By the events: preempted attempts do not count, and nobody goes on beyond his number."""
-        causes: dict[str, object] = {}
-        counted: Counter[str] = Counter()
-        preempted: Counter[str] = Counter()
-        retried: Counter[str] = Counter()
+        causes: dict[JobId, object] = {}
+        counted: Counter[JobId] = Counter()
+        preempted: Counter[JobId] = Counter()
+        retried: Counter[JobId] = Counter()
         for event in self.world.memory.events:
             match event:
                 case e.AttemptPlaced():

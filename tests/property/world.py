@@ -17,6 +17,7 @@ from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
+from batchyard.core.quota_books import quota_shares_of
 from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
@@ -376,7 +377,7 @@ class World:
             again.queues[queue.arn].is_draining = True
         for queue in self.state.queues.values():
             for name, share in (queue.quota_shares or {}).items():
-                again.queues[queue.arn].quota_shares[name].is_draining = share.is_draining
+                quota_shares_of(again, queue.arn)[name].is_draining = share.is_draining
         self.store.load(again, self.now_ms)
         check(again)
         assert sorted(again.jobs) == sorted(self.state.jobs)

@@ -26,7 +26,7 @@ from batchyard.core.multi_node import (
     note_main_end,
 )
 from batchyard.core.preempting import may_go_on, preempt
-from batchyard.core.quota_books import counted_use, quota_share_of
+from batchyard.core.quota_books import counted_use, quota_accounts_of, quota_share_of
 from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
 from batchyard.core.retrying import is_worth_retrying
@@ -41,7 +41,6 @@ from batchyard.model.instances import InstanceId
 from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.plan import Placement, Plan, Slot
-from batchyard.scheduler.quota import Accounts
 
 _REASON_BY_CAUSE: Mapping[StopCause | None, str] = {
     StopCause.TIMED_OUT: wording.TIMEOUT_EXCEEDED,
@@ -93,11 +92,7 @@ def _may_use_share(state: State, job: Job, queue: Queue) -> bool:
     share = quota_share_of(state, job)
     if share is None or share.is_draining or job.quota_share is None:
         return False
-    accounts = Accounts(
-        (each.terms for each in queue.quota_shares.values()),
-        {name: each.used for name, each in queue.quota_shares.items()},
-    )
-    return accounts.may_start(job.quota_share, counted_use(queue, job.use))
+    return quota_accounts_of(queue).may_start(job.quota_share, counted_use(queue, job.use))
 
 
 def record_start(turn: Turn, report: TaskStarted) -> None:

@@ -28,7 +28,12 @@ def front_of(view: QueueView) -> list[JobId]:
 
 
 def snapshot_of(
-    queue: Queue, front: list[JobId], before: QueueSnapshot | None, now_ms: int
+    queue: Queue,
+    front: list[JobId],
+    before: QueueSnapshot | None,
+    *,
+    head_waits_for: str | None,
+    now_ms: int,
 ) -> QueueSnapshot:
     """Say how a queue stands; equal to `before` if nothing has changed since."""
     if before is None:
@@ -52,6 +57,7 @@ def snapshot_of(
         quota_front_ms=before.quota_front_ms
         if _fronts(shares) == _fronts(before.quota_shares)
         else now_ms,
+        head_waits_for=head_waits_for,
     )
 
 

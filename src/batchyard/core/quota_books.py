@@ -11,7 +11,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import GPU, MEMORY_MIB, MILLI, UnitQuantity, use_of_demand
 from batchyard.model.ids import QueueArn
 from batchyard.model.records import QueuedJob
-from batchyard.scheduler.quota import QuotaTerms
+from batchyard.scheduler.quota import Accounts, QuotaTerms
 
 
 def quota_share_name_of(queue: Queue | None, job: QueuedJob) -> str | None:
@@ -44,6 +44,15 @@ def use_in(queue: Queue | None, job: QueuedJob) -> dict[str, int]:
     if quota_share_name_of(queue, job) is None:
         return {}
     return use_of(job.demand, job.capacity_use)
+
+
+def quota_accounts_of(queue: Queue) -> Accounts:
+    """Give the books of the quota shares of a queue, as they stand."""
+    shares = queue.quota_shares or {}
+    return Accounts(
+        (each.terms for each in shares.values()),
+        {name: counted_use(queue, each.used) for name, each in shares.items()},
+    )
 
 
 def counted_use(queue: Queue, use: Mapping[str, int]) -> dict[str, int]:

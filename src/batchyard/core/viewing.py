@@ -50,7 +50,7 @@ def view_of(state: State, now_ms: int) -> View:
                 quota_shares=view_quota_shares(state, queue),
             )
             for queue in state.queues.values()
-            if not queue.is_draining and _has_waiting(queue)
+            if not queue.is_draining and has_waiting(queue)
         ],
         hosts=[
             HostView(host_id=host.id, capacity=host.capacity, used=host.used)
@@ -124,7 +124,8 @@ def _idle_instances(state: State) -> Iterator[IdleInstance]:
         )
 
 
-def _has_waiting(queue: Queue) -> bool:
+def has_waiting(queue: Queue) -> bool:
+    """Tell whether any job of a queue is RUNNABLE."""
     return (
         len(queue.line) > 0
         or any(len(share.line) for share in queue.shares.values())

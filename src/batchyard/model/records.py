@@ -419,6 +419,8 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     quota_shares: tuple[QuotaShareSnapshot, ...] = ()
     #: When one of the first jobs in them last changed.
     quota_front_ms: int = 0
+    #: What keeps the first of the jobs, in one sentence; None: there is none, or nothing does.
+    head_waits_for: str | None = None
 
 
 class PolicyRecord(Struct, frozen=True, kw_only=True):
