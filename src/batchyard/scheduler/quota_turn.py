@@ -44,6 +44,14 @@ PASSED_MAX = 100
 #: Ours: for how many waiting jobs of a queue a round looks for others to stop.
 SETTLED_MAX = 100
 
+#: Told also where a machine would have no room for another instance: it would be of no use.
+_OF_QUOTA = (
+    Obstacle.QUOTA_IN_USE,
+    Obstacle.ABOVE_QUOTA,
+    Obstacle.ABOVE_BORROW_LIMIT,
+    Obstacle.ABOVE_BORROWABLE,
+)
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -209,8 +217,9 @@ class QuotaTurn:
         if lane.blocked is not None:
             return
         head = find_obstacle(job, self._queue, self._view, self._ledger)
-        if head.obstacle is Obstacle.CAPACITY_IN_USE:
-            head = replace(head, obstacle=why)
+        is_missing = head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
+        if head.obstacle is Obstacle.CAPACITY_IN_USE or (is_missing and why in _OF_QUOTA):
+            head = replace(head, obstacle=why, instance_type=None)
         lane.blocked = replace(head, quota_share=lane.name)
 
     def _may_help(self, lane: _Lane) -> bool:
