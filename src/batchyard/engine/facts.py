@@ -124,14 +124,7 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case e.InstanceLaunched():
-            record = event.record
-            instances.insert_instance(connection, record)
-            environments.update_environment(
-                connection,
-                record.environment_arn,
-                cpu_milli_launched=event.cpu_milli_launched,
-                launch_count=event.launch_count,
-            )
+            _write_launch(connection, event)
         case e.InstanceDraining():
             instances.drain_instance(
                 connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
@@ -154,3 +147,14 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             pass
         case _:
             assert_never(event)
+
+
+def _write_launch(connection: Connection, event: e.InstanceLaunched) -> None:
+    record = event.record
+    instances.insert_instance(connection, record)
+    environments.update_environment(
+        connection,
+        record.environment_arn,
+        cpu_milli_launched=event.cpu_milli_launched,
+        launch_count=event.launch_count,
+    )

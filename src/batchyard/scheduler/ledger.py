@@ -159,8 +159,9 @@ class Ledger:
         if slot.instance_id is None:
             self._free_by_host[slot.host_id] += amount
         else:
-            free = self._view.free_of(slot.instance_id)
-            budget.ready.change(slot.instance_id, free, amount)
+            is_coming = budget.starting.is_touched(slot.instance_id)
+            rooms = budget.starting if is_coming else budget.ready
+            rooms.change(slot.instance_id, self._view.free_of(slot.instance_id), amount)
 
     def occupy(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
         """Undo `release`. Room that is not free yet becomes less than none: nobody else has it."""

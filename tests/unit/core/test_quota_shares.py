@@ -272,3 +272,44 @@ def test_the_state_of_a_queue_changes_nothing_for_its_shares(yard) -> None:
     yard.feed(disabled)
     assert disabled.state is ResourceState.ENABLED
     assert list(yard.state.queues[queue_arn()].quota_shares) == ["lender", "borrower"]
+
+
+def test_the_example_of_the_documentation_comes_true() -> None:
+    """docs/quota-shares.md: each line of the table, one step after the other."""
+    yard = quota_yard(a_quota_share("vision"), a_quota_share("speech", borrows=100))
+    attempts = dict.fromkeys(range(1, 17), 1)
+
+    def run() -> tuple[list[int], list[int]]:
+        """Let a round happen; tell who runs, and who has been told to end."""
+        _, effects = yard.round()
+        for each in effects:
+            if isinstance(each, StartTask):
+                yard.feed(i.TaskStarted(task_id=each.task_id, at_ms=yard.now_ms))
+        yard.now_ms += 1000
+        live = [n for n in attempts if yard.status(n) is JobStatus.RUNNING]
+        told = [n for n in live if (yard.progress[job_id(n)].status_reason or "")]
+        return live, told
+
+    def end(*numbers: int) -> None:
+        for number in numbers:
+            yard.feed(yard.ended(number, 0, attempt=attempts[number]))
+            attempts[number] += 1
+
+    attempts = dict.fromkeys(range(1, 11), 1)
+    yard.feed(*(of("speech", number) for number in range(1, 11)))
+    assert run() == ([1, 2, 3, 4, 5, 6, 7, 8], [])
+    attempts[11] = 1
+    yard.feed(of("vision", 11))
+    assert run() == ([1, 2, 3, 4, 5, 6, 7, 8], [8])
+    end(8)
+    assert run() == ([1, 2, 3, 4, 5, 6, 7, 11], [])
+    attempts |= dict.fromkeys(range(12, 17), 1)
+    yard.feed(*(of("vision", number) for number in range(12, 17)))
+    assert run() == ([1, 2, 3, 4, 5, 6, 7, 11], [5, 6, 7])
+    end(5, 6, 7)
+    assert run() == ([1, 2, 3, 4, 11, 12, 13, 14], [])
+    end(11, 12, 13, 14)
+    assert run() == ([1, 2, 3, 4, 5, 6, 15, 16], [])
+    end(15, 16)
+    assert run() == ([1, 2, 3, 4, 5, 6, 7, 8], [])
+    check(yard.state)
