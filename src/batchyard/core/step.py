@@ -12,6 +12,7 @@ from batchyard.core.attempts import carry_out_plan, record_end, record_start, st
 from batchyard.core.instances import advance_instances, interrupt
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
 from batchyard.core.quota_shares import delete_quota_share, put_quota_share
+from batchyard.core.registering import deregister, register
 from batchyard.core.resources import (
     delete_consumable,
     delete_environment,
@@ -81,5 +82,9 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_consumable(turn, happening)
         case i.InterruptInstance():
             interrupt(turn, happening)
+        case i.RegisterInstances():
+            register(turn, happening)
+        case i.DeregisterInstance():
+            deregister(turn, happening)
         case _:
             assert_never(happening)

@@ -27,6 +27,7 @@ QUEUE_TYPE_BY_PLATFORM = {
     Platform.EC2: "ECS",
     Platform.FARGATE: "ECS_FARGATE",
     Platform.EKS: "EKS",
+    Platform.MANAGED_INSTANCES: "ECS_MANAGED_INSTANCES",
 }
 _PLATFORM_BY_QUEUE_TYPE = {text: platform for platform, text in QUEUE_TYPE_BY_PLATFORM.items()}
 
@@ -65,9 +66,10 @@ class Catalog:
         if record is None or not is_arn_in(scope, arn):
             raise client_exception(f"JobQueue {text} not found.")
         found = _open(record, quota_shares)
-        # A share that takes no jobs yet will soon, and nobody here is told.
-        is_open = not any((quota_shares or {}).values())
-        is_settled = record.status is ResourceStatus.VALID and is_open
+        # A share that is being made takes jobs soon, and nobody here is told.
+        closed = (quota_shares or {}).values()
+        is_final = not any(each is not None and each.startswith("status") for each in closed)
+        is_settled = record.status is ResourceStatus.VALID and is_final
         if self._keeps and is_settled and generation == self._generation:
             if len(self._queue_by_text) >= _ENTRIES_MAX:
                 self._queue_by_text.clear()

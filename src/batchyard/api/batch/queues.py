@@ -25,6 +25,7 @@ from batchyard.api.batch.rules.names import (
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
+from batchyard.engine.catalogue import architectures_of
 from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
     ENVIRONMENTS_PER_QUEUE_MAX,
@@ -40,6 +41,7 @@ from batchyard.wire.call import Call
 
 _UNSUPPORTED = ("serviceEnvironmentOrder",)
 _TIME_LIMITS = "jobStateTimeLimitActions"
+_TYPES = "instanceTypes"
 _POLICY = "schedulingPolicyArn"
 
 
@@ -48,7 +50,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     scope = call.scope
     name: str = request["jobQueueName"]
     check_resource_name(name, "jobQueueName")
-    state = _state_of(request.get("state")) or ResourceState.ENABLED
+    state = state_of(request.get("state")) or ResourceState.ENABLED
     refuse_given(request, _UNSUPPORTED)
     _check_priority(request["priority"])
     order = _resolved_order(scope, request.get("computeEnvironmentOrder", []))
@@ -107,7 +109,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
     if not is_arn_in(scope, arn):
         raise client_exception(f"{arn} does not exist")
     refuse_given(request, _UNSUPPORTED)
-    state = _state_of(request.get("state"))
+    state = state_of(request.get("state"))
     if "priority" in request:
         _check_priority(request["priority"])
     order: list[Json] | None = None
@@ -182,7 +184,8 @@ def _settled(conn: Connection, arn: QueueArn, verb: str) -> QueueRecord:
     return record
 
 
-def _state_of(text: str | None) -> ResourceState | None:
+def state_of(text: str | None) -> ResourceState | None:
+    """Read a state; None: none is given."""
     if not text:
         return None
     if text not in list(ResourceState):
@@ -224,6 +227,7 @@ def _in_order(order: Sequence[Json]) -> tuple[EnvironmentArn, ...]:
 def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
     """Infer the queue's type. Refuses environments that are unknown, not VALID, or do not mix."""
     types: list[str] = []
+    architectures: set[str] = set()
     for item in order:
         arn = EnvironmentArn(item["computeEnvironment"])
         record = environments.read_environment(conn, arn)
@@ -235,13 +239,18 @@ def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
         if record.status is not ResourceStatus.VALID and not is_waiting:
             raise client_exception(f"{arn} must have status VALID, but is {record.status}.")
         types.append(QUEUE_TYPE_BY_PLATFORM[platform])
+        architectures |= architectures_of(record.detail.get("computeResources", {}).get(_TYPES, ()))
     if len(set(types)) > 1:
         raise _mixed_kinds()
+    if len(architectures) > 1:
+        raise client_exception(
+            "The compute environments of a job queue must all have the same CPU architecture."
+        )
     return types[0]
 
 
 def _check_queue_type(asked: str | None, inferred: str) -> None:
-    if asked in ("SAGEMAKER_TRAINING", "ECS_MANAGED_INSTANCES"):
+    if asked == "SAGEMAKER_TRAINING":
         raise unsupported(f"jobQueueType {asked}")
     if asked and asked != inferred:
         raise client_exception(
@@ -275,8 +284,8 @@ def _with_policy(conn: Connection, scope: Scope, detail: Json, arn: str) -> Json
 
 def _mixed_kinds() -> Exception:
     return client_exception(
-        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or all"
-        " be EKS."
+        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, all be"
+        " EKS, or all be ECS_MANAGED_INSTANCES."
     )
 
 

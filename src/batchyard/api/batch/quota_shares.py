@@ -5,6 +5,7 @@ Creating, updating and deleting are wishes: the record says so until the engine 
 
 from batchyard.api.batch.environments import BEING_MODIFIED
 from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.queues import state_of
 from batchyard.api.batch.quota_queues import has_quota_shares
 from batchyard.api.batch.rules.names import (
     check_resource_name,
@@ -40,7 +41,7 @@ async def create_quota_share(service: Service, call: Call, request: Json) -> Jso
     queue_arn = queue_arn_of(call.scope, request["jobQueue"])
     if not is_arn_in(call.scope, queue_arn):
         raise _unknown(queue_arn)
-    state = _state_of(request.get("state")) or ResourceState.ENABLED
+    state = state_of(request.get("state")) or ResourceState.ENABLED
     detail = _checked(request)
     tags = request.get("tags", {})
     check_tags(tags)
@@ -72,7 +73,7 @@ async def create_quota_share(service: Service, call: Call, request: Json) -> Jso
 async def update_quota_share(service: Service, call: Call, request: Json) -> Json:
     """Ask for new values; members that are absent stay as they are."""
     arn = _arn_of(call.scope, request["quotaShareArn"])
-    state = _state_of(request.get("state"))
+    state = state_of(request.get("state"))
     changes = _checked(request)
 
     def update(conn: Connection) -> str:
@@ -176,14 +177,6 @@ def _settled(conn: Connection, arn: QuotaShareArn, verb: str) -> QuotaShareRecor
     if record.status.is_in_transition:
         raise client_exception(f"Cannot {verb}, {BEING_MODIFIED}")
     return record
-
-
-def _state_of(text: str | None) -> ResourceState | None:
-    if not text:
-        return None
-    if text not in list(ResourceState):
-        raise client_exception(f"state {text} is not one of ENABLED, DISABLED.")
-    return ResourceState(text)
 
 
 def _arn_of(scope: Scope, text: str) -> QuotaShareArn:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0010"
 
 _SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
