@@ -26,6 +26,7 @@ from batchyard.store import (
     live_jobs,
     policies,
     queues,
+    quota_shares,
     shares,
     wishes,
 )
@@ -127,6 +128,10 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             consumables.settle_consumable(connection, event.arn, event.version)
         case e.ConsumableDeleted():
             consumables.remove_deleted(connection, event.arn, event.version)
+        case e.QuotaShareSettled():
+            quota_shares.settle_quota_share(connection, event.arn, event.terms.name)
+        case e.QuotaShareDeleted():
+            quota_shares.delete_quota_share(connection, event.arn, event.name)
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case e.InstanceLaunched():
@@ -149,6 +154,7 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
         case (
             e.EnvironmentDraining()
             | e.QueueDraining()
+            | e.QuotaShareDraining()
             | e.ShareForgotten()
             | e.HostChanged()
             | e.InstanceReady()

@@ -14,9 +14,10 @@ from batchyard.model.instances import InstanceId
 class Rooms:
     """The instances of one environment, all ready or all still starting."""
 
-    __slots__ = ("_free_by_changed", "_gone", "_groups", "_returned")
+    __slots__ = ("_free_by_changed", "_given", "_gone", "_groups", "_returned")
 
     def __init__(self, groups: Mapping[Amount, Iterable[InstanceId]]) -> None:
+        self._given = groups
         self._groups: dict[Amount, Iterator[InstanceId]] = {
             free: iter(group) for free, group in groups.items()
         }
@@ -25,6 +26,15 @@ class Rooms:
         self._free_by_changed: dict[InstanceId, Amount] = {}
         #: Instances that were given up.
         self._gone: set[InstanceId] = set()
+
+    def copy(self) -> "Rooms":
+        """Give books of their own, as they stand, to somebody who looks ahead."""
+        copied = Rooms(self._given)
+        for free, returned in self._returned.items():
+            copied._returned[free] = list(returned)
+        copied._free_by_changed.update(self._free_by_changed)
+        copied._gone.update(self._gone)
+        return copied
 
     def add(self, instance_id: InstanceId, free: Amount) -> None:
         """Enter an instance that the round has launched."""
@@ -48,6 +58,13 @@ class Rooms:
         free = self._free_by_changed[instance_id]
         self._returned[free].remove(instance_id)
         self._put(instance_id, free + demand)
+
+    def change(self, instance_id: InstanceId, free_before: Amount, more: Amount) -> None:
+        """Give an instance more room, or less; `free_before` counts if nothing changed yet."""
+        free = self._free_by_changed.get(instance_id)
+        if free is not None:
+            self._returned[free].remove(instance_id)
+        self._put(instance_id, (free_before if free is None else free) + more)
 
     def is_touched(self, instance_id: InstanceId) -> bool:
         """Tell whether this round has taken something out of it, or launched it."""
