@@ -19,11 +19,11 @@ from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
+from batchyard.model.instance_wishes import InstanceWish
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     ConsumableRecord,
     EnvironmentRecord,
-    InstanceWish,
     QueuedJob,
     QueueRecord,
     QuotaShareRecord,
