@@ -20,7 +20,7 @@ import pytest
 from batchyard.compute.local.supervisor.namespace import base_name_of
 from batchyard.model.ecs_arns import container_instance_arn_of
 from batchyard.model.ids import EnvironmentArn, HostId, Scope
-from tests.e2e.live_yard import MARK, QUEUE, REGION, LiveYard, a_seed, live_yard
+from tests.e2e.live_yard import MARK, QUEUE, REGION, LiveYard, a_seed, live_yard, until
 from tests.e2e.test_explanations import own_client
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
@@ -146,7 +146,10 @@ def test_the_kernel_never_sees_more_than_there_is(yard: LiveYard) -> None:
         attempts_by_id = dict(
             pair for number in range(24) for pair in submit_some(yard, chance, number)
         )
-        jobs = yard.ended(*attempts_by_id, timeout_s=120)
+        ids = list(attempts_by_id)
+        # Children are there once the engine has taken their array in.
+        until(lambda: len(yard.batch.describe_jobs(jobs=ids)["jobs"]) == len(ids), "all children")
+        jobs = yard.ended(*ids, timeout_s=120)
     finally:
         watcher.end()
     assert Counter(job["status"] for job in jobs) == {"SUCCEEDED": len(jobs)}, seed
