@@ -53,6 +53,8 @@ class Prospect:
     preemptions: list[Preemption] = field(default_factory=list)
     #: Shares that something was reserved for.
     served: list[str] = field(default_factory=list)
+    #: By share: jobs that are to end, and will wait again.
+    returning: dict[str, list[RunningJob]] = field(default_factory=dict)
 
     def settle(self, share: str, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """See to it that a job will be able to start, and reserve its place. None: it waits on."""
@@ -74,6 +76,22 @@ class Prospect:
         """Count what comes free with the end of a job."""
         self.accounts.end(job.share, job.use)
         self._change_room(job, self.ledger.release)
+
+    def note_return(self, job: RunningJob) -> None:
+        """Let a job that is to end stand where it will wait again."""
+        if self.accounts.why_never(job.share, job.use) is None:
+            self.returning.setdefault(job.share, []).append(job)
+            self.show(job.share, self.heads.get(job.share))
+
+    def show(self, share: str, job: WaitingJob | None) -> None:
+        """Say who waits first in a share, but for those that come back: they may go before."""
+        first = min(self.returning.get(share, ()), key=_rank_of, default=None)
+        if first is not None and (job is None or first.priority >= job.priority):
+            job = _once_back(first)
+        if job is None:
+            self.heads.pop(share, None)
+        else:
+            self.heads[share] = job
 
     def _occupy(self, job: RunningJob) -> None:
         """Undo `release`."""
@@ -200,6 +218,7 @@ class Prospect:
         for each in victims:
             self.release(each)
             self.running.remove(each)
+            self.note_return(each)
             cause = PreemptionCause.IN_SHARE if each.share == share else PreemptionCause.CROSS_SHARE
             self.preemptions.append(
                 Preemption(job_id=each.job_id, cause=cause, for_job_id=job.job_id)
@@ -242,3 +261,19 @@ class Prospect:
         if environment is not None:
             for slot, amount in job.slots:
                 change(environment, slot, amount)
+
+
+def _rank_of(job: RunningJob) -> tuple[int, int]:
+    return (-job.priority, job.seq)
+
+
+def _once_back(job: RunningJob) -> WaitingJob:
+    amounts = [amount for _, amount in job.slots]
+    return WaitingJob(
+        job_id=job.job_id,
+        demand=sum(amounts, Amount()),
+        node_demands=amounts if len(amounts) > 1 else (),
+        seq=job.seq,
+        priority=job.priority,
+        use=job.use,
+    )
