@@ -153,12 +153,27 @@ class Prospect:
                 chosen.remove(each)
             else:
                 self.release(each)
-        is_in_vain = any(
-            self._goes_first(other, share, job, chosen) and self._leaves_nothing(other, share, job)
-            for other in self.heads
-        )
+        is_in_vain = self._is_in_vain(share, job, chosen)
         self._undo(chosen)
         return [] if is_in_vain else chosen
+
+    def _is_in_vain(self, share: str, job: WaitingJob, victims: Sequence[RunningJob]) -> bool:
+        """Tell whether what comes free would be another's, or would be kept for another."""
+        first = [each for each in self.heads if self._goes_first(each, share, job, victims)]
+        if any(self._leaves_nothing(other, share, job) for other in first):
+            return True
+        if self.accounts.is_within_quota(share, job.use):
+            return False
+        claims = self.accounts.copy_without_claims()
+        for other in first:
+            use = self.heads[other].use
+            if self.accounts.is_within_quota(other, use):
+                if self.accounts.may_start(other, use) and not self._can_start(
+                    other, self.heads[other]
+                ):
+                    return True  # It waits for room, which borrowers then leave to it.
+                claims.claim(other, use)
+        return not claims.may_start(share, job.use)
 
     def _goes_first(
         self, other: str, share: str, job: WaitingJob, victims: Sequence[RunningJob]
