@@ -370,6 +370,10 @@ class InstanceWishSettled(Struct, frozen=True, kw_only=True):
     refusal: str | None = None
 
 
+InstanceEvent = (
+    InstanceLaunched | InstanceReady | InstanceDraining | InstanceTerminated | InstanceWishSettled
+)
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -405,11 +409,7 @@ ResourceEvent = (
     | HostChanged
     | ConsumableSettled
     | ConsumableDeleted
-    | InstanceLaunched
-    | InstanceReady
-    | InstanceDraining
-    | InstanceTerminated
-    | InstanceWishSettled
+    | InstanceEvent
 )
 
 Event = JobEvent | ResourceEvent

@@ -19,11 +19,11 @@ from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
+from batchyard.model.instance_wishes import InstanceWish
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     ConsumableRecord,
     EnvironmentRecord,
-    InstanceWish,
     QueuedJob,
     QueueRecord,
     QuotaShareRecord,
@@ -250,8 +250,17 @@ def _settle(
     ]
 
 
-def _input_of_instance_wish(wish: InstanceWish) -> i.RegisterInstances | i.DeregisterInstance:
-    asked, back = wish.registration, wish.deregistration
+def _input_of_instance_wish(
+    wish: InstanceWish,
+) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance:
+    asked, back, reclaimed = wish.registration, wish.deregistration, wish.interruption
+    if reclaimed is not None:
+        return i.InterruptInstance(
+            wish_seq=wish.seq,
+            instance_id=reclaimed.instance_id,
+            notice_ms=reclaimed.notice_ms,
+            is_forced=reclaimed.is_forced,
+        )
     if asked is not None:
         return i.RegisterInstances(
             wish_seq=wish.seq,

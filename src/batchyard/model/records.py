@@ -404,6 +404,13 @@ class QuotaShareSnapshot(Struct, frozen=True, kw_only=True):
     used: Mapping[str, int]
 
 
+class ShareUse(Struct, frozen=True, kw_only=True):
+    """What the STARTING and RUNNING jobs of a fair-share identifier hold."""
+
+    identifier: str
+    cpu_milli: int
+
+
 class QueueSnapshot(Struct, frozen=True, kw_only=True):
     """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
 
@@ -415,6 +422,10 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+    #: How many fair-share identifiers hold something; None without a policy that has them.
+    active_share_count: int | None = None
+    #: Those that hold most, the first of them first.
+    top_shares: tuple[ShareUse, ...] = ()
     #: By name, in the order of their creation; empty without quota shares.
     quota_shares: tuple[QuotaShareSnapshot, ...] = ()
     #: When one of the first jobs in them last changed.
@@ -520,46 +531,6 @@ class TerminationCause(StrEnum):
     REPLACED = "REPLACED"
     #: Who registered it has taken it back.
     DEREGISTERED = "DEREGISTERED"
-
-
-class Registration(Struct, frozen=True, kw_only=True):
-    """What an operator wants to register in an UNMANAGED environment: all of it or nothing."""
-
-    environment_arn: EnvironmentArn
-    #: As shown; `custom` where it is none of EC2's.
-    instance_type: str
-    #: What jobs get of each.
-    capacity: Amount
-    count: int
-    #: None: on any.
-    host_id: HostId | None = None
-
-
-class Deregistration(Struct, frozen=True, kw_only=True):
-    """What an operator wants to take back."""
-
-    environment_arn: EnvironmentArn
-    instance_id: InstanceId
-    #: Stop what runs on it, now.
-    is_forced: bool = False
-
-
-class InstanceWish(Struct, frozen=True, kw_only=True):
-    """A durable wish about registered instances. The API writes it, the engine answers it once."""
-
-    seq: int
-    registration: Registration | None = None
-    deregistration: Deregistration | None = None
-    #: The answer: instances that are, or were, registered; or why nothing was done.
-    is_settled: bool = False
-    instance_ids: tuple[InstanceId, ...] = ()
-    refusal: str | None = None
-
-    @property
-    def environment_arn(self) -> EnvironmentArn:
-        asked = self.registration or self.deregistration
-        assert asked is not None, self.seq
-        return asked.environment_arn
 
 
 class InstanceRecord(Struct, frozen=True, kw_only=True):
