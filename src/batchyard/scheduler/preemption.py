@@ -51,8 +51,8 @@ class Prospect:
     #: The heads of shares that wait for capacity; the shares in the order of their creation.
     heads: dict[str, WaitingJob]
     preemptions: list[Preemption] = field(default_factory=list)
-    #: Shares that something was reserved for.
-    served: list[str] = field(default_factory=list)
+    #: By share that something was reserved for: the lowest priority of those that will have it.
+    served: dict[str, int] = field(default_factory=dict)
     #: By share: jobs that are to end, and will wait again.
     returning: dict[str, list[RunningJob]] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Prospect:
         assert found is not None, job.job_id
         self.accounts.start(share, job.use)
         self.stock.take(job.needs)
-        self.served.append(share)
+        self.served[share] = min(job.priority, self.served.get(share, job.priority))
         return found
 
     def release(self, job: RunningJob) -> None:
@@ -119,7 +119,13 @@ class Prospect:
         for name, terms in self.terms.items():
             if name != share:
                 own = [each for each in self.running if each.share == name]
-                found += split_by_quota(terms, own)[1]
+                least = self.served.get(name)
+                # Nobody comes back to stand before those that something is reserved for.
+                found += [
+                    each
+                    for each in split_by_quota(terms, own)[1]
+                    if least is None or each.priority < least
+                ]
         return found
 
     def _outranked(self, share: str, job: WaitingJob) -> list[RunningJob]:
