@@ -51,8 +51,10 @@ class Prospect:
     #: The heads of shares that wait for capacity; the shares in the order of their creation.
     heads: dict[str, WaitingJob]
     preemptions: list[Preemption] = field(default_factory=list)
-    #: Shares that something was reserved for.
-    served: list[str] = field(default_factory=list)
+    #: By share that something was reserved for: the lowest priority of those that will have it.
+    served: dict[str, int] = field(default_factory=dict)
+    #: By share: jobs that are to end, and will wait again.
+    returning: dict[str, list[RunningJob]] = field(default_factory=dict)
 
     def settle(self, share: str, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """See to it that a job will be able to start, and reserve its place. None: it waits on."""
@@ -67,13 +69,29 @@ class Prospect:
         assert found is not None, job.job_id
         self.accounts.start(share, job.use)
         self.stock.take(job.needs)
-        self.served.append(share)
+        self.served[share] = min(job.priority, self.served.get(share, job.priority))
         return found
 
     def release(self, job: RunningJob) -> None:
         """Count what comes free with the end of a job."""
         self.accounts.end(job.share, job.use)
         self._change_room(job, self.ledger.release)
+
+    def note_return(self, job: RunningJob) -> None:
+        """Let a job that is to end stand where it will wait again."""
+        if self.accounts.why_never(job.share, job.use) is None:
+            self.returning.setdefault(job.share, []).append(job)
+            self.show(job.share, self.heads.get(job.share))
+
+    def show(self, share: str, job: WaitingJob | None) -> None:
+        """Say who waits first in a share, but for those that come back: they may go before."""
+        first = min(self.returning.get(share, ()), key=_rank_of, default=None)
+        if first is not None and (job is None or first.priority >= job.priority):
+            job = _once_back(first)
+        if job is None:
+            self.heads.pop(share, None)
+        else:
+            self.heads[share] = job
 
     def _occupy(self, job: RunningJob) -> None:
         """Undo `release`."""
@@ -101,7 +119,13 @@ class Prospect:
         for name, terms in self.terms.items():
             if name != share:
                 own = [each for each in self.running if each.share == name]
-                found += split_by_quota(terms, own)[1]
+                least = self.served.get(name)
+                # Nobody comes back to stand before those that something is reserved for.
+                found += [
+                    each
+                    for each in split_by_quota(terms, own)[1]
+                    if least is None or each.priority < least
+                ]
         return found
 
     def _outranked(self, share: str, job: WaitingJob) -> list[RunningJob]:
@@ -135,12 +159,27 @@ class Prospect:
                 chosen.remove(each)
             else:
                 self.release(each)
-        is_in_vain = any(
-            self._goes_first(other, share, job, chosen) and self._leaves_nothing(other, share, job)
-            for other in self.heads
-        )
+        is_in_vain = self._is_in_vain(share, job, chosen)
         self._undo(chosen)
         return [] if is_in_vain else chosen
+
+    def _is_in_vain(self, share: str, job: WaitingJob, victims: Sequence[RunningJob]) -> bool:
+        """Tell whether what comes free would be another's, or would be kept for another."""
+        first = [each for each in self.heads if self._goes_first(each, share, job, victims)]
+        if any(self._leaves_nothing(other, share, job) for other in first):
+            return True
+        if self.accounts.is_within_quota(share, job.use):
+            return False
+        claims = self.accounts.copy_without_claims()
+        for other in first:
+            use = self.heads[other].use
+            if self.accounts.is_within_quota(other, use):
+                if self.accounts.may_start(other, use) and not self._can_start(
+                    other, self.heads[other]
+                ):
+                    return True  # It waits for room, which borrowers then leave to it.
+                claims.claim(other, use)
+        return not claims.may_start(share, job.use)
 
     def _goes_first(
         self, other: str, share: str, job: WaitingJob, victims: Sequence[RunningJob]
@@ -200,6 +239,7 @@ class Prospect:
         for each in victims:
             self.release(each)
             self.running.remove(each)
+            self.note_return(each)
             cause = PreemptionCause.IN_SHARE if each.share == share else PreemptionCause.CROSS_SHARE
             self.preemptions.append(
                 Preemption(job_id=each.job_id, cause=cause, for_job_id=job.job_id)
@@ -242,3 +282,19 @@ class Prospect:
         if environment is not None:
             for slot, amount in job.slots:
                 change(environment, slot, amount)
+
+
+def _rank_of(job: RunningJob) -> tuple[int, int]:
+    return (-job.priority, job.seq)
+
+
+def _once_back(job: RunningJob) -> WaitingJob:
+    amounts = [amount for _, amount in job.slots]
+    return WaitingJob(
+        job_id=job.job_id,
+        demand=sum(amounts, Amount()),
+        node_demands=amounts if len(amounts) > 1 else (),
+        seq=job.seq,
+        priority=job.priority,
+        use=job.use,
+    )

@@ -24,13 +24,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from batchyard.model.amounts import Amount
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Preemption
 from batchyard.scheduler.preemption import Prospect
-from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob
+from batchyard.scheduler.quota import Accounts, QuotaTerms
 from batchyard.scheduler.view import (
     EnvironmentView,
     QueueView,
@@ -110,8 +109,6 @@ class QuotaTurn:
         if not any(self._may_help(lane) for lane in stuck):
             return ()
         prospect = self._prospect(stuck)
-        # Behind one that is about to come back, the heads of today are none.
-        stuck = [lane for lane in stuck if prospect.heads.get(lane.name) is lane.head]
         entitled = deque(lane for lane in stuck if self._is_entitled(prospect.accounts, lane))
         borrowers = [lane for lane in stuck if lane not in entitled]
         for _ in range(SETTLED_MAX):
@@ -121,9 +118,8 @@ class QuotaTurn:
             if not self._settle(prospect, lane):
                 continue
             self._advance(lane)
-            prospect.heads.pop(lane.name)
+            prospect.show(lane.name, lane.head)
             if lane.head is not None:
-                prospect.heads[lane.name] = lane.head
                 right = self._is_entitled(prospect.accounts, lane)
                 (entitled if right else borrowers).append(lane)
         for lane in sorted(borrowers, key=_seq_of_head):
@@ -239,19 +235,17 @@ class QuotaTurn:
             running=[each for each in running if not each.is_stopping],
             heads={lane.name: lane.head for lane in stuck if lane.head is not None},
         )
-        for each in sorted(running, key=_by_return, reverse=True):
-            if not each.is_stopping:
-                continue
-            prospect.release(each)
-            head = prospect.heads.get(each.share)
-            is_first = head is None or each.priority >= head.priority
-            if is_first and self._accounts.why_never(each.share, each.use) is None:
-                prospect.heads[each.share] = _once_back(each)
+        for each in running:
+            if each.is_stopping:
+                prospect.release(each)
+                prospect.note_return(each)
         return prospect
 
     def _settle(self, prospect: Prospect, lane: _Lane) -> bool:
         job = lane.head
         assert job is not None, lane.name
+        if prospect.heads.get(lane.name) is not job:
+            return False  # Another one is about to come back before it.
         found = prospect.settle(lane.name, job)
         if found is None:
             return False
@@ -259,23 +253,6 @@ class QuotaTurn:
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self._ledger.occupy(environment, slot, demand)
         return True
-
-
-def _by_return(job: RunningJob) -> tuple[int, int]:
-    """Order jobs that come back to their share as they will stand there."""
-    return (-job.priority, job.seq)
-
-
-def _once_back(job: RunningJob) -> WaitingJob:
-    amounts = [amount for _, amount in job.slots]
-    return WaitingJob(
-        job_id=job.job_id,
-        demand=sum(amounts, Amount()),
-        node_demands=amounts if len(amounts) > 1 else (),
-        seq=job.seq,
-        priority=job.priority,
-        use=job.use,
-    )
 
 
 def _seq_of_head(lane: _Lane) -> tuple[int, str]:
