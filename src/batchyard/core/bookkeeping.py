@@ -286,17 +286,12 @@ def _enter_room(environment: Environment, instance: Instance) -> None:
     free = instance.free
     if free.cpu_milli > 0 and instance.is_open:
         groups = environment.ready if instance.is_ready else environment.starting
-        groups.setdefault(free, {})[instance.record.id] = None
+        groups.enter(free, instance.record.id)
 
 
 def _leave_room(environment: Environment, instance: Instance) -> None:
-    free = instance.free
     groups = environment.ready if instance.is_ready else environment.starting
-    group = groups.get(free)
-    if group is not None:
-        group.pop(instance.record.id, None)
-        if not group:
-            del groups[free]
+    groups.leave(instance.free, instance.record.id)
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:

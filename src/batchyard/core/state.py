@@ -34,6 +34,7 @@ from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, Jo
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
 from batchyard.scheduler.fair_share import usage_after
+from batchyard.scheduler.rooms import RoomGroups
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,8 +119,8 @@ class Environment:
     #: Its instances, in the order of their launch.
     instances: dict[InstanceId, None] = field(default_factory=dict)
     #: Those with room that jobs can be placed on, by that room; and those that are still starting.
-    ready: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
-    starting: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    ready: RoomGroups = field(default_factory=RoomGroups)
+    starting: RoomGroups = field(default_factory=RoomGroups)
     #: Those that are ready and run nothing, with the time since when; the longest idle first.
     idle_since_ms: dict[InstanceId, int] = field(default_factory=dict)
     #: Sum of the demands of the live attempts in it.
