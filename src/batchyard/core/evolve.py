@@ -84,7 +84,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
         needs=event.needs,
-        unmet=list(event.unmet),
+        unmet=event.unmet,
         progress=progress,
         share_identifier=event.share_identifier,
         priority=event.priority,
@@ -145,7 +145,7 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     attempt.reason = event.reason
     attempt.status_reason = event.status_reason
     attempt.containers = event.containers
-    job.progress.attempts.append(attempt)
+    job.progress.attempts = (*job.progress.attempts, attempt)
     job.progress.attempt = None
     note_idle(state, attempt, event.at_ms)
     return job

@@ -55,7 +55,7 @@ class Job:
     timeout_ms: int | None
     #: Dependencies that are not over yet; empty unless PENDING. Those of an array hold up all its
     #: children: there are none before it is empty.
-    unmet: list[JobId]
+    unmet: tuple[JobId, ...]
     progress: JobProgress
     #: Set exactly if the queue has a scheduling policy.
     share_identifier: str | None = None
@@ -351,7 +351,7 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         attempts_max=parent.attempts_max,
         exit_rules=parent.exit_rules,
         timeout_ms=parent.timeout_ms if nodes is None else None,
-        unmet=[],
+        unmet=(),
         progress=progress,
         share_identifier=parent.share_identifier,
         priority=parent.priority,

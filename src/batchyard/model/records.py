@@ -145,7 +145,7 @@ class JobProgress(Struct, kw_only=True):
     #: Set exactly when the status is terminal.
     stopped_ms: int | None = None
     #: Ended attempts, oldest first.
-    attempts: list[Attempt] = []
+    attempts: tuple[Attempt, ...] = ()
     #: The live attempt: present exactly in STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False
