@@ -18,7 +18,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import msgspec
 import psutil
 from sqlalchemy import text
 
@@ -26,11 +25,9 @@ from batchyard.compute.port import Host
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.recovery import load_state
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import HostId, JobId, Scope
-from batchyard.model.records import ArrayProgress, JobProgress, NewJob
-from batchyard.model.status import JobStatus, ResourceState
-from batchyard.store import Connection, Store, environments, live_jobs, queues
-from batchyard.store.jobs import insert_jobs
+from batchyard.model.ids import HostId
+from batchyard.store import Connection, Store, live_jobs
+from bench.stored import insert_resources, insert_runnable
 
 JOBS = (10_000, 100_000, 1_000_000)
 FORMS = ("arrays", "singles")
@@ -39,23 +36,6 @@ _BATCH = 10_000
 
 SECONDS_GOAL = 20.0
 BYTES_PER_JOB_GOAL = 1024
-
-_SCOPE = Scope(account="123456789012", region="us-east-1")
-_QUEUE = _SCOPE.queue_arn("bench")
-_ENVIRONMENT = _SCOPE.environment_arn("bench")
-_SPEC = msgspec.json.encode(
-    {
-        "container": {
-            "image": "registry.example/team/tool:1.2.3",
-            "command": ["tool", "--input", "s3://bucket/in/part-000123", "--threads", "1"],
-            "environment": [{"name": f"VARIABLE_{n}", "value": "x" * 20} for n in range(5)],
-            "resourceRequirements": [
-                {"type": "VCPU", "value": "1"},
-                {"type": "MEMORY", "value": "1024"},
-            ],
-        }
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +96,12 @@ async def _worker(phase: str, jobs: int, form: str, url: str) -> bytes:
 async def _make(jobs: int, form: str, url: str) -> None:
     store = Store.open(url, is_synchronous_full=False)
     await store.write(_clear)
-    await store.write(_insert_resources)
+    await store.write(lambda conn: insert_resources(conn, 4))
     size = None if form == "singles" else jobs // ARRAYS
     numbers = range(jobs // (size or 1))
     for first in numbers[::_BATCH]:
         await store.write(
-            lambda conn, some=numbers[first : first + _BATCH]: _insert(conn, some, size)
+            lambda conn, some=numbers[first : first + _BATCH]: insert_runnable(conn, some, size)
         )
     await store.close()
 
@@ -130,61 +110,6 @@ def _clear(conn: Connection) -> None:
     """Empty a database that was used before."""
     for table in ("events", "children", "jobs", "queues", "environments"):
         conn.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
-
-
-def _insert_resources(conn: Connection) -> None:
-    environments.insert_environment(
-        conn,
-        arn=_ENVIRONMENT,
-        scope=_SCOPE,
-        name="bench",
-        uuid="u",
-        state=ResourceState.ENABLED,
-        detail={"computeResources": {"type": "EC2", "maxvCpus": 4}},
-        tags={},
-    )
-    queues.insert_queue(
-        conn,
-        arn=_QUEUE,
-        scope=_SCOPE,
-        name="bench",
-        state=ResourceState.ENABLED,
-        priority=1,
-        environment_arns=[_ENVIRONMENT],
-        detail={},
-        tags={},
-    )
-
-
-def _insert(conn: Connection, numbers: range, size: int | None) -> None:
-    new = [_job(number, size) for number in numbers]
-    insert_jobs(conn, new)
-    live_jobs.write_progress(conn, [(each.id, _progress(size)) for each in new])
-
-
-def _job(number: int, size: int | None) -> NewJob:
-    return NewJob(
-        id=JobId(f"{number:08x}-0000-4000-8000-{number:012x}"),
-        scope=_SCOPE,
-        queue_arn=_QUEUE,
-        name=f"job-{number}",
-        definition_arn=_SCOPE.definition_arn("bench", 1),
-        created_ms=1_000_000 + number,
-        demand=Amount(cpu_milli=1000, memory_mib=1024),
-        attempts_max=1,
-        timeout_ms=None,
-        depends_on=(),
-        array_size=size,
-        spec=_SPEC,
-        tags={},
-    )
-
-
-def _progress(size: int | None) -> JobProgress:
-    if size is None:
-        return JobProgress(status=JobStatus.RUNNABLE)
-    array = ArrayProgress(size=size, rest=JobStatus.RUNNABLE, rest_count=size, spawned_ms=1)
-    return JobProgress(status=JobStatus.PENDING, array=array)
 
 
 async def _load(jobs: int, form: str, url: str) -> Loaded:

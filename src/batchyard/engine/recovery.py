@@ -34,7 +34,7 @@ from batchyard.store import (
     shares,
 )
 
-#: So many jobs are never looked through for garbage again: it would take seconds each time. They are
+#: So many jobs are never looked through for garbage again: it would take seconds. They are
 #: freed all the same, as soon as nobody holds them.
 _FROZEN_JOBS_MIN = 10_000
 
