@@ -143,6 +143,7 @@ async def test_a_queue_lists_arrays_and_not_their_children(ready: Yard):
         "jobName": "array",
         "createdAt": NOW_MS,
         "status": "PENDING",
+        "statusReason": "Waits for its children: 2 RUNNABLE, 1 RUNNING.",
         "jobDefinition": f"{BATCH}:job-definition/jd:1",
         "arrayProperties": {
             "size": 4,

@@ -44,6 +44,7 @@ async def test_a_submitted_job_is_shown_in_full(ready: Yard):
         "jobQueue": f"{BATCH}:job-queue/jq",
         "jobDefinition": f"{BATCH}:job-definition/jd:1",
         "status": "SUBMITTED",
+        "statusReason": "The scheduler has not seen it yet.",
         "attempts": [],
         "createdAt": NOW_MS,
         "retryStrategy": {"attempts": 1, "evaluateOnExit": []},

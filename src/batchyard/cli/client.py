@@ -9,6 +9,7 @@ from batchyard.access.keys import CredentialsFileError, load_or_create_developme
 from batchyard.cli.program import program_name
 from batchyard.cli.server_file import RunningServer, find_server
 from batchyard.cli.settings import Settings
+from batchyard.wire.models import OWN_MODELS
 
 
 def server_of(settings: Settings) -> RunningServer:
@@ -27,7 +28,10 @@ def server_of(settings: Settings) -> RunningServer:
 
 
 def client_of(settings: Settings, service: str) -> Any:
-    """Build a botocore client of the running server, signing with the development key."""
+    """Build a botocore client of the running server, signing with the development key.
+
+    `service` as botocore spells it, or `batchyard` for what goes beyond AWS.
+    """
     # Imported here: it takes longer than everything else that `--help` needs.
     import botocore.config
     import botocore.session
@@ -37,7 +41,9 @@ def client_of(settings: Settings, service: str) -> Any:
         key = load_or_create_development_key(settings.data_path, settings.account_id)
     except (PermissionError, CredentialsFileError) as error:
         raise click.ClickException(f"{error}; run this with sudo?") from error
-    return botocore.session.get_session().create_client(
+    session = botocore.session.get_session()
+    session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
+    return session.create_client(
         service,
         region_name=server.region,
         endpoint_url=server.endpoint,

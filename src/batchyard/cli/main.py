@@ -16,6 +16,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "env": ("batchyard.cli.env", "env"),
     "status": ("batchyard.cli.show", "status"),
     "jobs": ("batchyard.cli.show", "jobs"),
+    "explain": ("batchyard.cli.explain", "explain"),
     "logs": ("batchyard.cli.logs", "logs"),
     "image": ("batchyard.cli.images", "image"),
     "doctor": ("batchyard.cli.doctor", "doctor"),

@@ -21,7 +21,7 @@ import structlog
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import TaskTokens, load_or_create_secret
-from batchyard.api import batch, logs, sts
+from batchyard.api import batch, logs, own, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
@@ -115,6 +115,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
                 **logs.handlers(log_store),
                 **sts.handlers(),
+                **own.handlers(store, explain_job=engine.explain),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,

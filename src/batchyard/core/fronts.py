@@ -26,7 +26,12 @@ def front_of(view: QueueView) -> list[JobId]:
 
 
 def snapshot_of(
-    queue: Queue, front: list[JobId], before: QueueSnapshot | None, now_ms: int
+    queue: Queue,
+    front: list[JobId],
+    before: QueueSnapshot | None,
+    *,
+    head_waits_for: str | None,
+    now_ms: int,
 ) -> QueueSnapshot:
     """Say how a queue stands; equal to `before` if nothing has changed since."""
     if before is None:
@@ -42,4 +47,5 @@ def snapshot_of(
         front_ms=before.front_ms if jobs == before.jobs else now_ms,
         cpu_milli=queue.cpu_milli,
         used_ms=before.used_ms if queue.cpu_milli == before.cpu_milli else now_ms,
+        head_waits_for=head_waits_for,
     )

@@ -14,6 +14,7 @@ import structlog
 from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
+from batchyard.core.explaining import explain
 from batchyard.core.restore import resume
 from batchyard.core.state import State
 from batchyard.core.step import step, step_all
@@ -27,6 +28,7 @@ from batchyard.engine.pace import Pace
 from batchyard.engine.recovery import load_state, stop_given_up
 from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
+from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
@@ -43,6 +45,10 @@ _READ_PAUSE_S = 0.5
 
 _NO_DELAY = LaunchTimes()
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
+
+
+class NotInCharge(Exception):
+    """This engine holds no state: another one leads, or it has not begun."""
 
 
 class Engine:
@@ -116,6 +122,15 @@ class Engine:
     def find_task(self, task_id: TaskId) -> JobId | None:
         """Name the job, child or node that a live attempt's task runs; None: there is none."""
         return self._state.job_by_task.get(task_id)
+
+    def explain(self, job_id: JobId) -> Explanation | None:
+        """Say why a job, child or node has not ended; None: it is not live. Raises `NotInCharge`.
+
+        From what the engine holds between two turns; costs what it shows.
+        """
+        if self._leadership is None:
+            raise NotInCharge
+        return explain(self._state, job_id, self._clock_ms())
 
     async def _stand_by(self) -> None:
         """Let others lead, and end what ran here until they took over: it has been given up."""

@@ -9,6 +9,7 @@ jobs costs no more than one with a hundred. Refuses to know what a snapshot hold
 from collections.abc import Mapping
 from time import perf_counter
 
+from batchyard.core.explaining import why_head_waits
 from batchyard.core.fronts import front_of, snapshot_of
 from batchyard.core.state import State
 from batchyard.core.viewing import view_of
@@ -42,9 +43,16 @@ class Snapshots:
             return {}
         self._is_due = False
         self._rest_until_s = perf_counter() + PAUSE_S
-        fronts = {view.arn: front_of(view) for view in view_of(state, now_ms).queues}
+        view = view_of(state, now_ms)
+        fronts = {each.arn: front_of(each) for each in view.queues}
         taken = {
-            arn: snapshot_of(queue, fronts.get(arn, []), self._stored.get(arn), now_ms)
+            arn: snapshot_of(
+                queue,
+                front := fronts.get(arn, []),
+                self._stored.get(arn),
+                head_waits_for=why_head_waits(state, front[0], view) if front else None,
+                now_ms=now_ms,
+            )
             for arn, queue in state.queues.items()
         }
         changed = {arn: each for arn, each in taken.items() if each != self._stored.get(arn)}

@@ -375,6 +375,8 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+    #: What keeps the first of the jobs, in one sentence; None: there is none, or nothing does.
+    head_waits_for: str | None = None
 
 
 class PolicyRecord(Struct, frozen=True, kw_only=True):

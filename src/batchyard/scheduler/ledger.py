@@ -79,6 +79,8 @@ class Ledger:
 
         Where an instance must start first, the slots are held, and the answer says so.
         """
+        if environment.launching is not None and _is_above_max(environment, demands):
+            return None
         budget = self._budget_of(environment)
         held: list[_Held] = []
         for demand in demands:
@@ -253,6 +255,11 @@ class Ledger:
                 starting=Rooms(view.starting),
             )
         return budget
+
+
+def _is_above_max(environment: EnvironmentView, demands: Sequence[Amount]) -> bool:
+    """Tell whether a job asks for more than `maxvCpus`, which only an instance may exceed."""
+    return sum(each.cpu_milli for each in demands) > environment.cpu_milli_max
 
 
 def _times(amount: Amount, free: Amount) -> int:

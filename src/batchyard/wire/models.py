@@ -2,7 +2,9 @@
 
 Owns the list of services that batchyard speaks and the index from a request line to an operation.
 Refuses to know what an operation does. Never imports botocore: its data files are enough, and an
-idle server stays small. Specified by botocore's `service-2.json.gz` and reference/integrations.md,
+idle server stays small. What goes beyond AWS is a service, too, with a model of the same form in
+`own_models`: so it is signed, decoded, checked and encoded like all others, and botocore makes a
+client of it. Specified by botocore's `service-2.json.gz` and reference/integrations.md,
 "Protocols of the neighbours".
 """
 
@@ -23,7 +25,10 @@ SERVICES: tuple[str, ...] = (
     "batch",
     "logs",
     "sts",
+    "batchyard",
 )
+#: Where the models of our own services lie, laid out as botocore's are.
+OWN_MODELS = Path(__file__).with_name("own_models")
 
 
 class Protocol(StrEnum):
@@ -133,7 +138,7 @@ class Operation:
 @cache
 def load_service(name: str) -> tuple[Service, tuple[Operation, ...]]:
     """Read the newest model of service `name`. Raises FileNotFoundError if botocore has none."""
-    data = msgspec.json.decode(gzip.decompress(_model_path(name).read_bytes()), type=_ModelData)
+    data = msgspec.json.decode(_read_model(name), type=_ModelData)
     metadata = data.metadata
     service = Service(
         name=name,
@@ -157,6 +162,11 @@ def load_service(name: str) -> tuple[Service, tuple[Operation, ...]]:
         for each in data.operations.values()
     )
     return service, operations
+
+
+def _read_model(name: str) -> bytes:
+    own = max((OWN_MODELS / name).glob("*/service-2.json"), default=None)
+    return gzip.decompress(_model_path(name).read_bytes()) if own is None else own.read_bytes()
 
 
 def _model_path(name: str) -> Path:

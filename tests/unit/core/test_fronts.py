@@ -13,7 +13,8 @@ from tests.unit.core.yard import Yard
 def look(yard: Yard, before: QueueSnapshot | None = None) -> QueueSnapshot:
     fronts = {view.arn: front_of(view) for view in view_of(yard.state, 0).queues}
     queue = yard.state.queues[queue_arn()]
-    return snapshot_of(queue, fronts.get(queue.arn, []), before, yard.now_ms)
+    front = fronts.get(queue.arn, [])
+    return snapshot_of(queue, front, before, head_waits_for=None, now_ms=yard.now_ms)
 
 
 def shown(snapshot: QueueSnapshot) -> list[tuple[JobId, int]]:

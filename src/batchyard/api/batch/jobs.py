@@ -14,6 +14,7 @@ from batchyard.api.batch.refusals import executing
 from batchyard.api.batch.rules.job_filters import Wanted, filter_of
 from batchyard.api.batch.rules.names import is_arn_in, job_id_of, queue_arn_of
 from batchyard.api.batch.service import Service
+from batchyard.api.batch.waiting import with_reasons
 from batchyard.model.ids import QueueArn
 from batchyard.model.limits import DESCRIBE_IDS_MAX, LIST_JOBS_PAGE_SIZE_MAX, PAGE_SIZE_MAX
 from batchyard.model.records import JobRecord, Json
@@ -38,7 +39,9 @@ async def describe_jobs(service: Service, call: Call, request: Json) -> Json:
         )
     found = (job_id_of(call.scope, text) for text in texts)
     ids = list(dict.fromkeys(job_id for job_id in found if job_id is not None))
-    records = await service.store.read(lambda conn: jobs.read_jobs(conn, call.scope, ids))
+    records = await service.store.read(
+        lambda conn: with_reasons(conn, jobs.read_jobs(conn, call.scope, ids))
+    )
     return {"jobs": [job_detail(record) for record in records]}
 
 
@@ -67,7 +70,7 @@ async def _list_queue(service: Service, call: Call, request: Json) -> Json:
     def read(conn: Connection) -> list[JobRecord]:
         if not is_arn_in(scope, arn) or queues.read_queue(conn, arn) is None:
             raise client_exception(f"JobQueue {text} not found.")
-        return read_page(conn, size + 1)
+        return with_reasons(conn, read_page(conn, size + 1))
 
     # A filter may look at every job of the queue: not on the loop that takes submissions.
     run = service.store.read_long if given else service.store.read
@@ -89,9 +92,10 @@ async def _list_parts(service: Service, call: Call, request: Json, member: str) 
         found = [] if parent_id is None else jobs.read_jobs(conn, call.scope, [parent_id])
         if not found or not _has_parts(found[0], member):
             return []
-        return list_children(
+        parts = list_children(
             conn, found[0], statuses=wanted.statuses, after_index=after_index, limit=size + 1
         )
+        return with_reasons(conn, parts)
 
     return _page_of(
         await service.store.read_long(read), size, lambda last: write_token(query, last.index or 0)

@@ -24,6 +24,7 @@ from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
     ENVIRONMENTS_PER_QUEUE_MAX,
     QUEUE_COUNT_MAX,
+    QUEUE_PRIORITY_MAX,
 )
 from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
@@ -33,7 +34,6 @@ from batchyard.wire.call import Call
 
 _UNSUPPORTED = ("serviceEnvironmentOrder",)
 _TIME_LIMITS = "jobStateTimeLimitActions"
-_PRIORITY_MAX = 1000
 _POLICY = "schedulingPolicyArn"
 
 
@@ -175,8 +175,8 @@ def _state_of(text: str | None) -> ResourceState | None:
 
 
 def _check_priority(priority: int) -> None:
-    if not 0 <= priority <= _PRIORITY_MAX:
-        raise client_exception(f"priority must be between 0 and {_PRIORITY_MAX}.")
+    if not 0 <= priority <= QUEUE_PRIORITY_MAX:
+        raise client_exception(f"priority must be between 0 and {QUEUE_PRIORITY_MAX}.")
 
 
 def _resolved_order(scope: Scope, order: Sequence[Json]) -> list[Json]:

@@ -1,0 +1,22 @@
+"""What goes beyond AWS, under `/batchyard/v1`: one module per resource, one function per operation.
+
+The contract is a service model like AWS's: `wire/own_models`. Its operations are signed as theirs.
+"""
+
+from functools import partial
+
+from batchyard.api.own.explanations import ExplainJob, get_job_explanation
+from batchyard.store import Store
+from batchyard.wire.call import Handlers
+
+SERVICE = "batchyard"
+
+
+def handlers(store: Store, *, explain_job: ExplainJob) -> Handlers:
+    """Give the handlers of our own operations.
+
+    `explain_job` asks the engine of this process, which answers from what it holds.
+    """
+    return {
+        (SERVICE, "GetJobExplanation"): partial(get_job_explanation, store, explain_job),
+    }

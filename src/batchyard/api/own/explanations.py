@@ -1,0 +1,123 @@
+"""GetJobExplanation: why a job waits, and what would start it.
+
+Decides how an explanation is shown. Refuses to find reasons: the engine does, from what it holds in
+memory, so this costs no scan. A server whose engine is not in charge cannot tell, and says so.
+"""
+
+from collections.abc import Callable
+
+from batchyard.api.batch.rules.names import job_id_of
+from batchyard.engine.loop import NotInCharge
+from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
+from batchyard.model.ids import JobId, name_in_arn
+from batchyard.model.records import Json
+from batchyard.model.refusal import Refusal, client_exception
+from batchyard.store import Store
+from batchyard.store.jobs import read_jobs
+from batchyard.wire.call import Call
+
+#: Explains a live job; None: it is not live. Raises `NotInCharge`.
+ExplainJob = Callable[[JobId], Explanation | None]
+
+_MILLI = 1000
+
+
+async def get_job_explanation(
+    store: Store, explain_job: ExplainJob, call: Call, request: Json
+) -> Json:
+    """Explain a job, child or node of the caller's account and region."""
+    job_id = job_id_of(call.scope, request["jobId"])
+    record = None
+    if job_id is not None:
+        wanted = job_id
+        found_records = await store.read(lambda conn: read_jobs(conn, call.scope, [wanted]))
+        record = next(iter(found_records), None)
+    if job_id is None or record is None:
+        raise client_exception(f"Job {request['jobId']} does not exist")
+    try:
+        found = explain_job(job_id)
+    except NotInCharge:
+        raise _not_in_charge() from None
+    if found is None:
+        progress = record.progress
+        text = progress.status_reason or "It waits for nothing."
+        if progress.status == "SUBMITTED":
+            text = "The scheduler has not seen it yet."
+        found = Explanation(job_id=job_id, status=progress.status, summary=text, at_ms=call.now_ms)
+    return _shown(found)
+
+
+def _not_in_charge() -> Refusal:
+    """Say that another server's engine schedules."""
+    return Refusal(
+        "ServerException",
+        "The engine of another server is in charge of this database: ask that server.",
+        http_status=503,
+    )
+
+
+def _shown(found: Explanation) -> Json:
+    return {
+        "jobId": found.job_id,
+        "status": found.status.value,
+        "summary": found.summary,
+        "reasons": [_reason(each) for each in found.reasons],
+        "changes": [_change(each) for each in found.changes],
+        "aheadCount": found.ahead_count,
+        "areMoreAhead": found.are_more_ahead,
+        "at": found.at_ms,
+    }
+
+
+def _reason(reason: Reason) -> Json:
+    return {
+        "cause": reason.cause.value,
+        "text": reason.text,
+        "subject": reason.subject or None,
+        "numbers": dict(reason.numbers),
+        "details": [_reason(each) for each in reason.details],
+    }
+
+
+def _change(change: Change) -> Json:
+    return {
+        "kind": change.kind.value,
+        "subject": change.subject,
+        "dimension": None if change.dimension is None else change.dimension.value,
+        "by": change.by,
+        "text": text_of(change),
+    }
+
+
+def text_of(change: Change) -> str:
+    """Say what would have to be otherwise, in one sentence."""
+    name = name_in_arn(change.subject)
+    match change.kind:
+        case ChangeKind.ASK_FOR_LESS:
+            other = f"it asked for {_quantity(change)} less"
+        case ChangeKind.RAISE_MAX_VCPUS:
+            other = f"maxvCpus of {name} were {change.by} higher"
+        case ChangeKind.ADD_CAPACITY:
+            other = f"machine {name} had {_quantity(change)} more"
+        case ChangeKind.RAISE_QUEUE_PRIORITY:
+            other = f"the priority of job queue {name} were {change.by} higher"
+        case ChangeKind.ADD_CONSUMABLE:
+            other = f"there were {change.by} more of {name}"
+        case ChangeKind.ENABLE_ENVIRONMENT:
+            other = f"compute environment {name} were ENABLED"
+        case ChangeKind.LOWER_RESERVATION:
+            other = f"computeReservation of job queue {name} were {change.by} lower"
+    return f"It would start now if {other}."
+
+
+def _quantity(change: Change) -> str:
+    match change.dimension:
+        case Dimension.VCPUS:
+            count = change.by * change.unit_milli / _MILLI
+            return "1 vCPU" if count == 1 else f"{count:g} vCPUs"
+        case Dimension.MEMORY_MIB:
+            return f"{change.by:,} MiB"
+        case Dimension.GPUS:
+            return "1 GPU" if change.by == 1 else f"{change.by} GPUs"
+        case None:
+            return str(change.by)

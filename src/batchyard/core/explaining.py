@@ -1,0 +1,337 @@
+"""Why a live job has not ended, or not even begun.
+
+Decides what is told of a job in each state, as a tree of reasons and one line. Refuses to change
+anything, and to know who asks. What it says rests on the same views that rounds plan with, and on
+the rules at the head of `scheduler.round`; the changes that would help are tried, not guessed (see
+`changes`). Costs what it shows: at most AHEAD_COUNTED_MAX jobs are looked at.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from batchyard.core.changes import find_changes
+from batchyard.core.consumables import available_of
+from batchyard.core.state import Environment, Job, State, child_status
+from batchyard.core.viewing import view_of
+from batchyard.model.explanation import Cause, Change, Explanation, Reason
+from batchyard.model.ids import JobId, child_id, name_in_arn
+from batchyard.model.status import JobStatus, ResourceState
+from batchyard.scheduler.round import plan_round
+from batchyard.scheduler.shortage import lacks_of
+from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob
+
+#: Ours: beyond it, jobs that stand before one are not counted.
+AHEAD_COUNTED_MAX = 1000
+#: Ours: for jobs that more stand before, no change of capacity is thought of.
+_AHEAD_FOR_CHANGES_MAX = 100
+#: Ours: how many of the jobs that one waits for are told by name.
+_NAMED_MAX = 20
+
+#: Which cause makes the line, the most lasting one first.
+_ORDER = (
+    Cause.QUEUE,
+    Cause.NEVER_FITS,
+    Cause.ENVIRONMENT,
+    Cause.CONSUMABLE,
+    Cause.RESERVED,
+    Cause.INSTANCE_STARTING,
+    Cause.CAPACITY,
+    Cause.MAX_VCPUS,
+    Cause.PRIORITY,
+)
+
+
+def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
+    """Explain a job, child or node; None: it is not live."""
+    job = state.find(job_id)
+    if job is None:
+        return None
+    status = job.progress.status
+    match status:
+        case JobStatus.PENDING:
+            reasons = _why_pending(state, job)
+        case JobStatus.RUNNABLE:
+            return _explain_runnable(state, job, now_ms)
+        case _:
+            reasons = _why_not_over(job)
+    return Explanation(
+        job_id=job_id,
+        status=status,
+        summary=_summary_of(reasons),
+        reasons=tuple(reasons),
+        at_ms=now_ms,
+    )
+
+
+def why_head_waits(state: State, job_id: JobId, view: View) -> str | None:
+    """Say in one sentence what keeps the first job of a queue; None: nothing that is known."""
+    job = state.find(job_id)
+    reasons = [] if job is None else _room_reasons(state, job, view)
+    return _first_in_order(reasons).text if reasons else None
+
+
+# -- PENDING ----------------------------------------------------------------------------------
+
+
+def _why_pending(state: State, job: Job) -> list[Reason]:
+    if job.progress.array is not None and job.progress.array.rest is not None:
+        return [_why_children(job)]
+    waits_for = list(_conditions_of(state, job))
+    details = tuple(_dependency(state, each) for each in waits_for[:_NAMED_MAX])
+    if not details:
+        return [Reason(cause=Cause.DEPENDENCY, text="It waits for jobs that are just ending.")]
+    text = details[0].text
+    if len(waits_for) > 1:
+        text = f"Waits for {len(waits_for)} jobs; the first: {details[0].text}"
+    return [
+        Reason(
+            cause=Cause.DEPENDENCY,
+            text=text,
+            numbers={"unmet_count": len(waits_for)},
+            details=details if len(waits_for) > 1 else (),
+            subject=waits_for[0],
+        )
+    ]
+
+
+def _conditions_of(state: State, job: Job) -> Iterator[JobId]:
+    """Yield the live jobs and children that must end before a PENDING one goes on."""
+    yield from job.unmet
+    parent = job.parent
+    if parent is None:
+        for array_id, waiting in state.pair_dependents.items():
+            if job.id in waiting:
+                yield array_id
+        return
+    if parent.array is not None and parent.array.is_sequential and job.index:
+        yield child_id(parent.id, job.index - 1)
+    for array_id, waiting in state.pair_dependents.items():
+        if parent.id in waiting and array_id in state.jobs:
+            status = child_status(state.jobs[array_id], job.index)
+            if status is None or not status.is_terminal:
+                yield child_id(array_id, job.index)
+
+
+def _dependency(state: State, job_id: JobId) -> Reason:
+    found = state.find(job_id)
+    status = "is over" if found is None else f"is {found.progress.status}"
+    return Reason(
+        cause=Cause.DEPENDENCY, text=f"Waits for job {job_id}, which {status}.", subject=job_id
+    )
+
+
+def _why_children(job: Job) -> Reason:
+    assert job.progress.array is not None, job.id
+    counts = job.progress.array.count_by_status()
+    live = {status: count for status, count in counts.items() if count and not status.is_terminal}
+    text = ", ".join(f"{count} {status}" for status, count in live.items())
+    return Reason(
+        cause=Cause.CHILDREN,
+        text=f"An array ends with its children; of {job.progress.array.size} there are {text}.",
+        numbers={status.lower(): count for status, count in counts.items() if count},
+    )
+
+
+# -- RUNNABLE ---------------------------------------------------------------------------------
+
+
+def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
+    ahead, are_more, first = _place_of(state, job, now_ms)
+    view = view_of(state, now_ms)
+    own = _own_reasons(state, job, view, now_ms)
+    reasons = own
+    if ahead:
+        reasons = [_turn(state, ahead, are_more, first, view), *own]
+    changes: Sequence[Change] = ()
+    if ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more:
+        changes = find_changes(state, job, now_ms)
+    if not reasons:
+        reasons = [_unless_placed(state, job, now_ms)]
+    return Explanation(
+        job_id=job.id,
+        status=JobStatus.RUNNABLE,
+        summary=_summary_of(reasons),
+        reasons=tuple(reasons),
+        changes=tuple(changes),
+        ahead_count=ahead,
+        are_more_ahead=are_more,
+        at_ms=now_ms,
+    )
+
+
+def _unless_placed(state: State, job: Job, now_ms: int) -> Reason:
+    """Say what a round does with a job that lacks nothing: others may be given what it needs."""
+    plan = plan_round(view_of(state, now_ms))
+    if any(each.job_id == job.id for each in plan.placements):
+        return Reason(cause=Cause.NOTHING, text="Nothing keeps it: the next round places it.")
+    text = "What is free is kept for jobs that come first and wait for instances to start."
+    return Reason(cause=Cause.CAPACITY, text=text)
+
+
+def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | None]:
+    """Count who stands before a job of its queue, and name the first of them."""
+    queue_view = _queue_view(view_of(state, now_ms), job)
+    if queue_view is None:
+        return 0, False, None
+    order, count, first = queue_view.waiting, 0, None
+    while (shown := order.peek()) is not None and shown.job_id != job.id:
+        first = first or shown.job_id
+        count += 1
+        if count > AHEAD_COUNTED_MAX:
+            return AHEAD_COUNTED_MAX, True, first
+        order.take()
+    return count, False, first
+
+
+def _turn(state: State, ahead: int, are_more: bool, first_id: JobId | None, view: View) -> Reason:
+    """Say that others come first, and what keeps the first of them."""
+    first = None if first_id is None else state.find(first_id)
+    details = [] if first is None else _room_reasons(state, first, view)
+    count = (
+        f"More than {ahead:,} jobs" if are_more else "1 job" if ahead == 1 else f"{ahead:,} jobs"
+    )
+    verb = "stands" if ahead == 1 and not are_more else "stand"
+    text = f"{count} of its job queue {verb} before it."
+    if details:
+        text += f" The first waits: {_first_in_order(details).text}"
+    return Reason(
+        cause=Cause.TURN,
+        text=text,
+        subject=first_id or "",
+        numbers={"ahead_count": ahead},
+        details=tuple(details),
+    )
+
+
+def _own_reasons(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
+    found = _room_reasons(state, job, view)
+    queue = state.queues.get(job.queue_arn)
+    queue_view = _queue_view(view_of(state, now_ms), job)
+    if queue is not None and queue.policy is not None and queue_view is not None:
+        shown = queue_view.waiting.peek()
+        if shown is not None and shown.job_id == job.id and queue_view.waiting.is_held_back():
+            percent = queue.policy.reservation_percent
+            text = (
+                f"The queue's scheduling policy keeps what is left for shares that are not active"
+                f" yet (computeReservation {percent})."
+            )
+            found.append(Reason(cause=Cause.RESERVED, text=text, subject=queue.policy_arn or ""))
+    return found
+
+
+def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
+    """Say what keeps a job even if it is its turn."""
+    queue = state.queues.get(job.queue_arn)
+    if queue is None or queue.is_draining:
+        return [Reason(cause=Cause.QUEUE, text="Its job queue is being deleted.")]
+    found = [_consumable(state, job, index) for index in _short_needs(state, job)]
+    views = {each.arn: each for each in view.environments}
+    waiting = _waiting_job(job)
+    lacks: list[Reason] = []
+    for environment in (state.environments.get(arn) for arn in queue.environment_arns):
+        if environment is None:
+            continue
+        lacks.append(_environment(environment, views[environment.arn], waiting, view))
+        if lacks[-1].cause is Cause.INSTANCE_STARTING:
+            break  # It waits for that one, also where a later environment has room.
+    if all(each.cause is not Cause.NOTHING for each in lacks):
+        found += lacks
+    return [*found, *_priorities(state, job)] if found else found
+
+
+def _environment(
+    environment: Environment, view: EnvironmentView, job: WaitingJob, whole: View
+) -> Reason:
+    """Say what keeps a job out of one environment; NOTHING: it has room there."""
+    name, arn = name_in_arn(environment.arn), environment.arn
+    if environment.is_draining:
+        text = f"Compute environment {name} is being deleted."
+    elif environment.fault is not None:
+        text = f"Compute environment {name} is INVALID: {environment.fault}."
+    elif environment.state is ResourceState.DISABLED:
+        text = f"Compute environment {name} is DISABLED."
+    else:
+        lacks = lacks_of(view, job.demands, whole.hosts)
+        if len(lacks) == 1:
+            return lacks[0]
+        if lacks:
+            best = _first_in_order(lacks)
+            return Reason(
+                cause=best.cause, text=best.text, subject=arn, numbers=best.numbers,
+                details=tuple(lacks),
+            )  # fmt: skip
+        if len(job.demands) > 1:
+            text = f"{name} has no room for all {len(job.demands)} nodes at once."
+            return Reason(cause=Cause.CAPACITY, text=text, subject=arn)
+        return Reason(cause=Cause.NOTHING, text=f"{name} has room.", subject=arn)
+    return Reason(cause=Cause.ENVIRONMENT, text=text, subject=arn)
+
+
+def _short_needs(state: State, job: Job) -> list[int]:
+    return [
+        index
+        for index, need in enumerate(job.needs)
+        if available_of(state.consumables, need.arn) < need.quantity
+    ]
+
+
+def _consumable(state: State, job: Job, index: int) -> Reason:
+    need = job.needs[index]
+    there = available_of(state.consumables, need.arn)
+    name = name_in_arn(need.arn)
+    text = f"Asked {need.quantity} of {name}; {there} available: short by {need.quantity - there}."
+    numbers = {"asked": need.quantity, "available": there, "short": need.quantity - there}
+    return Reason(cause=Cause.CONSUMABLE, text=text, subject=need.arn, numbers=numbers)
+
+
+def _priorities(state: State, job: Job) -> Iterator[Reason]:
+    """Name the queues that are served first and want the same environments."""
+    own = state.queues[job.queue_arn]
+    for queue in state.queues.values():
+        is_first = queue.priority > own.priority and not queue.is_draining
+        is_waited_in = len(queue.line) > 0 or any(len(each.line) for each in queue.shares.values())
+        if is_first and is_waited_in and set(queue.environment_arns) & set(own.environment_arns):
+            yield Reason(
+                cause=Cause.PRIORITY,
+                text=(
+                    f"Job queue {name_in_arn(queue.arn)} is served first, by priority"
+                    f" {queue.priority} over {own.priority}, and jobs wait there, too."
+                ),
+                subject=queue.arn,
+                numbers={"priority": queue.priority, "own_priority": own.priority},
+            )
+
+
+def _queue_view(view: View, job: Job) -> QueueView | None:
+    return next((each for each in view.queues if each.arn == job.queue_arn), None)
+
+
+def _waiting_job(job: Job) -> WaitingJob:
+    return WaitingJob(
+        job_id=job.id,
+        demand=job.demand,
+        node_demands=() if job.nodes is None else job.nodes.demands,
+        needs=job.needs,
+        seq=job.seq,
+    )
+
+
+# -- later ------------------------------------------------------------------------------------
+
+
+def _why_not_over(job: Job) -> list[Reason]:
+    attempt = job.progress.attempt
+    if attempt is not None and attempt.stop_cause is not None:
+        return [Reason(cause=Cause.STOPPING, text="It has been told to stop.")]
+    if job.progress.status is JobStatus.STARTING:
+        where = "" if attempt is None or attempt.instance_id is None else f" {attempt.instance_id}"
+        text = f"It has its place{where and ' on' + where}; its containers are being started."
+        return [Reason(cause=Cause.STARTING, text=text)]
+    return []
+
+
+def _first_in_order(reasons: Sequence[Reason]) -> Reason:
+    return min(reasons, key=lambda each: _ORDER.index(each.cause) if each.cause in _ORDER else 99)
+
+
+def _summary_of(reasons: Sequence[Reason]) -> str:
+    return reasons[0].text if reasons else "It runs."

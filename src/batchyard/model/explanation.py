@@ -1,0 +1,119 @@
+"""Why a job waits: the words in which it is told.
+
+Owns the causes, and how a tree of reasons and a change that would help are written down. Refuses to
+know how they are found. Texts are whole sentences for people; everything that a program would take
+from them stands beside them as numbers.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from batchyard.model.ids import JobId
+from batchyard.model.status import JobStatus
+
+
+class Cause(StrEnum):
+    """What keeps a job."""
+
+    #: The scheduler has not seen it yet.
+    NOT_SEEN_YET = "NOT_SEEN_YET"
+    #: Another job must end first.
+    DEPENDENCY = "DEPENDENCY"
+    #: An array ends with its children.
+    CHILDREN = "CHILDREN"
+    #: Its queue is being deleted, or starts nothing.
+    QUEUE = "QUEUE"
+    #: Others of its queue come first.
+    TURN = "TURN"
+    #: Other queues come first.
+    PRIORITY = "PRIORITY"
+    #: Nothing: the next round places it.
+    NOTHING = "NOTHING"
+    #: A compute environment is INVALID, DISABLED or going.
+    ENVIRONMENT = "ENVIRONMENT"
+    #: It asks for more than could ever be there.
+    NEVER_FITS = "NEVER_FITS"
+    #: `maxvCpus` is used up by others.
+    MAX_VCPUS = "MAX_VCPUS"
+    #: Others hold what it needs.
+    CAPACITY = "CAPACITY"
+    #: An instance for it is on its way.
+    INSTANCE_STARTING = "INSTANCE_STARTING"
+    #: A consumable resource is short.
+    CONSUMABLE = "CONSUMABLE"
+    #: The queue's scheduling policy keeps the rest for other shares.
+    RESERVED = "RESERVED"
+    #: It has its place, and its containers are being started.
+    STARTING = "STARTING"
+    #: It is being stopped.
+    STOPPING = "STOPPING"
+
+
+class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One reason, and what it consists of."""
+
+    cause: Cause
+    text: str
+    #: What it is about: an ARN or an id.
+    subject: str = ""
+    #: Quantities by name, with the unit at its end: `asked_memory_mib`.
+    numbers: Mapping[str, int] = {}
+    details: tuple["Reason", ...] = ()
+
+
+class ChangeKind(StrEnum):
+    """What would have to be otherwise."""
+
+    ASK_FOR_LESS = "ASK_FOR_LESS"
+    RAISE_MAX_VCPUS = "RAISE_MAX_VCPUS"
+    ADD_CAPACITY = "ADD_CAPACITY"
+    RAISE_QUEUE_PRIORITY = "RAISE_QUEUE_PRIORITY"
+    ADD_CONSUMABLE = "ADD_CONSUMABLE"
+    ENABLE_ENVIRONMENT = "ENABLE_ENVIRONMENT"
+    LOWER_RESERVATION = "LOWER_RESERVATION"
+
+
+class Dimension(StrEnum):
+    """Of which amount there is more, or less."""
+
+    VCPUS = "VCPUS"
+    MEMORY_MIB = "MEMORY_MIB"
+    GPUS = "GPUS"
+
+
+class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The smallest change of its kind with which the job starts in the next round.
+
+    With one unit less it would not.
+    """
+
+    kind: ChangeKind
+    #: What changes: the ARN of an environment, queue, policy or consumable resource, the id of a
+    #: host, or of the job itself.
+    subject: str
+    #: Set for ASK_FOR_LESS and ADD_CAPACITY.
+    dimension: Dimension | None = None
+    #: By how many units: whole vCPUs (of Fargate quarters of one), MiB, GPUs, steps of priority,
+    #: percent. 1 where there is nothing to count.
+    by: int = 1
+    #: In thousandths of a vCPU per unit, where the unit is vCPUs.
+    unit_milli: int = 1000
+
+
+class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that is known of why a job has not ended yet."""
+
+    job_id: JobId
+    status: JobStatus
+    #: In one line.
+    summary: str
+    reasons: tuple[Reason, ...] = ()
+    changes: tuple[Change, ...] = ()
+    #: How many jobs of its queue, or of its share, stand before it.
+    ahead_count: int | None = None
+    #: There are more than `ahead_count`.
+    are_more_ahead: bool = False
+    #: When this was true, in Unix milliseconds.
+    at_ms: int

@@ -1,0 +1,203 @@
+"""What one compute environment lacks for one job, in numbers.
+
+Decides which of the things that an environment could offer comes nearest, and what is missing
+there. Refuses to know whose turn it is. Looks at each different room once, however many instances
+have it; what it says is about a state in which nothing more can be placed.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from batchyard.model.amounts import Amount
+from batchyard.model.explanation import Cause, Reason
+from batchyard.model.ids import name_in_arn
+from batchyard.model.instances import InstanceType
+from batchyard.scheduler.allocation import choices, may_exceed_max
+from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms
+
+_MILLI = 1000
+
+
+def lacks_of(
+    environment: EnvironmentView, demands: Sequence[Amount], hosts: Sequence[HostView]
+) -> list[Reason]:
+    """Say why a job has no room in an environment that is VALID and ENABLED; empty: it has.
+
+    Of a multi-node job, whose nodes all need room at once, the node is told of that asks for most.
+    """
+    total = sum(each.cpu_milli for each in demands)
+    if total > environment.cpu_milli_max:
+        return [_above_max(environment, total)]
+    largest = max(demands, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib))
+    if environment.has_instances:
+        return _lacks_of_instances(environment, largest, hosts)
+    found = []
+    short = environment.cpu_milli_used + total - environment.cpu_milli_max
+    if short > 0:
+        found.append(_max_in_use(environment, total, environment.cpu_milli_used, short))
+    miss = _miss_on_hosts(largest, hosts, "the job")
+    return [*found, miss] if miss is not None else found
+
+
+def nearest(demand: Amount, rooms: Iterable[Amount]) -> Amount | None:
+    """Give the room that lacks least of a demand: in fewest dimensions, then in the smallest part.
+
+    None: there is no room at all, not even an empty one.
+    """
+    return min(rooms, key=lambda room: _miss_of(demand, room), default=None)
+
+
+def _lacks_of_instances(
+    environment: EnvironmentView, demand: Amount, hosts: Sequence[HostView]
+) -> list[Reason]:
+    if any(demand.fits_in(room) for room in environment.ready):
+        return []
+    if any(demand.fits_in(room) for room in environment.starting):
+        text = f"An instance for it is starting in {name_in_arn(environment.arn)}."
+        return [Reason(cause=Cause.INSTANCE_STARTING, text=text, subject=environment.arn)]
+    terms = environment.launching
+    if terms is not None and not any(demand.fits_in(kind.capacity) for kind in terms.types):
+        return [_above_types(environment, terms.types, demand)]
+    miss = _miss_on_instances(environment, demand)
+    found = [] if miss is None else [miss]
+    if terms is None:
+        if not found:
+            text = f"No instance with room is registered with {name_in_arn(environment.arn)}."
+            found = [Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)]
+        return found
+    return [*found, *_lacks_of_launch(environment, terms, demand, hosts)]
+
+
+def _lacks_of_launch(
+    environment: EnvironmentView, terms: LaunchTerms, demand: Amount, hosts: Sequence[HostView]
+) -> list[Reason]:
+    """Say why no instance is launched for a demand."""
+    fitting = choices(terms.strategy, terms.types, demand, lambda _kind: 0)
+    smallest = min(fitting, key=lambda each: each.capacity.cpu_milli)
+    may_exceed = may_exceed_max(terms.strategy, is_spot=terms.is_spot)
+    needed = 1 if may_exceed else smallest.capacity.cpu_milli
+    short = terms.cpu_milli_launched + needed - environment.cpu_milli_max
+    if short > 0:
+        return [_max_in_use(environment, needed, terms.cpu_milli_launched, short)]
+    miss = _miss_on_hosts(smallest.capacity, hosts, f"another {smallest.name}")
+    return [] if miss is None else [miss]
+
+
+def _above_max(environment: EnvironmentView, asked: int) -> Reason:
+    most = environment.cpu_milli_max
+    text = (
+        f"Asked {_vcpus(asked)}; {name_in_arn(environment.arn)} has maxvCpus {_vcpus(most)}: short"
+        f" by {_vcpus(asked - most)}."
+    )
+    numbers = {"asked_cpu_milli": asked, "max_cpu_milli": most, "short_cpu_milli": asked - most}
+    return Reason(cause=Cause.NEVER_FITS, text=text, subject=environment.arn, numbers=numbers)
+
+
+def _max_in_use(environment: EnvironmentView, asked: int, used: int, short: int) -> Reason:
+    most = environment.cpu_milli_max
+    text = (
+        f"{name_in_arn(environment.arn)} uses {_vcpus(used)} of maxvCpus {_vcpus(most)}: short by"
+        f" {_vcpus(short)}."
+    )
+    numbers = {
+        "asked_cpu_milli": asked,
+        "used_cpu_milli": used,
+        "max_cpu_milli": most,
+        "short_cpu_milli": short,
+    }
+    return Reason(cause=Cause.MAX_VCPUS, text=text, subject=environment.arn, numbers=numbers)
+
+
+def _above_types(
+    environment: EnvironmentView, types: Sequence[InstanceType], demand: Amount
+) -> Reason:
+    largest = nearest(demand, (each.capacity for each in types)) or Amount()
+    names = [each.name for each in types if each.capacity == largest]
+    what = f"the nearest instance type, {names[0]}," if names else "no instance type"
+    name = name_in_arn(environment.arn)
+    return Reason(
+        cause=Cause.NEVER_FITS,
+        text=_text_of_miss(demand, largest, f"{what} of {name}"),
+        subject=environment.arn,
+        numbers=_numbers_of_miss(demand, largest),
+    )
+
+
+def _miss_on_instances(environment: EnvironmentView, demand: Amount) -> Reason | None:
+    room = nearest(demand, environment.ready)
+    if room is None:
+        return None
+    name = name_in_arn(environment.arn)
+    what = f"the nearest of the instances with room in {name}"
+    return Reason(
+        cause=Cause.CAPACITY,
+        text=_text_of_miss(demand, room, what),
+        subject=environment.arn,
+        numbers=_numbers_of_miss(demand, room),
+    )
+
+
+def _miss_on_hosts(demand: Amount, hosts: Sequence[HostView], who: str) -> Reason | None:
+    """Say what machines lack; None: one has room."""
+    free = [host.capacity - host.used for host in hosts]
+    if any(demand.fits_in(each) for each in free):
+        return None
+    can_ever = any(demand.fits_in(host.capacity) for host in hosts)
+    rooms = free if can_ever else [host.capacity for host in hosts]
+    room = nearest(demand, rooms) or Amount()
+    count = f"the freest of {len(hosts)} machines" if len(hosts) > 1 else "the machine"
+    what = count if can_ever else f"{count}, even when empty,"
+    return Reason(
+        cause=Cause.CAPACITY if can_ever else Cause.NEVER_FITS,
+        text=_text_of_miss(demand, room, what, who),
+        numbers=_numbers_of_miss(demand, room),
+    )
+
+
+def _miss_of(demand: Amount, room: Amount) -> tuple[int, int]:
+    """Give how many dimensions are short, and by how many millionths of the demand in all."""
+    shorts = [(asked, asked - has) for _, asked, has in _dimensions(demand, room) if asked > has]
+    return len(shorts), sum(short * 1_000_000 // asked for asked, short in shorts)
+
+
+def _dimensions(demand: Amount, room: Amount) -> tuple[tuple[str, int, int], ...]:
+    return (
+        ("cpu_milli", demand.cpu_milli, room.cpu_milli),
+        ("memory_mib", demand.memory_mib, room.memory_mib),
+        ("gpu_count", demand.gpu_count, room.gpu_count),
+    )
+
+
+def _numbers_of_miss(demand: Amount, room: Amount) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for name, asked, has in _dimensions(demand, room):
+        if asked > has:
+            numbers |= {f"asked_{name}": asked, f"free_{name}": has, f"short_{name}": asked - has}
+    return numbers
+
+
+def _text_of_miss(demand: Amount, room: Amount, what: str, who: str = "the job") -> str:
+    parts = [
+        f"asked {_quantity(name, asked)}; {what} has {_quantity(name, has)}; short by"
+        f" {_quantity(name, asked - has)}"
+        for name, asked, has in _dimensions(demand, room)
+        if asked > has
+    ]
+    text = ", and ".join(parts)
+    if who != "the job":
+        return f"For {who}: {text}."
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _quantity(name: str, amount: int) -> str:
+    match name:
+        case "cpu_milli":
+            return _vcpus(amount)
+        case "memory_mib":
+            return f"{amount:,} MiB"
+        case _:
+            return f"{amount} GPU" if amount == 1 else f"{amount} GPUs"
+
+
+def _vcpus(milli: int) -> str:
+    count = f"{milli / _MILLI:g}"
+    return f"{count} vCPU" if milli == _MILLI else f"{count} vCPUs"

@@ -1,0 +1,104 @@
+"""Why jobs wait, through the front door: boto3, the command, a real server, real containers."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+from batchyard.wire.models import OWN_MODELS
+from tests.e2e.live_yard import BATCHYARD, QUEUE, REGION, LiveYard, live_yard, until
+
+pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
+
+#: A job of it holds its vCPUs until the file is there.
+HOLD = "until [ -e /ledger/go ]; do sleep 0.05; done"
+
+
+def asking(*, vcpus: int) -> list[dict[str, str]]:
+    return [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "16"}]
+
+
+@pytest.fixture(scope="module")
+def yard() -> Iterator[LiveYard]:
+    with live_yard(machine_vcpus=4) as made:
+        made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
+        made.register(resourceRequirements=asking(vcpus=2))
+        yield made
+
+
+def own_client(yard: LiveYard) -> Any:
+    """What anybody gets who shows botocore our model."""
+    session = botocore.session.get_session()
+    session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
+    return boto3.Session(
+        aws_access_key_id=yard.key["access_key_id"],
+        aws_secret_access_key=yard.key["secret_access_key"],
+        region_name=REGION,
+        botocore_session=session,
+    ).client("batchyard", endpoint_url=yard.endpoint)
+
+
+def test_who_waits_is_told_why_and_starts_with_the_change_that_is_named(yard: LiveYard) -> None:
+    client = own_client(yard)
+    holder = yard.submit(HOLD)
+    yard.reach("RUNNING", holder)
+    head = yard.submit("true")
+    last = yard.submit("true", after=[head])
+    yard.reach("RUNNABLE", head)
+    told = client.get_job_explanation(jobId=head)
+    text = "queue uses 2 vCPUs of maxvCpus 2 vCPUs: short by 2 vCPUs."
+    assert (told["status"], told["summary"], told["aheadCount"]) == ("RUNNABLE", text, 0)
+    assert [(each["kind"], each["by"]) for each in told["changes"]] == [("RAISE_MAX_VCPUS", 2)]
+    until(lambda: yard.job(head).get("statusReason") == text, "the line in DescribeJobs")
+    pending = client.get_job_explanation(jobId=yard.job(last)["jobArn"])
+    assert pending["summary"] == f"Waits for job {head}, which is RUNNABLE."
+    assert yard.job(last)["statusReason"] == pending["summary"]
+    printed = subprocess.run(
+        [*BATCHYARD, "explain", head], env=yard.environ, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == [
+        f"{head} is RUNNABLE: {text}",
+        f"  - {text}",
+        f"  > It would start now if maxvCpus of {QUEUE} were 2 higher.",
+    ]
+    yard.batch.update_compute_environment(
+        computeEnvironment=QUEUE, computeResources={"maxvCpus": 4}
+    )
+    yard.reach("SUCCEEDED", head, last)
+    yard.release("go")
+    yard.reach("SUCCEEDED", holder)
+    over = client.get_job_explanation(jobId=head)
+    assert (over["status"], over["reasons"]) == ("SUCCEEDED", [])
+
+
+def test_what_can_never_be_is_said_in_numbers(yard: LiveYard) -> None:
+    client = own_client(yard)
+    yard.register("large", resourceRequirements=asking(vcpus=8))
+    job_id = yard.submit("true", definition="large")
+    yard.reach("RUNNABLE", job_id)
+    told = client.get_job_explanation(jobId=job_id)
+    [reason] = told["reasons"]
+    assert reason["cause"] == "NEVER_FITS"
+    asked, short = reason["numbers"]["asked_cpu_milli"], reason["numbers"]["short_cpu_milli"]
+    assert (asked, asked - short) == (8000, reason["numbers"]["max_cpu_milli"])
+    yard.batch.cancel_job(jobId=job_id, reason="seen")
+    yard.reach("FAILED", job_id)
+
+
+def test_unknown_jobs_are_refused(yard: LiveYard) -> None:
+    client = own_client(yard)
+    for job_id in ("nonsense", "00000000-0000-4000-8000-000000000000"):
+        with pytest.raises(ClientError) as refused:
+            client.get_job_explanation(jobId=job_id)
+        assert refused.value.response["Error"] == {
+            "Code": "ClientException",
+            "Message": f"Job {job_id} does not exist",
+        }
+    failed = subprocess.run(
+        [*BATCHYARD, "explain", "nonsense"], env=yard.environ, capture_output=True, text=True
+    )
+    assert (failed.returncode, failed.stderr) == (1, "Error: Job nonsense does not exist\n")

@@ -1,0 +1,192 @@
+"""What an explanation says would help does help, and one unit less does not.
+
+Goal: each change that is told for a waiting job is sound (with it, made for real by the inputs that
+callers and backends have, the job starts in the next round) and the smallest (with one unit less it
+does not). Method: random environments, machines, queues and jobs, brought to rest; then each change
+of each waiting job is carried out on a copy of the state. Also: every live job has a reason.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from batchyard.core import inputs as i
+from batchyard.core.explaining import explain
+from batchyard.core.state import State
+from batchyard.core.step import step
+from batchyard.core.supposing import amount_of
+from batchyard.model.explanation import Cause, Change, ChangeKind
+from batchyard.model.ids import HostId, JobId
+from batchyard.model.status import JobStatus, ResourceState
+from tests.builders import (
+    a_consumable,
+    a_host,
+    a_job,
+    a_launching_environment,
+    a_policy,
+    a_queue,
+    an_environment,
+    needs,
+    run_round,
+)
+
+NOW_MS = 10_000
+#: Each example makes many copies of its state.
+EXAMPLES_MAX = 60
+
+
+@st.composite
+def yards(draw, boots_ms=(0,)) -> tuple[State, dict[object, i.Input]]:
+    """A state at rest, and the inputs that made its resources."""
+    made: dict[object, i.Input] = {}
+    for number in range(draw(st.integers(1, 2))):
+        host = a_host(
+            host_id=HostId(f"h{number}"),
+            cpu_milli=draw(st.integers(1, 5)) * 1000,
+            memory_mib=draw(st.integers(1, 12)) * 700,
+        )
+        made[host.host_id] = host
+    flags = st.booleans()
+    for name in ("ce", "other"):
+        environment = an_environment(name, vcpus=draw(st.integers(1, 5)), is_enabled=draw(flags))
+        made[environment.arn] = environment
+    launching = a_launching_environment(
+        "ec2", vcpus=draw(st.integers(1, 4)), boot_ms=draw(st.sampled_from(boots_ms))
+    )
+    made[launching.arn] = launching
+    license_ = a_consumable(given=draw(st.integers(0, 3)))
+    made[license_.arn] = license_
+    names = st.lists(st.sampled_from(["ce", "other", "ec2"]), min_size=1, max_size=2, unique=True)
+    for seq, name in enumerate(("low", "high", "fair"), start=1):
+        policy = a_policy(reservation=draw(st.sampled_from([0, 50]))) if name == "fair" else None
+        queue = a_queue(
+            name,
+            seq=seq,
+            priority=draw(st.integers(1, 4)),
+            environments=draw(names),
+            policy=policy,
+        )
+        made[queue.arn] = queue
+    state = State()
+    for each in made.values():
+        step(state, each, NOW_MS)
+    for number in range(1, draw(st.integers(2, 9))):
+        name = draw(st.sampled_from(["low", "high", "fair"]))
+        job = a_job(
+            number,
+            queue=name,
+            cpu_milli=draw(st.sampled_from([250, 1000, 2000, 6000])),
+            memory_mib=draw(st.sampled_from([100, 512, 2048, 5000])),
+            needs=needs(license=draw(st.integers(1, 2))) if draw(flags) else (),
+            share_identifier=draw(st.sampled_from("ab")) if name == "fair" else None,
+            array_size=draw(st.sampled_from([None, None, None, 3])),
+        )
+        step(state, job, NOW_MS)
+        if draw(flags):
+            run_round(state, NOW_MS)
+    for _ in range(4):
+        run_round(state, NOW_MS)
+    return state, made
+
+
+def change_of(state: State, made: dict[object, i.Input], change: Change, by: int) -> State:
+    """Carry a change out on a copy of the state."""
+    other, sized = deepcopy(state), replace(change, by=by)
+    if change.kind is ChangeKind.ASK_FOR_LESS:
+        job = other.find(JobId(change.subject))
+        assert job is not None
+        asking = [job] if job.parent is None else [job, job.parent]
+        for each in asking:
+            each.demand -= amount_of(sized)
+        return other
+    after: i.Input
+    before = made[change.subject]
+    match before, change.kind:
+        case i.PutEnvironment(), ChangeKind.RAISE_MAX_VCPUS:
+            after = replace(before, cpu_milli_max=before.cpu_milli_max + 1000 * by)
+        case i.PutEnvironment(), ChangeKind.ENABLE_ENVIRONMENT:
+            after = replace(before, state=ResourceState.ENABLED if by else before.state)
+        case i.PutHost(), ChangeKind.ADD_CAPACITY:
+            after = replace(before, capacity=before.capacity + amount_of(sized))
+        case i.PutConsumable(), ChangeKind.ADD_CONSUMABLE:
+            after = replace(before, version=2, given=before.given + by)
+        case i.PutQueue(), ChangeKind.RAISE_QUEUE_PRIORITY:
+            after = replace(before, priority=before.priority + by)
+        case i.PutQueue(), ChangeKind.LOWER_RESERVATION:
+            assert before.policy is not None
+            percent = before.policy.reservation_percent - by
+            after = replace(before, policy=replace(before.policy, reservation_percent=percent))
+        case _:
+            raise AssertionError(change)
+    step(other, after, NOW_MS)
+    return other
+
+
+def starts(state: State, job_id: JobId) -> bool:
+    """Tell whether a job starts in the next round."""
+    run_round(state, NOW_MS)
+    job = state.find(job_id)
+    return job is not None and job.progress.status is JobStatus.STARTING
+
+
+def waiting_jobs(state: State) -> list[JobId]:
+    found: list[JobId] = []
+    for queue in state.queues.values():
+        lines = [queue.line, *(share.line for share in queue.shares.values())]
+        found += [job_id for line in lines for job_id in line]
+    return found
+
+
+def essence_of(state: State) -> tuple[object, ...]:
+    """Give all that an explanation looks at."""
+    jobs = {job.id: (job.demand, job.progress) for job in state.jobs.values()}
+    things = (state.hosts, state.environments, state.consumables, state.instances)
+    return (jobs, waiting_jobs(state), *things)
+
+
+@settings(max_examples=EXAMPLES_MAX)
+@given(yards())
+def test_changes_help_and_are_the_smallest(yard) -> None:
+    state, made = yard
+    before = deepcopy(state)
+    for job_id in waiting_jobs(state):
+        told = explain(state, job_id, NOW_MS)
+        assert told is not None
+        for change in told.changes:
+            assert starts(change_of(state, made, change, change.by), job_id), change
+            assert not starts(change_of(state, made, change, change.by - 1), job_id), change
+    assert essence_of(before) == essence_of(state), "an explanation changed the state"
+
+
+@settings(max_examples=EXAMPLES_MAX)
+@given(yards(boots_ms=(0, 5_000)))
+def test_every_live_job_has_a_reason_of_its_own(yard) -> None:
+    state, _ = yard
+    ids = [*state.jobs, *waiting_jobs(state)]
+    for job_id in ids:
+        told = explain(state, job_id, NOW_MS)
+        assert told is not None
+        assert told.summary.endswith(".")
+        assert all(each.cause is not Cause.NOTHING for each in told.reasons), told
+
+
+def test_a_job_without_any_memory_to_be_had_is_told_by_how_much() -> None:
+    state = State()
+    step(state, a_host(memory_mib=31_431), NOW_MS)
+    step(state, an_environment(vcpus=8), NOW_MS)
+    step(state, a_queue(), NOW_MS)
+    step(state, a_job(1, memory_mib=32_000), NOW_MS)
+    run_round(state, NOW_MS)
+    told = explain(state, a_job(1).job.id, NOW_MS)
+    assert told is not None
+    assert told.summary == (
+        "Asked 32,000 MiB; the machine, even when empty, has 31,431 MiB; short by 569 MiB."
+    )
+    assert [(each.kind, each.by) for each in told.changes] == [
+        (ChangeKind.ASK_FOR_LESS, 569),
+        (ChangeKind.ADD_CAPACITY, 569),
+    ]
