@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Queue, Share, State
+from batchyard.core.state import Environment, Queue, Share, State, first_to_go
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
@@ -107,11 +107,14 @@ def _view_environment(environment: Environment, machines: Sequence[Amount]) -> E
 
 
 def _idle_instances(state: State) -> Iterator[IdleInstance]:
-    """Yield the instances that run nothing, the longest idle first."""
+    """Yield the instances that run nothing and may be given up, the longest idle first.
+
+    Nothing is told of environments that have no more than `minvCpus` asks for.
+    """
     by_environment = [
         sorted((since_ms, each) for each, since_ms in environment.idle_since_ms.items())
         for environment in state.environments.values()
-        if environment.idle_since_ms
+        if environment.idle_since_ms and first_to_go(state, environment) is not None
     ]
     for _, instance_id in merge(*by_environment):
         record = state.instances[instance_id].record
