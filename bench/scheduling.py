@@ -258,7 +258,7 @@ def _work(jobs: int, form: str, policy: str, instances: list[int]) -> list[Cell]
         waiting += command.job.array_size or 1
     accept_us = (perf_counter() - began) / waiting * 1e6
     gc.collect()
-    gc.freeze()  # what waits is not looked through again: see `engine.loop`
+    gc.freeze()  # As after a restart: see `engine.recovery`.
     per_job = (process.memory_info().rss - before) / waiting
     cells: list[Cell] = []
     for each in instances:
