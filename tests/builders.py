@@ -79,7 +79,7 @@ def a_launching_environment(
     vcpus: int = 4,
     vcpus_min: int = 0,
     boot_ms: int = 0,
-    idle_ms: int = 60_000,
+    idle_ms: int | None = 60_000,
     strategy: AllocationStrategy = AllocationStrategy.BEST_FIT_PROGRESSIVE,
     is_enabled: bool = True,
     launch_count: int = 0,
@@ -106,6 +106,31 @@ def a_launching_environment(
             replace_ms=replace_ms,
         ),
     )
+
+
+def an_unmanaged_environment(name: str = "ce", *, vcpus: int = 0) -> i.PutEnvironment:
+    return i.PutEnvironment(
+        arn=environment_arn(name),
+        kind=EnvironmentKind.UNMANAGED,
+        state=ResourceState.ENABLED,
+        cpu_milli_max=vcpus * 1000,
+        has_instances=True,
+        uuid=f"uuid of {name}",
+    )
+
+
+def a_registration(
+    name: str = "ce", *, count: int = 1, cpu_milli: int = 2000, memory_mib: int = 1024, **more
+) -> i.RegisterInstances:
+    members = {
+        "wish_seq": 1,
+        "environment_arn": environment_arn(name),
+        "instance_type": "custom",
+        "capacity": Amount(cpu_milli=cpu_milli, memory_mib=memory_mib),
+        "count": count,
+        **more,
+    }
+    return i.RegisterInstances(**members)
 
 
 def a_queue(

@@ -141,7 +141,7 @@ class Yard:
                     environments.delete_environment(conn, environment.arn)
                 else:
                     # As the engine does: what was asked for has been launched.
-                    resources = environment.detail["computeResources"]
+                    resources = environment.detail.get("computeResources", {})
                     launched = 1000 * resources.get("desiredvCpus", 0)
                     environments.update_environment(
                         conn, environment.arn, status=status, cpu_milli_launched=launched

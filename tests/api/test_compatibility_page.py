@@ -16,6 +16,14 @@ _WORDS = ("supported", "shown", "ignored", "refused")
 #: Structures that have a table of their own, and a request in which they stand.
 _STRUCTURES = {
     "computeResources": ("CreateComputeEnvironment", ("computeResources",)),
+    "managedInstancesProvider": (
+        "CreateComputeEnvironment",
+        ("computeResources", "managedInstancesProvider"),
+    ),
+    "instanceLaunchTemplate": (
+        "CreateComputeEnvironment",
+        ("computeResources", "managedInstancesProvider", "instanceLaunchTemplate"),
+    ),
     "fairsharePolicy": ("CreateSchedulingPolicy", ("fairsharePolicy",)),
     "eksConfiguration": ("CreateComputeEnvironment", ("eksConfiguration",)),
     "containerProperties": ("RegisterJobDefinition", ("containerProperties",)),

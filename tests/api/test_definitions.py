@@ -144,8 +144,17 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
             "consumableResource must be provided",
         ),
         (
-            {"platformCapabilities": ["MANAGED_INSTANCES"]},
-            "platformCapabilities MANAGED_INSTANCES is not supported yet by batchyard.",
+            {
+                "type": "multinode",
+                "containerProperties": {},
+                "nodeProperties": {
+                    "numNodes": 2,
+                    "mainNode": 0,
+                    "nodeRangeProperties": [{"targetNodes": "0:", "container": CONTAINER}],
+                },
+                "platformCapabilities": ["MANAGED_INSTANCES"],
+            },
+            "nodeProperties is not applicable for MANAGED_INSTANCES.",
         ),
         (
             {"platformCapabilities": ["EC2", "FARGATE"]},
@@ -153,7 +162,7 @@ async def test_fargate_gets_its_platform_version(yard: Yard):
         ),
         (
             {"platformCapabilities": ["MOON"]},
-            "platformCapabilities MOON is not one of EC2, FARGATE.",
+            "platformCapabilities MOON is not one of EC2, FARGATE, MANAGED_INSTANCES.",
         ),
         ({"schedulingPriority": 10_000}, "schedulingPriority must be between 0 and 9999."),
         ({"retryStrategy": {"attempts": 11}}, "Number of attempts must be between 1 and 10."),

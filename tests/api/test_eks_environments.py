@@ -127,8 +127,8 @@ async def test_a_queue_of_eks_is_made_although_nothing_runs_there(yard: Yard, as
 async def test_a_queue_does_not_mix_ecs_and_eks(ready: Yard):
     await ready.eks_environment()
     mixed = (
-        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or all"
-        " be EKS."
+        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate,"
+        " all be EKS, or all be ECS_MANAGED_INSTANCES."
     )
     request = {"jobQueueName": "both", "priority": 1}
     environments = order("ce", "eks")

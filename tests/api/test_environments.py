@@ -133,15 +133,16 @@ async def test_resources_that_are_accepted(yard: Yard, resources):
         ),
         (
             ec2(type="MOON"),
-            "computeResources type MOON is not one of EC2, SPOT, FARGATE, FARGATE_SPOT.",
+            "computeResources type MOON is not one of EC2, SPOT, FARGATE, FARGATE_SPOT,"
+            " ECS_MANAGED_INSTANCES.",
         ),
         (
             ec2(type="ECS_MANAGED_INSTANCES"),
-            "computeResources type ECS_MANAGED_INSTANCES is not supported yet by batchyard.",
+            "instanceRole is not applicable for ECS_MANAGED_INSTANCES.",
         ),
         (
             ec2(capacityTags={"a": "b"}),
-            "computeResources.capacityTags is not supported yet by batchyard.",
+            "capacityTags is not applicable for EC2.",
         ),
         (fargate(subnets=[]), "subnets must have 1 to 16 items for Fargate."),
         (fargate(subnets=["s"] * 17), "subnets must have 1 to 16 items for Fargate."),
@@ -184,7 +185,10 @@ async def test_resources_that_are_refused(yard: Yard, resources, message):
             {"computeEnvironmentName": "a b"},
             "computeEnvironmentName must be 1 to 128 letters, digits, hyphens and underscores.",
         ),
-        ({"type": "UNMANAGED"}, "type UNMANAGED is not supported yet by batchyard."),
+        (
+            {"type": "UNMANAGED"},
+            "computeResources must not be provided for an UNMANAGED compute environment",
+        ),
         ({"type": "WILD"}, "type WILD is not one of MANAGED, UNMANAGED."),
         (
             {"computeResources": {}},

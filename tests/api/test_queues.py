@@ -101,8 +101,8 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
         ({"computeEnvironmentOrder": order("gone")}, f"{CE_ARN}/gone does not exist"),
         (
             {"computeEnvironmentOrder": order("ce", "fargate")},
-            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or"
-            " all be EKS.",
+            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate,"
+            " all be EKS, or all be ECS_MANAGED_INSTANCES.",
         ),
         (
             {"computeEnvironmentOrder": order("creating")},
@@ -218,8 +218,8 @@ async def test_an_update_is_a_wish_with_the_new_values(ready: Yard):
         ({"computeEnvironmentOrder": []}, "At least 1 compute environment must be provided"),
         (
             {"computeEnvironmentOrder": order("fargate")},
-            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or"
-            " all be EKS.",
+            "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate,"
+            " all be EKS, or all be ECS_MANAGED_INSTANCES.",
         ),
         ({"priority": 1001}, "priority must be between 0 and 1000."),
         ({"state": "ON"}, "state ON is not one of ENABLED, DISABLED."),

@@ -107,6 +107,8 @@ class LiveYard:
             "runtime": "crun",
             # Instances have more memory than test machines: containers are held to their own.
             "machine_memory_mib": 131_072,
+            "memory_overcommit": 100_000,
+            **({"cpu_overcommit": 100_000} if "machine_vcpus" in settings else {}),
             **settings,
         }
         #: What the server's environment has besides its settings.
@@ -257,7 +259,6 @@ class LiveYard:
         policy_arn: str | None = None,
     ) -> None:
         """Create an environment and a queue on it, of the same name."""
-        policy = {} if policy_arn is None else {"schedulingPolicyArn": policy_arn}
         resources: dict[str, Any] = {
             "type": kind,
             "maxvCpus": max_vcpus,
@@ -270,9 +271,16 @@ class LiveYard:
                 "instanceTypes": instance_types,
                 "instanceRole": "ecsInstanceRole",
             }
-        self.batch.create_compute_environment(
-            computeEnvironmentName=name, type="MANAGED", computeResources=resources
+        self.make_queue_on(
+            name, {"type": "MANAGED", "computeResources": resources}, policy_arn=policy_arn
         )
+
+    def make_queue_on(
+        self, name: str, environment: Mapping[str, Any], *, policy_arn: str | None = None
+    ) -> None:
+        """Create an environment as it is described, and a queue on it, of the same name."""
+        policy = {} if policy_arn is None else {"schedulingPolicyArn": policy_arn}
+        self.batch.create_compute_environment(computeEnvironmentName=name, **environment)
         until(
             lambda: _is_valid(
                 self.batch.describe_compute_environments(computeEnvironments=[name]),
@@ -319,11 +327,12 @@ class LiveYard:
         after: Sequence[str] = (),
         name: str = "job",
         definition: str = DEFINITION,
+        queue: str = QUEUE,
     ) -> str:
         """Submit a job that marks the ledger and runs a script; give its id."""
         answer = self.batch.submit_job(
             jobName=name,
-            jobQueue=QUEUE,
+            jobQueue=queue,
             jobDefinition=definition,
             containerOverrides={"command": command or ["sh", "-c", MARK + script]},
             retryStrategy={"attempts": attempts},

@@ -443,7 +443,7 @@ def test_cancel_and_terminate_in_every_state(lab: Lab):
     assert job["dependsOn"] == [{"jobId": waiting}]
     job = lab.job(pending)
     assert (job["status"], job["isCancelled"]) == ("PENDING", True)
-    assert "statusReason" not in job
+    assert job["statusReason"] == f"Waits for job {running}, which is RUNNING."
     assert lab.job(running)["status"] == "RUNNING"
 
     end("terminate", running, "enough")

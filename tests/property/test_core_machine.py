@@ -26,8 +26,10 @@ from tests.builders import (
     a_launching_environment,
     a_policy,
     a_queue,
+    a_registration,
     an_amount,
     an_environment,
+    an_unmanaged_environment,
     consumable_arn,
     environment_arn,
     job_id,
@@ -77,7 +79,8 @@ class CoreMachine(RuleBasedStateMachine):
         )
         fair = a_queue("fair", seq=3, priority=1, environments=("ce",), policy=a_policy(b=2))
         self.world.feed(fair)
-        self.world.feed(a_queue("instances", seq=4, priority=5, environments=("ec2", "ce")))
+        self.world.feed(an_unmanaged_environment("own"))
+        self.world.feed(a_queue("instances", seq=4, priority=5, environments=("ec2", "own", "ce")))
 
     @rule(data=st.data(), attempts=st.integers(1, 3), cpu=st.sampled_from([250, 1000, 3000, 9000]))
     def submit(self, data, attempts, cpu) -> None:
@@ -235,6 +238,18 @@ class CoreMachine(RuleBasedStateMachine):
     def interrupt(self, data, notice_ms) -> None:
         instance_id = data.draw(st.sampled_from(sorted(self.world.state.instances)))
         self.world.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms))
+
+    @rule(count=st.integers(1, 3), cpu=st.sampled_from([500, 1000]))
+    def register(self, count, cpu) -> None:
+        self.world.feed(a_registration("own", count=count, cpu_milli=cpu))
+
+    @rule(data=st.data(), is_forced=st.booleans())
+    @precondition(lambda self: self.world.state.instances)
+    def deregister(self, data, is_forced) -> None:
+        instance_id = data.draw(st.sampled_from(sorted(self.world.state.instances)))
+        self.world.feed(
+            i.DeregisterInstance(wish_seq=1, instance_id=instance_id, is_forced=is_forced)
+        )
 
     @rule(name=st.sampled_from(QUEUES))
     @precondition(lambda self: self.submitted > 12)

@@ -87,12 +87,21 @@ def _without_settings() -> dict[str, str]:
 
 
 def _as_variables(settings: Settings, config: str | None) -> dict[str, str]:
-    """Hand the settings over as they are; access keys stay in their file."""
+    """Hand the settings over as they are; access keys stay in their file.
+
+    So do tables that a variable cannot hold: a value with a comma can only come from there.
+    """
     variables = {} if config is None else {f"{PREFIX}CONFIG": str(Path(config).absolute())}
     for name, value in msgspec.to_builtins(settings).items():
         if value is None or name == "keys":
             continue
-        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+        if isinstance(value, dict):
+            pairs = [f"{left}={right}" for left, right in value.items()]
+            if any("," in pair for pair in pairs):
+                continue
+            text = ",".join(pairs)
+        else:
+            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
         variables[PREFIX + name.upper()] = text.lower() if isinstance(value, bool) else text
     return variables
 

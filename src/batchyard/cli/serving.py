@@ -26,9 +26,10 @@ from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
+from batchyard.compute.machine_share import MachineShare
 from batchyard.compute.port import Backend, Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
-from batchyard.engine.catalogue import LaunchTimes
+from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
@@ -36,7 +37,6 @@ from batchyard.engine.output import OutputRouter
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
-from batchyard.model.amounts import Amount
 from batchyard.store import Store
 from batchyard.wire.server import Server
 from batchyard.wire.task_endpoint import TaskEndpoint
@@ -102,7 +102,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 tokens=TaskTokens(secret),
                 is_endpoint_given=settings.is_endpoint_given_to_jobs,
             ),
-            launch_times=_launch_times(settings),
+            launch_times=launch_times(settings),
             clock_ms=clock_ms,
         )
         tasks = TaskEndpoint(
@@ -140,7 +140,7 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     choice = choose(settings.data_path, settings.runtime, socket_path=settings.engine_socket)
     _log.info("backend_chosen", backend=choice.kind, why=choice.why)
     host_paths = mountable_folders(settings)
-    vcpus = settings.machine_vcpus
+    share = _machine_share(settings)
     if choice.engine is not None:
         # Imported here: who runs containers directly need not wait for an HTTP client.
         from batchyard.compute.docker.backend import DockerBackend
@@ -150,25 +150,17 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
             socket_path=choice.engine.socket_path,
             sink=sink,
             host_paths=host_paths,
-            cpu_milli=None if vcpus is None else int(vcpus * 1000),
-            memory_mib=settings.machine_memory_mib,
+            share=share,
             devices=_folders(settings.devices),
             is_privileged_allowed=settings.is_privileged_allowed,
             gpus=settings.gpus,
             network_range=settings.node_network,
         )
-    capacity = None
-    if vcpus is not None or settings.machine_memory_mib is not None:
-        machine = machine_capacity()
-        capacity = Amount(
-            cpu_milli=machine.cpu_milli if vcpus is None else int(vcpus * 1000),
-            memory_mib=settings.machine_memory_mib or machine.memory_mib,
-        )
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,
         host_paths=host_paths,
-        capacity=capacity,
+        capacity=share.of(machine_capacity()),
         runtime=cast("Literal['auto', 'crun', 'runc']", settings.runtime),
         insecure_registries=settings.insecure_registries,
         devices=_folders(settings.devices),
@@ -178,10 +170,26 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
-def _launch_times(settings: Settings) -> LaunchTimes:
+def _machine_share(settings: Settings) -> MachineShare:
+    vcpus = settings.machine_vcpus
+    return MachineShare(
+        cpu_milli=None if vcpus is None else int(vcpus * 1000),
+        memory_mib=settings.machine_memory_mib,
+        cpu_overcommit_per_mille=int(settings.cpu_overcommit * 1000),
+        memory_overcommit_per_mille=int(settings.memory_overcommit * 1000),
+    )
+
+
+def launch_times(settings: Settings) -> LaunchTimes:
+    """Give what the operator decides about instances; refuses prices of types there are not."""
+    unknown = sorted(set(settings.spot_prices) - set(facts_by_name()))
+    if unknown:
+        raise click.UsageError(f"setting spot_prices: there is no instance type {unknown[0]}")
+    prices = {name: round(usd * 1_000_000) for name, usd in settings.spot_prices.items()}
     return LaunchTimes(
         boot_ms=round(settings.instance_boot_s * 1000),
         idle_ms=round(settings.instance_idle_s * 1000),
+        market=SpotMarket(percent=settings.spot_price_percent, price_micro_by_type=prices),
     )
 
 

@@ -58,10 +58,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Socket of Docker's or Podman's service; its usual places, DOCKER_HOST or CONTAINER_HOST if
     #: unset.
     engine_socket: str | None = None
-    #: vCPUs that jobs may use; all of the machine's if unset. More than it has is overcommit.
+    #: vCPUs that jobs may use; all of the machine's if unset, and more only with `cpu_overcommit`.
     machine_vcpus: Annotated[float, Meta(gt=0, le=100_000)] | None = None
-    #: MiB that jobs may use; the machine's less a reserve if unset.
+    #: MiB that jobs may use; the machine's less a reserve if unset, and more only with
+    #: `memory_overcommit`.
     machine_memory_mib: Annotated[int, Meta(gt=0)] | None = None
+    #: How many times the machine's vCPUs may be given away; jobs then share them.
+    cpu_overcommit: Annotated[float, Meta(ge=1, le=100_000)] = 1.0
+    #: How many times the machine's memory may be given away; the kernel ends containers if it runs
+    #: out.
+    memory_overcommit: Annotated[float, Meta(ge=1, le=100_000)] = 1.0
     #: Folders of this machine that jobs may mount (`host.sourcePath` at or below one of them).
     host_paths: tuple[str, ...] = ()
     #: Folders of this machine that stand for AWS's file systems, as `ID=FOLDER`: by the id of an
@@ -80,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instance_boot_s: Annotated[float, Meta(ge=0)] = 0.0
     #: Seconds for which an instance that runs nothing is kept, beyond what `minvCpus` keeps.
     instance_idle_s: Annotated[float, Meta(ge=0)] = 60.0
+    #: What Spot capacity costs, in percent of the price on demand; see `bidPercentage`.
+    spot_price_percent: Annotated[int, Meta(ge=1, le=100)] = 35
+    #: Spot prices of instance types that differ from that, as `TYPE=USD` an hour.
+    spot_prices: dict[str, Annotated[float, Meta(gt=0)]] = {}
     #: Registries (`host:port`) that are spoken to without TLS; those on loopback always are.
     insecure_registries: tuple[str, ...] = ()
     #: Tell jobs where this server is, and give those with a `jobRoleArn` temporary keys of it.
@@ -125,7 +135,7 @@ def read_settings(
 #: Given in a variable as items between commas.
 _LISTS = ("devices", "gpus", "host_paths", "insecure_registries")
 #: Given in a variable as `NAME=VALUE` between commas.
-_TABLES = ("file_systems", "job_environment")
+_TABLES = ("file_systems", "job_environment", "spot_prices")
 
 
 def _read_variable(name: str, text: str) -> object:

@@ -31,8 +31,8 @@ def status(*, data_dir: str | None) -> None:
         (
             (
                 each["computeEnvironmentName"],
-                each.get("computeResources", {}).get("type", ""),
-                str(each.get("computeResources", {}).get("maxvCpus", "")),
+                each.get("computeResources", {}).get("type", each["type"]),
+                str(each.get("computeResources", {}).get("maxvCpus", "-")),
                 each["state"],
                 each["status"],
                 each.get("statusReason", ""),

@@ -83,6 +83,8 @@ def _candidates(state: State, job: Job, queue: Queue) -> Iterator[tuple[Change, 
     if job.nodes is None:
         yield from _smaller_demands(state, job, environments)
     for environment in environments:
+        if environment.is_unmanaged:  # It has no maximum.
+            continue
         change = Change(kind=ChangeKind.RAISE_MAX_VCPUS, subject=environment.arn)
         short = environment.used.cpu_milli + job.demand.cpu_milli - environment.cpu_milli_max
         yield change, max(1, -(-short // 1000)), _MAX_VCPUS_MAX

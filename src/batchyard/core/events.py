@@ -330,6 +330,15 @@ class InstanceTerminated(Struct, frozen=True, kw_only=True):
     cpu_milli_launched: int
 
 
+class InstanceWishSettled(Struct, frozen=True, kw_only=True):
+    """A wish about registered instances is answered: with the instances, or a refusal."""
+
+    wish_seq: int
+    at_ms: int
+    instance_ids: tuple[InstanceId, ...] = ()
+    refusal: str | None = None
+
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -366,6 +375,7 @@ ResourceEvent = (
     | InstanceReady
     | InstanceDraining
     | InstanceTerminated
+    | InstanceWishSettled
 )
 
 Event = JobEvent | ResourceEvent

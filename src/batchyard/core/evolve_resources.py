@@ -53,6 +53,8 @@ def evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
             drain_instance(state, event.instance_id, event.cause, event.stop_ms)
         case e.InstanceTerminated():
             drop_instance(state, event.instance_id)
+        case e.InstanceWishSettled():
+            pass  # It changes what was asked for, not what is.
         case _:
             assert_never(event)
 

@@ -139,6 +139,26 @@ class InterruptInstance(Struct, frozen=True, kw_only=True):
     notice_ms: int
 
 
+class RegisterInstances(Struct, frozen=True, kw_only=True):
+    """Somebody brings instances for an environment that launches none: all of them or none."""
+
+    wish_seq: int
+    environment_arn: EnvironmentArn
+    instance_type: str
+    capacity: Amount
+    count: int
+    #: None: wherever there is room.
+    host_id: HostId | None = None
+
+
+class DeregisterInstance(Struct, frozen=True, kw_only=True):
+    """A registered instance is taken back: with its last job, or by force now."""
+
+    wish_seq: int
+    instance_id: InstanceId
+    is_forced: bool = False
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -200,6 +220,8 @@ Input = (
     | PutConsumable
     | DeleteConsumable
     | InterruptInstance
+    | RegisterInstances
+    | DeregisterInstance
     | TaskStarted
     | TaskEnded
     | Plan

@@ -11,7 +11,7 @@ instances along.
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import instances_of
 from batchyard.core.inputs import InterruptInstance
-from batchyard.core.state import Environment, Instance, State, first_to_go
+from batchyard.core.state import Environment, Instance, State, first_to_go, idle_end_ms, may_give_up
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model.ids import HostId
@@ -54,7 +54,9 @@ def launch(turn: Turn, proposed: Launch) -> None:
 def give_up(turn: Turn, instance_id: InstanceId) -> None:
     """End an idle instance whose room something else needs."""
     instance = turn.state.instances.get(instance_id)
-    if instance is not None and not instance.attempt_count:
+    if instance is None or instance.attempt_count:
+        return
+    if may_give_up(turn.state.environments[instance.record.environment_arn]):
         terminate(turn, instance_id, TerminationCause.ROOM_NEEDED)
 
 
@@ -63,7 +65,7 @@ def interrupt(turn: Turn, command: InterruptInstance) -> None:
     instance = turn.state.instances.get(command.instance_id)
     if instance is not None:
         stop_ms = turn.now_ms + command.notice_ms
-        _drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
+        drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
 
 
 def replace_instances(turn: Turn, environment: Environment) -> None:
@@ -76,7 +78,7 @@ def replace_instances(turn: Turn, environment: Environment) -> None:
         is_old = instance.record.infrastructure != settings.infrastructure
         if is_old and instance.is_open:
             stop_ms = turn.now_ms + settings.replace_ms
-            _drain(turn, instance, TerminationCause.REPLACED, stop_ms)
+            drain(turn, instance, TerminationCause.REPLACED, stop_ms)
 
 
 def advance_instances(turn: Turn) -> None:
@@ -113,6 +115,16 @@ def lose_instances_on(turn: Turn, host_id: HostId) -> None:
             terminate(turn, instance_id, TerminationCause.HOST_LOST)
 
 
+def drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int | None) -> None:
+    """Place nothing more on an instance: it ends with its last attempt, which is stopped then.
+
+    None: its attempts may take their time.
+    """
+    turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
+    _end_if_drained(turn, instance.record.id)
+    _stop_due(turn, instance.record.id)
+
+
 def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> None:
     """End an instance that runs nothing."""
     record = turn.state.instances[instance_id].record
@@ -126,12 +138,6 @@ def terminate(turn: Turn, instance_id: InstanceId, cause: TerminationCause) -> N
             cpu_milli_launched=environment.cpu_milli_launched - record.capacity.cpu_milli,
         )
     )
-
-
-def _drain(turn: Turn, instance: Instance, cause: TerminationCause, stop_ms: int) -> None:
-    turn.emit(e.InstanceDraining(instance_id=instance.record.id, cause=cause, stop_ms=stop_ms))
-    _end_if_drained(turn, instance.record.id)
-    _stop_due(turn, instance.record.id)
 
 
 def _stop_due(turn: Turn, instance_id: InstanceId) -> None:
@@ -157,10 +163,5 @@ def _end_if_drained(turn: Turn, instance_id: InstanceId) -> None:
 
 
 def _overdue(state: State, environment: Environment, now_ms: int) -> InstanceId | None:
-    if environment.launching is None:
-        return None
-    found = first_to_go(state, environment)
-    if found is None:
-        return None
-    kept_until_ms = environment.idle_since_ms[found] + environment.launching.idle_ms
-    return found if kept_until_ms <= now_ms else None
+    end_ms = idle_end_ms(state, environment)
+    return first_to_go(state, environment) if end_ms is not None and end_ms <= now_ms else None

@@ -21,7 +21,7 @@ from batchyard.core.inputs import (
 )
 from batchyard.core.instances import end_instances_of, replace_instances
 from batchyard.core.jobs import fail_job, fail_waiting_children
-from batchyard.core.state import Job, Queue
+from batchyard.core.state import Environment, Job, Queue
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model import wording
@@ -49,14 +49,35 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
 
 
 def delete_environment(turn: Turn, command: DeleteEnvironment) -> None:
-    """Take no new attempts; end with the last one. Repeating it changes nothing."""
+    """Take no new attempts; end with the last one. Repeating it changes nothing.
+
+    One of Fargate does not go while jobs run in it: it becomes INVALID instead (section 1.12).
+    """
     environment = turn.state.environments.get(command.arn)
     if environment is None:
         turn.note(e.EnvironmentDeleted(arn=command.arn))
         return
+    if environment.kind.is_fargate and environment.attempt_count:
+        _refuse_deletion(turn, environment)
+        return
     if not environment.is_draining:
         turn.emit(e.EnvironmentDraining(arn=command.arn))
     _delete_if_empty(turn, command.arn)
+
+
+def _refuse_deletion(turn: Turn, environment: Environment) -> None:
+    turn.emit(
+        e.EnvironmentSettled(
+            arn=environment.arn,
+            kind=environment.kind,
+            state=environment.state,
+            cpu_milli_max=environment.cpu_milli_max,
+            fault=wording.ACTIVE_JOBS_ON_FARGATE,
+            launching=environment.launching,
+            has_instances=environment.has_instances,
+            uuid=environment.uuid,
+        )
+    )
 
 
 def put_queue(turn: Turn, command: PutQueue) -> None:

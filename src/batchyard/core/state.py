@@ -99,7 +99,8 @@ class Environment:
     arn: EnvironmentArn
     kind: EnvironmentKind
     state: ResourceState
-    #: `maxvCpus`, in thousandths. Lowering it below what is used stops nothing that runs.
+    #: `maxvCpus`, in thousandths. Lowering it below what is used stops nothing that runs. Of an
+    #: unmanaged one `unmanagedvCpus`, which bounds nothing; 0: not given.
     cpu_milli_max: int
     #: Why it is INVALID; None if it is VALID.
     fault: str | None
@@ -127,6 +128,10 @@ class Environment:
     used: Amount = field(default_factory=Amount)
     #: Number of live attempts in it.
     attempt_count: int = 0
+
+    @property
+    def is_unmanaged(self) -> bool:
+        return self.kind is EnvironmentKind.UNMANAGED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -292,14 +297,28 @@ class State:
 
 def next_idle_ms(state: State) -> int | None:
     """Tell when the next idle instance has been kept long enough; None: none may go."""
-    due = [
-        since_ms + environment.launching.idle_ms
-        for environment in state.environments.values()
-        if environment.launching is not None
-        and (found := first_to_go(state, environment)) is not None
-        and (since_ms := environment.idle_since_ms[found]) is not None
-    ]
-    return min(due, default=None)
+    due = [idle_end_ms(state, environment) for environment in state.environments.values()]
+    return min((at_ms for at_ms in due if at_ms is not None), default=None)
+
+
+def may_give_up(environment: Environment) -> bool:
+    """Tell whether idle instances may go for what others need: not what somebody registered, nor
+    what an environment that is INVALID has.
+    """
+    return environment.launching is not None and environment.fault is None
+
+
+def idle_end_ms(state: State, environment: Environment) -> int | None:
+    """Tell when the first of an environment's idle instances has been kept long enough.
+
+    None: none may go. One that is INVALID keeps what it has until it is repaired, and what somebody
+    registered stays until it is deregistered (reference/compute-and-scheduling.md section 1.5).
+    """
+    settings = environment.launching
+    if settings is None or settings.idle_ms is None or not may_give_up(environment):
+        return None
+    found = first_to_go(state, environment)
+    return None if found is None else environment.idle_since_ms[found] + settings.idle_ms
 
 
 def first_to_go(state: State, environment: Environment) -> InstanceId | None:

@@ -11,6 +11,7 @@ from batchyard.core import inputs as i
 from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
 from batchyard.core.instances import advance_instances, interrupt
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
+from batchyard.core.registering import deregister, register
 from batchyard.core.resources import (
     delete_consumable,
     delete_environment,
@@ -76,5 +77,9 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_consumable(turn, happening)
         case i.InterruptInstance():
             interrupt(turn, happening)
+        case i.RegisterInstances():
+            register(turn, happening)
+        case i.DeregisterInstance():
+            deregister(turn, happening)
         case _:
             assert_never(happening)

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Queue, Share, State, first_to_go
+from batchyard.core.state import Environment, Queue, Share, State, first_to_go, may_give_up
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
 from batchyard.model.ids import HostId, whole_id_of
-from batchyard.model.instances import InstanceId
+from batchyard.model.instances import InstanceId, LaunchSettings
+from batchyard.model.status import ResourceState
 from batchyard.scheduler.allocation import types_on
 from batchyard.scheduler.fair_share import FairOrder, ShareView, reserve_limit
 from batchyard.scheduler.view import (
@@ -84,7 +85,7 @@ def _view_environment(environment: Environment, machines: Sequence[Amount]) -> E
     return EnvironmentView(
         arn=environment.arn,
         is_valid=environment.fault is None and not environment.is_draining,
-        is_enabled=environment.state == "ENABLED",
+        is_enabled=environment.state is ResourceState.ENABLED,
         cpu_milli_max=environment.cpu_milli_max,
         cpu_milli_used=environment.used.cpu_milli,
         launching=None
@@ -95,15 +96,23 @@ def _view_environment(environment: Environment, machines: Sequence[Amount]) -> E
             types=types_on(settings.types, machines),
             cpu_milli_launched=environment.cpu_milli_launched,
             cpu_milli_min=settings.cpu_milli_min,
-            cpu_milli_wanted=max(settings.cpu_milli_min, environment.cpu_milli_wanted),
+            cpu_milli_wanted=_wanted_of(environment, settings),
             environment_uuid=environment.uuid,
             launch_count=environment.launch_count,
             boot_ms=settings.boot_ms,
         ),
         has_instances=environment.has_instances,
+        is_unbounded=environment.is_unmanaged,
         ready=environment.ready,
         starting=environment.starting,
     )
+
+
+def _wanted_of(environment: Environment, settings: LaunchSettings) -> int:
+    """Tell what is launched without any job: one that is DISABLED keeps `minvCpus`, no more."""
+    if environment.state is ResourceState.DISABLED:
+        return settings.cpu_milli_min
+    return max(settings.cpu_milli_min, environment.cpu_milli_wanted)
 
 
 def _idle_instances(state: State) -> Iterator[IdleInstance]:
@@ -114,7 +123,9 @@ def _idle_instances(state: State) -> Iterator[IdleInstance]:
     by_environment = [
         sorted((since_ms, each) for each, since_ms in environment.idle_since_ms.items())
         for environment in state.environments.values()
-        if environment.idle_since_ms and first_to_go(state, environment) is not None
+        if environment.idle_since_ms
+        and may_give_up(environment)
+        and first_to_go(state, environment) is not None
     ]
     for _, instance_id in merge(*by_environment):
         record = state.instances[instance_id].record
@@ -173,13 +184,15 @@ def _weight_of(share: Share, count_by_prefix: Counter[str]) -> int:
 
 
 def _limit_of(state: State, queue: Queue, policy: FairShare, active_count: int) -> int | None:
+    """Tell how much the active shares may use; nothing is reserved where the sum is not known."""
     if not policy.reservation_percent:
         return None
-    total = sum(
-        state.environments[arn].cpu_milli_max
-        for arn in queue.environment_arns
-        if arn in state.environments
-    )
+    environments = [
+        state.environments[arn] for arn in queue.environment_arns if arn in state.environments
+    ]
+    if any(each.is_unmanaged and not each.cpu_milli_max for each in environments):
+        return None
+    total = sum(each.cpu_milli_max for each in environments)
     return reserve_limit(total, policy.reservation_percent, active_count)
 
 

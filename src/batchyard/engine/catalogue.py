@@ -5,8 +5,8 @@ families and bundles (reference/compute-and-scheduling.md section 1.3). Refuses 
 machine has.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from hashlib import blake2b
@@ -14,6 +14,8 @@ from importlib.resources import files
 
 import msgspec
 
+from batchyard.model.amounts import Amount
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.instances import (
     AllocationStrategy,
     InstanceType,
@@ -22,16 +24,28 @@ from batchyard.model.instances import (
 )
 from batchyard.model.records import Json
 from batchyard.model.status import EnvironmentKind
+from batchyard.scheduler.allocation import on_spot
 
 _TABLE = "instance_types.csv"
 _MICRO = 1_000_000
 _METAL = "metal"
 
+_MS_PER_S = 1000
 _MS_PER_MINUTE = 60_000
+#: `scaleInAfter` of instances that are kept.
+_NEVER = -1
+#: What managed instances are launched from where no type is named. AWS takes any type that it has.
+_ANY_TYPE = "default_x86_64"
 #: AWS's, of `jobExecutionTimeoutMinutes`.
 _REPLACE_MINUTES_DEFAULT = 30
 #: What may change while an instance runs.
 _SCALING = ("minvCpus", "maxvCpus", "desiredvCpus", "scalingPolicy")
+
+#: Ours, from the savings that AWS advertises for Spot: most prices are well below half.
+SPOT_PERCENT_DEFAULT = 35
+_PERCENT = 100
+#: AWS's, of `bidPercentage`.
+_BID_PERCENT_DEFAULT = 100
 
 _X86_BUNDLE = ("m6i", "c6i", "r6i", "c7i")
 _ARM_BUNDLE = ("m6g", "c6g", "r6g", "c7g")
@@ -73,8 +87,47 @@ def facts_by_name() -> dict[str, Fact]:
     return {fact.name: fact for fact in map(_read, lines)}
 
 
-def types_of(instance_types: Sequence[str]) -> list[InstanceType]:
-    """Give what the items of `instanceTypes` mean, in their order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotMarket:
+    """What Spot capacity costs: prices do not move while a server runs."""
+
+    #: Of the price on demand, for types without a price of their own here.
+    percent: int = SPOT_PERCENT_DEFAULT
+    #: Millionths of a USD an hour, by type.
+    price_micro_by_type: Mapping[str, int] = field(default_factory=dict)
+
+    def price_micro_of(self, fact: Fact) -> int | None:
+        """Give the Spot price of a type; None: nothing is known of its price."""
+        known = self.price_micro_by_type.get(fact.name)
+        if known is not None or fact.price_micro is None:
+            return known
+        return fact.price_micro * self.percent // _PERCENT
+
+
+_NO_MARKET = SpotMarket()
+
+
+def architectures_of(instance_types: Sequence[str]) -> set[str]:
+    """Name the CPU architectures of what is known of the items of `instanceTypes`."""
+    return {fact.architecture for item in instance_types for fact in _meant_by(item)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bid:
+    """What an environment pays for Spot capacity."""
+
+    market: SpotMarket
+    #: Of the price on demand.
+    percent: int = _BID_PERCENT_DEFAULT
+
+
+def names_of(instance_types: Sequence[str]) -> set[str]:
+    """Name the types that items of `instanceTypes` mean, as far as they are known."""
+    return {fact.name for item in instance_types for fact in _meant_by(item)}
+
+
+def types_of(instance_types: Sequence[str], bid: Bid | None = None) -> list[InstanceType]:
+    """Give what the items of `instanceTypes` mean, in their order; on demand without a bid.
 
     A type that is named beside its family keeps its own place. Raises `UnknownType`.
     """
@@ -85,7 +138,9 @@ def types_of(instance_types: Sequence[str]) -> list[InstanceType]:
         if not facts:
             raise UnknownType(item)
         found += [
-            _type_of(fact, rank) for fact in facts if fact.name == item or fact.name not in named
+            _type_of(fact, rank, bid)
+            for fact in facts
+            if fact.name == item or fact.name not in named
         ]
     return found
 
@@ -98,19 +153,26 @@ class LaunchTimes:
     boot_ms: int = 0
     #: How long an instance that runs nothing is kept, unless its environment says otherwise.
     idle_ms: int = _MS_PER_MINUTE
+    market: SpotMarket = _NO_MARKET
 
-    def settings_of(
-        self, resources: Json, update_policy: Json, *, is_change: bool
-    ) -> LaunchSettings | None:
-        """Say how an environment launches instances; None: it has none of its own (Fargate).
+    def settings_of(self, detail: Json, *, is_change: bool) -> LaunchSettings | None:
+        """Say how an environment, as Describe shows it, launches instances; None: it launches none.
 
         `desiredvCpus` counts once, as part of a change. Raises `UnknownType`.
         """
-        kind = EnvironmentKind(resources["type"])
-        if kind.is_fargate:
+        kind = kind_of_environment(detail)
+        if kind is EnvironmentKind.MANAGED_INSTANCES:
+            return self._settings_of_provider(
+                detail["computeResources"]["managedInstancesProvider"]
+            )
+        if kind.is_fargate or kind is EnvironmentKind.UNMANAGED:
             return None
+        resources: Json = detail["computeResources"]
         is_spot = kind is EnvironmentKind.SPOT
-        types = types_of(resources.get("instanceTypes") or ["optimal"])
+        bid = Bid(
+            market=self.market, percent=resources.get("bidPercentage") or _BID_PERCENT_DEFAULT
+        )
+        types = types_of(resources.get("instanceTypes") or ["optimal"], bid if is_spot else None)
         delay = (resources.get("scalingPolicy") or {}).get("minScaleDownDelayMinutes")
         return LaunchSettings(
             strategy=AllocationStrategy(
@@ -123,7 +185,29 @@ class LaunchTimes:
             boot_ms=self.boot_ms,
             idle_ms=delay * _MS_PER_MINUTE if delay else self.idle_ms,
             infrastructure=_infrastructure_of(resources),
-            replace_ms=_replace_ms(update_policy),
+            replace_ms=_replace_ms(detail.get("updatePolicy") or {}),
+        )
+
+    def _settings_of_provider(self, provider: Json) -> LaunchSettings:
+        """Say how managed instances are launched: AWS chooses, so the cheapest per vCPU."""
+        template: Json = provider["instanceLaunchTemplate"]
+        allowed = (template.get("instanceRequirements") or {}).get("allowedInstanceTypes")
+        scale_in_s = (provider.get("infrastructureOptimization") or {}).get("scaleInAfter")
+        if scale_in_s is None:
+            idle_ms: int | None = self.idle_ms
+        else:
+            idle_ms = None if scale_in_s == _NEVER else scale_in_s * _MS_PER_S
+        is_spot = template.get("capacityOptionType") == EnvironmentKind.SPOT
+        bid = Bid(market=self.market) if is_spot else None
+        return LaunchSettings(
+            strategy=AllocationStrategy.BEST_FIT_PROGRESSIVE,
+            is_spot=is_spot,
+            types=tuple(types_of(allowed or [_ANY_TYPE], bid)),
+            cpu_milli_min=0,
+            boot_ms=self.boot_ms,
+            idle_ms=idle_ms,
+            infrastructure=_infrastructure_of(template),
+            replace_ms=_replace_ms({}),
         )
 
 
@@ -152,15 +236,22 @@ def _meant_by(item: str) -> Iterable[Fact]:
             yield fact
 
 
-def _type_of(fact: Fact, rank: int) -> InstanceType:
-    return InstanceType(
+def capacity_of_fact(fact: Fact) -> Amount:
+    """Say what a type gives to jobs."""
+    return capacity_of_type(vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count)
+
+
+def _type_of(fact: Fact, rank: int, bid: Bid | None) -> InstanceType:
+    kind = InstanceType(
         name=fact.name,
-        capacity=capacity_of_type(
-            vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count
-        ),
+        capacity=capacity_of_fact(fact),
         price_micro=fact.price_micro,
+        is_launchable=bid is None or fact.is_spot,
         rank=rank,
     )
+    if bid is None:
+        return kind
+    return on_spot(kind, bid.market.price_micro_of(fact), bid_percent=bid.percent)
 
 
 def _read(line: str) -> Fact:

@@ -21,6 +21,7 @@ from batchyard.store import (
     consumables,
     environments,
     events,
+    instance_wishes,
     instances,
     live_jobs,
     policies,
@@ -88,7 +89,17 @@ def _event_rows(
         yield at_ms, job_id, type(event).__name__, e.VERSION, encode(event)
 
 
-def _write_resource(  # noqa: C901 -- one branch an event
+def _write_launch(connection: Connection, event: e.InstanceLaunched) -> None:
+    instances.insert_instance(connection, event.record)
+    environments.update_environment(
+        connection,
+        event.record.environment_arn,
+        cpu_milli_launched=event.cpu_milli_launched,
+        launch_count=event.launch_count,
+    )
+
+
+def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:
@@ -119,14 +130,7 @@ def _write_resource(  # noqa: C901 -- one branch an event
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case e.InstanceLaunched():
-            record = event.record
-            instances.insert_instance(connection, record)
-            environments.update_environment(
-                connection,
-                record.environment_arn,
-                cpu_milli_launched=event.cpu_milli_launched,
-                launch_count=event.launch_count,
-            )
+            _write_launch(connection, event)
         case e.InstanceDraining():
             instances.drain_instance(
                 connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
@@ -137,6 +141,10 @@ def _write_resource(  # noqa: C901 -- one branch an event
             )
             environments.update_environment(
                 connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
+            )
+        case e.InstanceWishSettled():
+            instance_wishes.settle_instance_wish(
+                connection, event.wish_seq, event.instance_ids, event.refusal, at_ms=event.at_ms
             )
         case (
             e.EnvironmentDraining()

@@ -14,6 +14,7 @@ import structlog
 
 from batchyard.model.ids import TaskId
 from batchyard.store import Store, StoreTrouble
+from batchyard.store.instance_wishes import delete_settled_before
 from batchyard.store.instances import delete_terminated_before
 from batchyard.store.jobs import delete_finished_before
 from batchyard.store.live_jobs import read_placed_tasks
@@ -53,6 +54,7 @@ async def keep_house(
             before_ms = clock_ms() - days * _DAY_MS
             job_count = await _delete_jobs(store, before_ms)
             await store.write(partial(delete_terminated_before, at_ms=before_ms))
+            await store.write(partial(delete_settled_before, at_ms=before_ms))
             line_count = await logs.sweep()
             file_count = await files.sweep(before_ms, await store.read_long(read_placed_tasks))
         except (StoreTrouble, OSError) as trouble:

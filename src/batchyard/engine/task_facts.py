@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from batchyard.engine.launch.tags import read_task_tags
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.ecs_arns import cluster_arn_of, container_instance_arn_of, task_arn_of
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.ids import JobId, TaskId, name_in_arn
 from batchyard.model.log_stream import STREAM_DRIVER
 from batchyard.model.records import Attempt, JobRecord, Json
@@ -36,9 +37,11 @@ def task_describer(
         environment = await store.read(
             lambda conn: environments.read_environment(conn, attempt.environment_arn)
         )
-        kind = environment.detail["computeResources"]["type"] if environment is not None else "EC2"
+        kind = EnvironmentKind.EC2
+        if environment is not None:
+            kind = kind_of_environment(environment.detail)
         tags = await store.read(lambda conn: read_task_tags(conn, record))
-        return facts_of(record, attempt, EnvironmentKind(kind), tags)
+        return facts_of(record, attempt, kind, tags)
 
     return describe
 

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes, UnknownType
 from batchyard.model.environment_faults import environment_fault_of
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     ConsumableRecord,
     EnvironmentRecord,
+    InstanceWish,
     QueuedJob,
     QueueRecord,
     TimeLimit,
@@ -28,7 +30,15 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
-from batchyard.store import Connection, consumables, environments, live_jobs, policies, queues
+from batchyard.store import (
+    Connection,
+    consumables,
+    environments,
+    instance_wishes,
+    live_jobs,
+    policies,
+    queues,
+)
 from batchyard.store import wishes as wish_table
 
 
@@ -55,6 +65,8 @@ def read_wishes(
     changed = consumables.read_unseen(connection, WISHES_PER_TURN_MAX)
     inputs += [_input_of_consumable(record) for record in changed]
     inputs += _accepts(connection, submitted, is_live)
+    about_instances = instance_wishes.read_waiting(connection, WISHES_PER_TURN_MAX)
+    inputs += [_input_of_instance_wish(wish) for wish in about_instances]
     taken = {job.id for job in submitted}
     waiting = wish_table.read_wishes(connection, WISHES_PER_TURN_MAX)
 
@@ -67,29 +79,29 @@ def read_wishes(
     return Harvest(
         inputs=inputs,
         settled=[wish.seq for wish in settled],
-        has_more=WISHES_PER_TURN_MAX in (len(submitted), len(waiting), len(changed)),
+        has_more=WISHES_PER_TURN_MAX
+        in (len(submitted), len(waiting), len(changed), len(about_instances)),
         has_more_wishes=len(waiting) == WISHES_PER_TURN_MAX,
     )
 
 
 def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEnvironment:
     """Say to the core how the API wants an environment to be."""
-    resources = record.detail["computeResources"]
+    detail, kind = record.detail, kind_of_environment(record.detail)
     fault, launching = _fault_of(record), None
     try:
-        launching = times.settings_of(
-            resources,
-            record.detail.get("updatePolicy") or {},
-            is_change=record.status.is_in_transition,
-        )
+        launching = times.settings_of(detail, is_change=record.status.is_in_transition)
     except UnknownType as unknown:
         fault = fault or f"CLIENT_ERROR - The instance type or family {unknown} is not known"
-    kind = EnvironmentKind(resources["type"])
+    is_unmanaged = kind is EnvironmentKind.UNMANAGED
+    vcpus_max: int = (
+        detail.get("unmanagedvCpus", 0) if is_unmanaged else detail["computeResources"]["maxvCpus"]
+    )
     return i.PutEnvironment(
         arn=record.arn,
         kind=kind,
         state=record.state,
-        cpu_milli_max=int(resources["maxvCpus"]) * 1000,
+        cpu_milli_max=vcpus_max * 1000,
         fault=fault,
         launching=launching,
         has_instances=not kind.is_fargate,
@@ -206,6 +218,23 @@ def _settle(
         for wish in waiting
         if statuses.get(whole_id_of(wish.job_id)) is not JobStatus.SUBMITTED
     ]
+
+
+def _input_of_instance_wish(wish: InstanceWish) -> i.RegisterInstances | i.DeregisterInstance:
+    asked, back = wish.registration, wish.deregistration
+    if asked is not None:
+        return i.RegisterInstances(
+            wish_seq=wish.seq,
+            environment_arn=asked.environment_arn,
+            instance_type=asked.instance_type,
+            capacity=asked.capacity,
+            count=asked.count,
+            host_id=asked.host_id,
+        )
+    assert back is not None, wish.seq
+    return i.DeregisterInstance(
+        wish_seq=wish.seq, instance_id=back.instance_id, is_forced=back.is_forced
+    )
 
 
 def _input_of_wish(wish: Wish) -> i.CancelJob | i.TerminateJob:

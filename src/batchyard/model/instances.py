@@ -38,8 +38,11 @@ class InstanceType(Struct, frozen=True, kw_only=True):
     name: str
     #: What jobs get of it. An instance takes as much of its machine.
     capacity: Amount
-    #: Millionths of a USD an hour, on demand. A type without a known price is the dearest.
+    #: Millionths of a USD an hour, as the environment pays them: on demand, or on the Spot market.
+    #: A type without a known price is the dearest.
     price_micro: int | None = None
+    #: False: there is no Spot capacity of it at a price that the environment would pay.
+    is_launchable: bool = True
     #: Position of the item of `instanceTypes` that it was found by, from 0.
     rank: int = 0
 
@@ -57,8 +60,8 @@ class LaunchSettings(Struct, frozen=True, kw_only=True):
     cpu_milli_wanted: int = 0
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int
-    #: How long an instance that runs nothing is kept.
-    idle_ms: int
+    #: How long an instance that runs nothing is kept; None: until its room is needed.
+    idle_ms: int | None
     #: A digest of everything whose change replaces the instances.
     infrastructure: str = ""
     #: How long attempts on instances that are replaced may go on.

@@ -79,5 +79,9 @@ FORM_PARAMETERS_MAX = 10_000
 GROUP_COMMIT_ROWS_MAX = 256
 WISHES_PER_TURN_MAX = 500
 
+# Ours: instances of one registration, and vCPUs of each.
+REGISTERED_COUNT_MAX = 1000
+REGISTERED_VCPUS_MAX = 100_000
+
 # Ours: jobs of a queue that is being deleted, ended in one turn (AWS ends about 16 a second).
 DRAINED_JOBS_PER_TURN_MAX = 500

@@ -456,6 +456,48 @@ class TerminationCause(StrEnum):
     INTERRUPTED = "INTERRUPTED"
     #: Its environment launches others now.
     REPLACED = "REPLACED"
+    #: Who registered it has taken it back.
+    DEREGISTERED = "DEREGISTERED"
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """What an operator wants to register in an UNMANAGED environment: all of it or nothing."""
+
+    environment_arn: EnvironmentArn
+    #: As shown; `custom` where it is none of EC2's.
+    instance_type: str
+    #: What jobs get of each.
+    capacity: Amount
+    count: int
+    #: None: on any.
+    host_id: HostId | None = None
+
+
+class Deregistration(Struct, frozen=True, kw_only=True):
+    """What an operator wants to take back."""
+
+    environment_arn: EnvironmentArn
+    instance_id: InstanceId
+    #: Stop what runs on it, now.
+    is_forced: bool = False
+
+
+class InstanceWish(Struct, frozen=True, kw_only=True):
+    """A durable wish about registered instances. The API writes it, the engine answers it once."""
+
+    seq: int
+    registration: Registration | None = None
+    deregistration: Deregistration | None = None
+    #: The answer: instances that are, or were, registered; or why nothing was done.
+    is_settled: bool = False
+    instance_ids: tuple[InstanceId, ...] = ()
+    refusal: str | None = None
+
+    @property
+    def environment_arn(self) -> EnvironmentArn:
+        asked = self.registration or self.deregistration
+        assert asked is not None, self.seq
+        return asked.environment_arn
 
 
 class InstanceRecord(Struct, frozen=True, kw_only=True):

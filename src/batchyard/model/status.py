@@ -48,16 +48,24 @@ class ResourceState(StrEnum):
 
 
 class EnvironmentKind(StrEnum):
-    """`computeResources.type` of a compute environment."""
+    """`computeResources.type` of a managed compute environment; one that is not has none."""
 
     EC2 = "EC2"
     SPOT = "SPOT"
     FARGATE = "FARGATE"
     FARGATE_SPOT = "FARGATE_SPOT"
+    MANAGED_INSTANCES = "ECS_MANAGED_INSTANCES"
+    #: Its operator registers the instances.
+    UNMANAGED = "UNMANAGED"
 
     @property
     def is_fargate(self) -> bool:
         return self is EnvironmentKind.FARGATE or self is EnvironmentKind.FARGATE_SPOT
+
+    @property
+    def has_vcpu_bounds(self) -> bool:
+        """It has `minvCpus` and `desiredvCpus`."""
+        return self is EnvironmentKind.EC2 or self is EnvironmentKind.SPOT
 
 
 class DefinitionStatus(StrEnum):

@@ -23,6 +23,10 @@ OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 
 ENVIRONMENT_HEALTHY = "ComputeEnvironment Healthy"
 QUEUE_HEALTHY = "JobQueue Healthy"
+#: Ours, in AWS's form: its own words are not known.
+ACTIVE_JOBS_ON_FARGATE = (
+    "CLIENT_ERROR - Active jobs on the compute environment must end before it can be deleted"
+)
 
 NO_VALID_ENVIRONMENT = "ACTION_REQUIRED - CE(s) associated with the job queue are invalid."
 #: Ours, in AWS's form: AWS shows no reason in this case.

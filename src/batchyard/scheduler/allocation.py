@@ -9,6 +9,9 @@ choices.
 - BEST_FIT_PROGRESSIVE: types that the job fits, the cheapest per vCPU first, the smallest of them
   first; the next one if there is no room.
 - BEST_FIT_PROGRESSIVE_ORDERED: the same within each item of `instanceTypes`, item by item.
+- Spot capacity is compared by its Spot price, everything else by the price on demand.
+- A type is launched on Spot only while its Spot price is below `bidPercentage` of its price on
+  demand (section 1.3): see `on_spot`.
 - SPOT_CAPACITY_OPTIMIZED: the deepest pool first. A pool is as deep as the number of instances of
   the type that the machines still have room for.
 - SPOT_PRICE_CAPACITY_OPTIMIZED: the cheapest per vCPU first, then the deepest pool.
@@ -25,6 +28,8 @@ from batchyard.model.instances import AllocationStrategy, InstanceType
 #: Dearer than any type with a price, in millionths of a USD an hour.
 _UNKNOWN_PRICE_MICRO = 10**12
 
+_PERCENT = 100
+
 _Key = tuple[int | str, ...]
 
 
@@ -35,7 +40,7 @@ def choices(
     depth_of: Callable[[InstanceType], int],
 ) -> list[InstanceType]:
     """Give the types to try for a job, in order. `depth_of` tells the depth of a type's pool."""
-    fitting = [each for each in types if demand.fits_in(each.capacity)]
+    fitting = [each for each in types if each.is_launchable and demand.fits_in(each.capacity)]
     match strategy:
         case AllocationStrategy.BEST_FIT:
             return sorted(fitting, key=_by_price)[:1]
@@ -60,9 +65,10 @@ def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Seque
     all the same, with no more than the largest machine has. So an environment that was made
     for a data centre works on a laptop too.
     """
-    if any(kind.capacity.fits_in(machine) for kind in types for machine in machines):
+    launchable = [kind for kind in types if kind.is_launchable] or types
+    if any(kind.capacity.fits_in(machine) for kind in launchable for machine in machines):
         return types
-    smallest = min(types, key=_size_of, default=None)
+    smallest = min(launchable, key=_size_of, default=None)
     largest = max(
         machines, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib), default=None
     )
@@ -74,6 +80,26 @@ def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Seque
         gpu_count=min(smallest.capacity.gpu_count, largest.gpu_count),
     )
     return (replace(smallest, capacity=capacity),)
+
+
+def on_spot(kind: InstanceType, spot_price_micro: int | None, *, bid_percent: int) -> InstanceType:
+    """Give a type, whose price is the one on demand, as an environment of Spot capacity gets it.
+
+    It may be launched only while its Spot price is below `bid_percent` of the price on demand. One
+    of whose prices is unknown may be launched.
+    """
+    is_low = (
+        kind.price_micro is None
+        or spot_price_micro is None
+        or spot_price_micro * _PERCENT < kind.price_micro * bid_percent
+    )
+    return replace(kind, price_micro=spot_price_micro, is_launchable=kind.is_launchable and is_low)
+
+
+def too_dear(types: Sequence[InstanceType], demand: Amount) -> list[InstanceType]:
+    """Give the types that the job fits but that cost more than the environment pays."""
+    fitting = [each for each in types if not each.is_launchable and demand.fits_in(each.capacity)]
+    return sorted(fitting, key=_by_price)
 
 
 def may_exceed_max(strategy: AllocationStrategy, *, is_spot: bool) -> bool:

@@ -22,7 +22,7 @@ from functools import cached_property
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId
 from batchyard.model.instances import InstanceId, InstanceType, instance_id_of
-from batchyard.scheduler.allocation import choices, may_exceed_max
+from batchyard.scheduler.allocation import choices, may_exceed_max, too_dear
 from batchyard.scheduler.plan import Launch, Slot
 from batchyard.scheduler.rooms import Rooms
 from batchyard.scheduler.view import EnvironmentView, IdleInstance, LaunchTerms, View
@@ -102,7 +102,7 @@ class Ledger:
         return Taken(slots=tuple(each.slot for each in held), is_coming=is_coming)
 
     def could_launch(self, environment: EnvironmentView, demand: Amount) -> InstanceType | None:
-        """Give the type that would be launched for a demand if a host had room; None: no type."""
+        """Give the type that would be launched if there were room, or if it were cheaper."""
         terms = environment.launching
         if terms is None:
             return None
@@ -110,6 +110,7 @@ class Ledger:
         if _is_full(budget):
             return None
         order = choices(terms.strategy, terms.types, demand, self._depth_of)
+        order += too_dear(terms.types, demand)
         return next((kind for kind in order if self._is_within_max(budget, kind)), None)
 
     def _take_one(self, budget: _Budget, demand: Amount, *, may_launch: bool) -> _Held | None:

@@ -35,6 +35,8 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
 
 def _is_above_max(environment: EnvironmentView, job: WaitingJob) -> bool:
     """Tell whether `maxvCpus` keeps the job out, or every instance that it fits."""
+    if environment.is_unbounded:
+        return False
     if job.demand.cpu_milli > environment.cpu_milli_max:
         return True
     terms = environment.launching
@@ -53,6 +55,8 @@ def can_ever_hold(
 
     Whether a machine has room for the instances is not asked: another machine may come.
     """
+    if environment.is_unbounded:
+        return True  # Somebody may register what it takes.
     if sum(demand.cpu_milli for demand in demands) > environment.cpu_milli_max:
         return False
     if environment.launching is not None:

@@ -25,7 +25,7 @@ def lacks_of(
     Of a multi-node job, whose nodes all need room at once, the node is told of that asks for most.
     """
     total = sum(each.cpu_milli for each in demands)
-    if total > environment.cpu_milli_max:
+    if total > environment.cpu_milli_max and not environment.is_unbounded:
         return [_above_max(environment, total)]
     largest = max(demands, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib))
     if environment.has_instances:
@@ -72,6 +72,8 @@ def _lacks_of_launch(
 ) -> list[Reason]:
     """Say why no instance is launched for a demand."""
     fitting = choices(terms.strategy, terms.types, demand, lambda _kind: 0)
+    if not fitting:
+        return [_too_dear(environment)]
     smallest = min(fitting, key=lambda each: each.capacity.cpu_milli)
     may_exceed = may_exceed_max(terms.strategy, is_spot=terms.is_spot)
     needed = 1 if may_exceed else smallest.capacity.cpu_milli
@@ -80,6 +82,15 @@ def _lacks_of_launch(
         return [_max_in_use(environment, needed, terms.cpu_milli_launched, short)]
     miss = _miss_on_hosts(smallest.capacity, hosts, f"another {smallest.name}")
     return [] if miss is None else [miss]
+
+
+def _too_dear(environment: EnvironmentView) -> Reason:
+    """Say that Spot capacity is there, but not at a price that the environment pays."""
+    text = (
+        f"Spot prices are above what bidPercentage of {name_in_arn(environment.arn)} allows, for"
+        " every instance type that the job fits."
+    )
+    return Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)
 
 
 def _above_max(environment: EnvironmentView, asked: int) -> Reason:

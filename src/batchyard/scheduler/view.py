@@ -116,6 +116,8 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     is_enabled: bool
     #: `maxvCpus`, in thousandths.
     cpu_milli_max: int
+    #: What bounds it are the instances that somebody registers, and `cpu_milli_max` says nothing.
+    is_unbounded: bool = False
     #: Sum of what its jobs ask for.
     cpu_milli_used: int
     #: None: it has no instances of its own making. Its jobs take slices of a host (Fargate).

@@ -211,6 +211,25 @@ Index(
     postgresql_where=instances.c.terminated_ms.is_not(None),
 )
 
+#: What operators want registered, and taken back; answered ones stay for a while.
+instance_wishes = Table(
+    "instance_wishes",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    #: NULL: not settled.
+    Column("settled_ms", BigInteger),
+    #: JSON of InstanceWish without its seq.
+    Column("wish", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_instance_wishes_waiting",
+    instance_wishes.c.seq,
+    sqlite_where=instance_wishes.c.settled_ms.is_(None),
+    postgresql_where=instance_wishes.c.settled_ms.is_(None),
+)
+
 queues = Table(
     "queues",
     metadata,

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.effects import StopTask
 from batchyard.core.viewing import view_of
 from batchyard.model.records import StopCause, TerminationCause
-from batchyard.model.status import JobStatus
-from tests.builders import a_host, a_job, a_launching_environment, a_queue, job_id
+from batchyard.model.status import JobStatus, ResourceState
+from tests.builders import (
+    a_host,
+    a_job,
+    a_launching_environment,
+    a_queue,
+    environment_arn,
+    job_id,
+)
 from tests.unit.core.yard import Yard
 
 MINUTE_MS = 60_000
@@ -72,6 +80,55 @@ def test_min_vcpus_are_launched_without_any_job_and_kept():
     yard.now_ms += 10 * MINUTE_MS
     events, _ = yard.feed(i.Tick())
     assert not causes_of(events)
+
+
+def test_a_disabled_environment_keeps_min_vcpus_and_launches_no_more():
+    wanting = a_launching_environment(vcpus_min=1, is_enabled=False)
+    assert wanting.launching is not None
+    wanting = replace(wanting, launching=replace(wanting.launching, cpu_milli_wanted=3000))
+    yard = Yard(a_host(memory_mib=16_384), wanting, a_queue())
+    yard.round()
+    assert the_instance(yard).record.capacity.cpu_milli == 1000
+    yard.feed(replace(wanting, state=ResourceState.ENABLED))
+    yard.round()
+    assert yard.state.environments[environment_arn()].cpu_milli_launched == 3000
+    yard.feed(wanting)
+    yard.now_ms += 10 * MINUTE_MS
+    events, _ = yard.feed(i.Tick())
+    assert set(causes_of(events)) == {TerminationCause.IDLE}
+    assert yard.state.environments[environment_arn()].cpu_milli_launched == 1000
+
+
+def test_an_invalid_environment_keeps_its_instances_until_it_is_repaired(running):
+    running.feed(running.ended(1, 0))
+    valid = a_launching_environment()
+    running.feed(replace(valid, fault="CLIENT_ERROR - broken"))
+    running.now_ms += 10 * MINUTE_MS
+    assert running.state.next_deadline_ms() is None
+    events, _ = running.feed(i.Tick())
+    running.round()
+    assert not causes_of(events)
+    assert running.state.instances
+    running.feed(valid)
+    events, _ = running.feed(i.Tick())
+    assert causes_of(events) == [TerminationCause.IDLE]
+
+
+def test_instances_that_are_never_scaled_in_still_make_room_for_others():
+    yard = Yard(
+        a_host(cpu_milli=1000),
+        a_launching_environment(idle_ms=None),
+        a_launching_environment("other"),
+        a_queue(),
+        a_queue("second", seq=2, environments=("other",)),
+    )
+    yard.feed(a_job(1))
+    yard.round()
+    yard.feed(yard.ended(1, 0))
+    assert yard.state.next_deadline_ms() is None
+    yard.feed(a_job(2, queue="second"))
+    events, _ = yard.round()
+    assert causes_of(events) == [TerminationCause.ROOM_NEEDED]
 
 
 def test_an_interruption_stops_what_runs_and_says_which_host_it_was(running):

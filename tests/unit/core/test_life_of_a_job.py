@@ -24,6 +24,7 @@ from tests.builders import (
     HOST,
     a_host,
     a_job,
+    a_launching_environment,
     a_queue,
     an_environment,
     environment_arn,
@@ -257,12 +258,23 @@ class TestQueuesAndEnvironments:
         assert events[-1] == e.QueueDeleted(arn=queue_arn())
         assert yard.progress[job_id(1)].status_reason == wording.QUEUE_DELETED
 
-    def test_an_environment_goes_with_its_last_attempt(self, yard):
+    def test_an_environment_goes_with_its_last_attempt(self):
+        yard = Yard(a_host(), a_launching_environment(), a_queue())
         yard.feed(a_job(1))
         yard.round()
         events, _ = yard.feed(i.DeleteEnvironment(arn=environment_arn()))
         assert events == [e.EnvironmentDraining(arn=environment_arn())]
         events, _ = yard.feed(yard.ended(1, 0))
+        assert events[-1] == e.EnvironmentDeleted(arn=environment_arn())
+
+    def test_one_of_fargate_becomes_invalid_instead_while_a_job_runs(self, yard):
+        yard.feed(a_job(1))
+        yard.round()
+        events, _ = yard.feed(i.DeleteEnvironment(arn=environment_arn()))
+        assert [each.fault for each in events] == [wording.ACTIVE_JOBS_ON_FARGATE]
+        yard.feed(yard.ended(1, 0))
+        assert environment_arn() in yard.state.environments
+        events, _ = yard.feed(i.DeleteEnvironment(arn=environment_arn()))
         assert events[-1] == e.EnvironmentDeleted(arn=environment_arn())
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
-from batchyard.scheduler.allocation import choices, types_on
+from batchyard.scheduler.allocation import choices, on_spot, too_dear, types_on
 from batchyard.scheduler.plan import Obstacle, Plan
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import (
@@ -60,6 +60,44 @@ def names(strategy: AllocationStrategy, demand: Amount, depth=lambda _kind: 1) -
 )
 def test_strategies_order_what_fits(strategy: AllocationStrategy, expected: list[str]) -> None:
     assert names(strategy, amount(1)) == expected
+
+
+def test_a_type_whose_spot_price_is_too_high_is_passed_over_but_named() -> None:
+    """Its price is 100 of 300 on demand: a bid must be above that third, and equal is too low."""
+    bids = {33: False, 34: True}
+    kind = InstanceType(name="c.spot", capacity=amount(2, 64), price_micro=300)
+    for bid_percent, may in bids.items():
+        found = on_spot(kind, 100, bid_percent=bid_percent)
+        assert (found.price_micro, found.is_launchable) == (100, may)
+    assert not on_spot(kind, 300, bid_percent=100).is_launchable
+    assert on_spot(kind, None, bid_percent=1).is_launchable
+    dear = on_spot(kind, 300, bid_percent=100)
+    assert choices(S.BEST_FIT, (dear, LARGE), amount(1), lambda _kind: 1) == [LARGE]
+    assert too_dear((dear, LARGE), amount(1)) == [dear]
+    assert too_dear((dear, LARGE), amount(9)) == []
+
+
+def test_spot_capacity_is_compared_by_its_spot_price() -> None:
+    cheap = on_spot(a_type("dear.on_demand", 2, 400), 50_000, bid_percent=100)
+    plain = on_spot(a_type("c.small", 2, 100), 90_000, bid_percent=100)
+    for strategy in (S.BEST_FIT, S.BEST_FIT_PROGRESSIVE, S.SPOT_PRICE_CAPACITY_OPTIMIZED):
+        assert choices(strategy, (plain, cheap), amount(1), lambda _kind: 1)[0] is cheap
+
+
+def test_a_head_that_only_waits_for_the_price_says_so() -> None:
+    dear = on_spot(a_type("c.dear", 2, 100), 100_000, bid_percent=100)
+    result = plan(1, environments=[an_environment(types=(dear,))])
+    assert not result.launches
+    [head] = result.blocked
+    assert head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
+    assert head.instance_type == "c.dear"
+
+
+def test_a_machine_too_small_for_all_stands_for_the_smallest_that_may_be_launched() -> None:
+    dear = on_spot(a_type("a.dear", 2, 100), 100_000, bid_percent=100)
+    cheap = on_spot(a_type("b.cheap", 4, 200), 20_000, bid_percent=100)
+    (found,) = types_on((dear, cheap), [amount(1, 4)])
+    assert found.name == "b.cheap"
 
 
 def test_best_fit_is_one_type_and_no_other() -> None:

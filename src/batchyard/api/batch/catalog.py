@@ -25,6 +25,7 @@ QUEUE_TYPE_BY_PLATFORM = {
     Platform.EC2: "ECS",
     Platform.FARGATE: "ECS_FARGATE",
     Platform.EKS: "EKS",
+    Platform.MANAGED_INSTANCES: "ECS_MANAGED_INSTANCES",
 }
 _PLATFORM_BY_QUEUE_TYPE = {text: platform for platform, text in QUEUE_TYPE_BY_PLATFORM.items()}
 

@@ -36,7 +36,7 @@ from batchyard.wire.call import Call
 
 _MULTINODE = "multinode"
 _TYPES = ("container", _MULTINODE)
-_CAPABILITIES = ("EC2", "FARGATE")
+_CAPABILITIES = ("EC2", "FARGATE", "MANAGED_INSTANCES")
 #: Members that are shown again exactly as they were registered.
 _ECHOED = (
     "retryStrategy",
@@ -211,6 +211,8 @@ def _checked_properties(request: Json, platform: Platform, request_id: str) -> t
                 raise client_exception(f"{member} is not applicable for EKS.")
     if is_multinode and platform is Platform.FARGATE:
         raise not_on_fargate("nodeProperties")
+    if is_multinode and platform is Platform.MANAGED_INSTANCES:
+        raise client_exception(f"nodeProperties is not applicable for {platform}.")
     [kind] = given
     [member] = members
     ground = Ground(platform=platform, is_multinode=is_multinode, request_id=request_id)
@@ -223,10 +225,10 @@ def _checked_properties(request: Json, platform: Platform, request_id: str) -> t
 
 def _check_capabilities(capabilities: list[str]) -> None:
     for capability in capabilities:
-        if capability == "MANAGED_INSTANCES":
-            raise unsupported("platformCapabilities MANAGED_INSTANCES")
         if capability not in _CAPABILITIES:
-            raise client_exception(f"platformCapabilities {capability} is not one of EC2, FARGATE.")
+            raise client_exception(
+                f"platformCapabilities {capability} is not one of {', '.join(_CAPABILITIES)}."
+            )
     if len(set(capabilities)) > 1:
         raise unsupported("platformCapabilities with more than one value")
 

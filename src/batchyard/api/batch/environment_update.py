@@ -10,7 +10,6 @@ from batchyard.api.batch.environments import (
     does_not_exist,
     service_linked_role,
 )
-from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.compute_resources import (
     BEST_FIT,
     check_resources,
@@ -19,8 +18,11 @@ from batchyard.api.batch.rules.compute_resources import (
     kind_of,
 )
 from batchyard.api.batch.rules.eks_configuration import check_access_entry
+from batchyard.api.batch.rules.managed_instances import PROVIDER, merged_provider
 from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
+from batchyard.api.batch.rules.unmanaged import check_unmanaged_change
 from batchyard.api.batch.service import Service
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import EnvironmentKind, ResourceState, ResourceStatus
@@ -44,7 +46,17 @@ _INFRASTRUCTURE = (
     "type",
 )
 #: An empty value of these puts the default back.
-_RESETTABLE = ("imageId", "ec2KeyPair", "ec2Configuration", "subnets", "securityGroupIds", "tags")
+_RESETTABLE = (
+    "imageId",
+    "ec2KeyPair",
+    "ec2Configuration",
+    "placementGroup",
+    "subnets",
+    "securityGroupIds",
+    "tags",
+)
+_STRATEGY = "allocationStrategy"
+_UNMANAGED_VCPUS = "unmanagedvCpus"
 _TIMEOUT_MINUTES_MAX = 7200
 
 
@@ -80,8 +92,6 @@ def _check_request(request: Json) -> None:
     state = request.get("state")
     if state and state not in list(ResourceState):
         raise client_exception(f"state {state} is not one of ENABLED, DISABLED.")
-    if "unmanagedvCpus" in request:
-        raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
     check_access_entry(request.get("eksConfiguration", {}).get("accessEntry", {}))
     check_ecs_settings(request.get("ecsSettings", {}))
     minutes = request.get("updatePolicy", {}).get("jobExecutionTimeoutMinutes", 1)
@@ -89,17 +99,20 @@ def _check_request(request: Json) -> None:
         raise client_exception(
             f"jobExecutionTimeoutMinutes must be between 1 and {_TIMEOUT_MINUTES_MAX}."
         )
-    for member in ("managedInstancesProvider", "capacityTags"):
-        if request.get("computeResources", {}).get(member):
-            raise unsupported(f"computeResources.{member}")
 
 
 def _changed_detail(record: EnvironmentRecord, request: Json, *, request_id: str) -> Json:
     detail: Json = {**record.detail}
+    kind = kind_of_environment(detail)
+    _check_for_kind(kind, request)
+    if _UNMANAGED_VCPUS in request:
+        detail[_UNMANAGED_VCPUS] = request[_UNMANAGED_VCPUS]
     if role := request.get("serviceRole"):
         _check_role(record, role)
         detail["serviceRole"] = role
-    for member in ("updatePolicy", "context", "ecsSettings"):
+    if request.get("updatePolicy") and not kind.is_fargate:  # there AWS ignores it
+        detail["updatePolicy"] = request["updatePolicy"]
+    for member in ("context", "ecsSettings"):
         if request.get(member):
             detail[member] = request[member]
     if change := request.get("eksConfiguration"):
@@ -108,14 +121,25 @@ def _changed_detail(record: EnvironmentRecord, request: Json, *, request_id: str
             raise client_exception("eksConfiguration is only applicable for EKS environments.")
         detail["eksConfiguration"] = {**ours, **change}
     if change := request.get("computeResources"):
-        is_eks = bool(record.detail.get("eksConfiguration"))
-        if is_eks and "desiredvCpus" in change:
-            raise client_exception("desiredvCpus cannot be updated for EKS environments.")
-        _check_change(record, change)
-        resources = _changed_resources(current_resources(record), change)
-        check_resources(resources, is_eks=is_eks, request_id=request_id)
-        detail["computeResources"] = resources
+        detail["computeResources"] = _checked_resources(record, change, request_id)
     return detail
+
+
+def _check_for_kind(kind: EnvironmentKind, request: Json) -> None:
+    if kind is EnvironmentKind.UNMANAGED:
+        check_unmanaged_change(request)
+    elif _UNMANAGED_VCPUS in request:
+        raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
+
+
+def _checked_resources(record: EnvironmentRecord, change: Json, request_id: str) -> Json:
+    is_eks = bool(record.detail.get("eksConfiguration"))
+    if is_eks and "desiredvCpus" in change:
+        raise client_exception("desiredvCpus cannot be updated for EKS environments.")
+    _check_change(record, change)
+    resources = _changed_resources(current_resources(record), change)
+    check_resources(resources, is_eks=is_eks, request_id=request_id, is_update=True)
+    return resources
 
 
 def _check_role(record: EnvironmentRecord, role: str) -> None:
@@ -129,10 +153,10 @@ def _check_role(record: EnvironmentRecord, role: str) -> None:
 def _check_change(record: EnvironmentRecord, change: Json) -> None:
     ours = record.detail["computeResources"]
     kind = EnvironmentKind(ours["type"])
-    if "type" in change and kind_of(change).is_fargate is not kind.is_fargate:
-        raise client_exception("computeResources.type cannot change between EC2 and Fargate.")
+    if "type" in change:
+        _check_type(kind, kind_of(change))
     desired = change.get("desiredvCpus")
-    if desired is not None and not kind.is_fargate:
+    if desired is not None and kind.has_vcpu_bounds:
         least = change.get("minvCpus", ours["minvCpus"])
         most = change.get("maxvCpus", ours["maxvCpus"])
         if not least <= desired <= most:
@@ -142,13 +166,25 @@ def _check_change(record: EnvironmentRecord, change: Json) -> None:
                 "Manually scaling down compute environment is not supported. Disconnecting job"
                 " queues from compute environment will cause it to scale-down to minvCpus"
             )
-    if kind.is_fargate or not _replaces_instances(ours, change):
-        return
+    if kind.has_vcpu_bounds and _replaces_instances(ours, change):
+        _check_replacement(record, ours, change)
+
+
+def _check_type(ours: EnvironmentKind, wanted: EnvironmentKind) -> None:
+    managed = EnvironmentKind.MANAGED_INSTANCES
+    if ours is not wanted and managed in (ours, wanted):
+        raise client_exception(f"computeResources.type cannot change to or from {managed}.")
+    if ours.is_fargate is not wanted.is_fargate:
+        raise client_exception("computeResources.type cannot change between EC2 and Fargate.")
+
+
+def _check_replacement(record: EnvironmentRecord, ours: Json, change: Json) -> None:
+    """Refuse to replace instances where AWS cannot: another environment must be made then."""
     if record.detail["serviceRole"] != service_linked_role(record.scope.account):
         raise client_exception(
             "Infrastructure can be updated only in environments with the service-linked role."
         )
-    if (ours.get("allocationStrategy") or BEST_FIT) == BEST_FIT:
+    if BEST_FIT in (ours.get(_STRATEGY) or BEST_FIT, change.get(_STRATEGY)):
         raise client_exception(
             "Infrastructure cannot be updated in environments with allocationStrategy BEST_FIT."
         )
@@ -163,7 +199,7 @@ def _replaces_instances(ours: Json, change: Json) -> bool:
 
 
 def _changed_resources(ours: Json, change: Json) -> Json:
-    kind = EnvironmentKind(change["type"] if "type" in change else ours["type"])
+    kind = kind_of(change if "type" in change else ours)
     changed: Json = {**ours}
     for member, value in change.items():
         if member == "updateToLatestImageVersion":
@@ -172,11 +208,12 @@ def _changed_resources(ours: Json, change: Json) -> Json:
             if not kind.is_fargate:
                 changed.pop(member, None)
             continue
-        changed[member] = value
+        is_provider = member == PROVIDER and PROVIDER in ours
+        changed[member] = merged_provider(ours[PROVIDER], value) if is_provider else value
     template = changed.get("launchTemplate", {})
     if not template.get("launchTemplateId") and not template.get("launchTemplateName"):
         changed.pop("launchTemplate", None)
-    if not kind.is_fargate:
+    if kind.has_vcpu_bounds:
         desired = max(changed["desiredvCpus"], changed["minvCpus"])
         changed["desiredvCpus"] = min(desired, max(changed["maxvCpus"], changed["minvCpus"]))
     return changed

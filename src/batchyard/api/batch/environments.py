@@ -7,7 +7,6 @@ it.
 from uuid import uuid4
 
 from batchyard.api.batch.listing import Listing, describe
-from batchyard.api.batch.refusals import unsupported
 from batchyard.api.batch.rules.compute_resources import (
     check_resources,
     current_resources,
@@ -17,8 +16,10 @@ from batchyard.api.batch.rules.eks_configuration import check_eks_configuration
 from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import check_resource_name, environment_arn_of, is_arn_in
 from batchyard.api.batch.rules.tag_rules import check_tags
+from batchyard.api.batch.rules.unmanaged import UNMANAGED, check_unmanaged
 from batchyard.api.batch.service import Service
 from batchyard.model.ecs_arns import cluster_arn_of
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.ids import EnvironmentArn, Scope
 from batchyard.model.limits import ENVIRONMENT_COUNT_MAX, ENVIRONMENTS_PER_EKS_CLUSTER_MAX
 from batchyard.model.records import EnvironmentRecord, Json
@@ -28,11 +29,12 @@ from batchyard.store import Connection, environments, queues
 from batchyard.wire.call import Call
 
 BEING_MODIFIED = "resource is being modified"
+_TYPES = ("MANAGED", UNMANAGED)
 _CONTAINER_INSIGHTS = ("ENABLED", "ENHANCED", "DISABLED")
 
 
 async def create_compute_environment(service: Service, call: Call, request: Json) -> Json:
-    """Ask for a managed environment; it is CREATING until the engine has looked at it."""
+    """Ask for an environment; it is CREATING until the engine has looked at it."""
     scope = call.scope
     name: str = request["computeEnvironmentName"]
     _check_creation(call, request)
@@ -41,9 +43,12 @@ async def create_compute_environment(service: Service, call: Call, request: Json
     arn = scope.environment_arn(name)
     detail: Json = {
         "type": request["type"],
-        "computeResources": with_defaults(request["computeResources"]),
         "serviceRole": request.get("serviceRole") or service_linked_role(scope.account),
     }
+    if resources := request.get("computeResources"):
+        detail["computeResources"] = with_defaults(resources)
+    if "unmanagedvCpus" in request:
+        detail["unmanagedvCpus"] = request["unmanagedvCpus"]
     if eks := request.get("eksConfiguration"):
         detail |= {"eksConfiguration": eks, "containerOrchestrationType": "EKS"}
     else:
@@ -129,7 +134,9 @@ def platform_of_environment(detail: Json) -> Platform:
     """Tell what jobs of an environment, as Describe shows it, run on."""
     if detail.get("eksConfiguration"):
         return Platform.EKS
-    kind = EnvironmentKind(detail["computeResources"]["type"])
+    kind = kind_of_environment(detail)
+    if kind is EnvironmentKind.MANAGED_INSTANCES:
+        return Platform.MANAGED_INSTANCES
     return Platform.FARGATE if kind.is_fargate else Platform.EC2
 
 
@@ -141,25 +148,30 @@ def does_not_exist(arn: EnvironmentArn) -> Exception:
 def _check_creation(call: Call, request: Json) -> None:
     check_resource_name(request["computeEnvironmentName"], "computeEnvironmentName")
     kind = request["type"]
-    if kind == "UNMANAGED":
-        raise unsupported("type UNMANAGED")
-    if kind != "MANAGED":
-        raise client_exception(f"type {kind} is not one of MANAGED, UNMANAGED.")
-    if "unmanagedvCpus" in request:
-        raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
+    if kind not in _TYPES:
+        raise client_exception(f"type {kind} is not one of {', '.join(_TYPES)}.")
     state = request.get("state") or ResourceState.ENABLED
     if state != ResourceState.ENABLED:
         raise client_exception("state must be ENABLED when a compute environment is created.")
+    check_ecs_settings(request.get("ecsSettings", {}))
+    if kind == UNMANAGED:
+        check_unmanaged(request)
+    else:
+        _check_managed(request, call.request_id)
+
+
+def _check_managed(request: Json, request_id: str) -> None:
+    if "unmanagedvCpus" in request:
+        raise client_exception("unmanagedvCpus is only applicable for UNMANAGED environments.")
     resources = request.get("computeResources")
     if not resources:
         raise client_exception(
             "computeResources must be provided for a MANAGED compute environment"
         )
     eks = request.get("eksConfiguration")
-    check_resources(resources, is_eks=bool(eks), request_id=call.request_id)
+    check_resources(resources, is_eks=bool(eks), request_id=request_id)
     if eks:
         check_eks_configuration(eks)
-    check_ecs_settings(request.get("ecsSettings", {}))
 
 
 def _check_cluster(conn: Connection, scope: Scope, cluster_arn: str) -> None:
@@ -185,9 +197,10 @@ def _shown(record: EnvironmentRecord) -> Json:
         "status": record.status.value,
         "uuid": record.uuid,
         **record.detail,
-        "computeResources": current_resources(record),
         "tags": dict(record.tags),
     }
+    if record.detail["type"] != UNMANAGED:
+        shown["computeResources"] = current_resources(record)
     if record.status_reason is not None:
         shown["statusReason"] = record.status_reason
     return shown

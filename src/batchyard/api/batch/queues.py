@@ -20,6 +20,7 @@ from batchyard.api.batch.rules.names import (
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
+from batchyard.engine.catalogue import architectures_of
 from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
     ENVIRONMENTS_PER_QUEUE_MAX,
@@ -34,6 +35,7 @@ from batchyard.wire.call import Call
 
 _UNSUPPORTED = ("serviceEnvironmentOrder",)
 _TIME_LIMITS = "jobStateTimeLimitActions"
+_TYPES = "instanceTypes"
 _POLICY = "schedulingPolicyArn"
 
 
@@ -208,6 +210,7 @@ def _in_order(order: Sequence[Json]) -> tuple[EnvironmentArn, ...]:
 def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
     """Infer the queue's type. Refuses environments that are unknown, not VALID, or do not mix."""
     types: list[str] = []
+    architectures: set[str] = set()
     for item in order:
         arn = EnvironmentArn(item["computeEnvironment"])
         record = environments.read_environment(conn, arn)
@@ -219,13 +222,18 @@ def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
         if record.status is not ResourceStatus.VALID and not is_waiting:
             raise client_exception(f"{arn} must have status VALID, but is {record.status}.")
         types.append(QUEUE_TYPE_BY_PLATFORM[platform])
+        architectures |= architectures_of(record.detail.get("computeResources", {}).get(_TYPES, ()))
     if len(set(types)) > 1:
         raise _mixed_kinds()
+    if len(architectures) > 1:
+        raise client_exception(
+            "The compute environments of a job queue must all have the same CPU architecture."
+        )
     return types[0]
 
 
 def _check_queue_type(asked: str | None, inferred: str) -> None:
-    if asked in ("SAGEMAKER_TRAINING", "ECS_MANAGED_INSTANCES"):
+    if asked == "SAGEMAKER_TRAINING":
         raise unsupported(f"jobQueueType {asked}")
     if asked and asked != inferred:
         raise client_exception(
@@ -255,8 +263,8 @@ def _with_policy(conn: Connection, scope: Scope, detail: Json, arn: str) -> Json
 
 def _mixed_kinds() -> Exception:
     return client_exception(
-        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, or all"
-        " be EKS."
+        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, all be"
+        " EKS, or all be ECS_MANAGED_INSTANCES."
     )
 
 

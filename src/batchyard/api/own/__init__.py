@@ -6,6 +6,11 @@ The contract is a service model like AWS's: `wire/own_models`. Its operations ar
 from functools import partial
 
 from batchyard.api.own.explanations import ExplainJob, get_job_explanation
+from batchyard.api.own.registrations import (
+    deregister_instance,
+    get_instance_wish,
+    register_instances,
+)
 from batchyard.store import Store
 from batchyard.wire.call import Handlers
 
@@ -19,4 +24,7 @@ def handlers(store: Store, *, explain_job: ExplainJob) -> Handlers:
     """
     return {
         (SERVICE, "GetJobExplanation"): partial(get_job_explanation, store, explain_job),
+        (SERVICE, "RegisterInstances"): partial(register_instances, store),
+        (SERVICE, "DeregisterInstance"): partial(deregister_instance, store),
+        (SERVICE, "GetInstanceWish"): partial(get_instance_wish, store),
     }

@@ -112,6 +112,8 @@ def _settings(path: Path, folders: Folders) -> Settings:
         engine_socket=given.engine_socket,
         machine_vcpus=given.machine_vcpus,
         machine_memory_mib=given.machine_memory_mib,
+        cpu_overcommit=given.cpu_overcommit,
+        memory_overcommit=given.memory_overcommit,
     )
 
 

@@ -35,6 +35,7 @@ from batchyard.compute.local.gpus import control_paths, find_gpus
 from batchyard.compute.local.shapes import SpecShape
 from batchyard.compute.local.supervisor.network import Range
 from batchyard.compute.local.supervisor.refusals import clip
+from batchyard.compute.machine_share import MachineShare
 from batchyard.compute.port import (
     Host,
     OutputSink,
@@ -54,6 +55,8 @@ _OVER: Final = ("die", "died", "remove", "destroy")
 
 log = structlog.get_logger()
 
+_ALL = MachineShare()
+
 
 class DockerBackend:
     """Runs tasks as containers of an engine."""
@@ -65,15 +68,13 @@ class DockerBackend:
         socket_path: str,
         sink: OutputSink,
         host_paths: Sequence[Path] = (),
-        cpu_milli: int | None = None,
-        memory_mib: int | None = None,
+        share: MachineShare = _ALL,
         devices: Sequence[Path] = (),
         is_privileged_allowed: bool = False,
         gpus: Sequence[str] | None = None,
         network_range: str = DEFAULT_NETWORK_RANGE,
     ) -> None:
-        """`cpu_milli` and `memory_mib` None: what the engine's machine has. The rest as for
-        `LocalBackend`."""
+        """`share` is of the engine's machine. The rest as for `LocalBackend`."""
         self._data_dir = data_dir.absolute()
         self._socket_path = socket_path
         self._sink = sink
@@ -82,8 +83,7 @@ class DockerBackend:
             devices=[str(path) for path in devices],
             is_privileged_allowed=is_privileged_allowed,
         )
-        self._cpu_milli = cpu_milli
-        self._memory_mib = memory_mib
+        self._share = share
         self._gpu_wishes = gpus
         self._network_range = network_range
         self._api = EngineApi(socket_path)
@@ -240,13 +240,12 @@ class DockerBackend:
     async def list_hosts(self) -> Sequence[Host]:
         assert self._facts is not None
         assert self._ground is not None
-        memory_mib = (self._facts.memory_bytes >> 20) - MEMORY_RESERVE_MIB
-        capacity = Amount(
-            cpu_milli=self._cpu_milli or self._facts.cpu_count * 1000,
-            memory_mib=self._memory_mib or memory_mib,
+        machine = Amount(
+            cpu_milli=self._facts.cpu_count * 1000,
+            memory_mib=(self._facts.memory_bytes >> 20) - MEMORY_RESERVE_MIB,
             gpu_count=len(self._ground.gpus),
         )
-        return [Host(host_id=self._host_id, capacity=capacity)]
+        return [Host(host_id=self._host_id, capacity=self._share.of(machine))]
 
     async def list_tasks(self) -> frozenset[TaskId]:
         return frozenset(self._tasks)

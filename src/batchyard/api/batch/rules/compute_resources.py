@@ -5,8 +5,14 @@ Decides which member is legal for which type, and in which range
 """
 
 import re
+from collections.abc import Sequence
 
-from batchyard.api.batch.refusals import executing, unsupported
+from batchyard.api.batch.refusals import executing
+from batchyard.api.batch.rules.image_types import check_ec2_configuration
+from batchyard.api.batch.rules.launch_templates import BUNDLES, check_launch_template
+from batchyard.api.batch.rules.managed_instances import check_managed_instances, refuse_elsewhere
+from batchyard.engine.catalogue import architectures_of
+from batchyard.model.environment_kinds import MANAGED_KINDS, kind_of_environment
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import EnvironmentKind
@@ -29,7 +35,6 @@ _NOT_ON_FARGATE = (
     "spotIamFleetRole",
     "tags",
 )
-_MANAGED_INSTANCES_ONLY = ("managedInstancesProvider", "capacityTags")
 _SPOT_ONLY_STRATEGIES = (
     "SPOT_CAPACITY_OPTIMIZED",
     "SPOT_PRICE_CAPACITY_OPTIMIZED",
@@ -41,52 +46,56 @@ STRATEGIES = (BEST_FIT, "BEST_FIT_PROGRESSIVE", _EC2_ONLY_STRATEGY, *_SPOT_ONLY_
 
 _FARGATE_SUBNETS_MAX = 16
 _FARGATE_SECURITY_GROUPS_MAX = 5
-_EC2_CONFIGURATIONS_MAX = 2
-_TEMPLATE_OVERRIDES_MAX = 10
 _SCALE_DOWN_MINUTES_MIN = 20
 _SCALE_DOWN_MINUTES_MAX = 10_080
 _PERCENT_MAX = 100
 
 
 def kind_of(resources: Json) -> EnvironmentKind:
-    """Read the type. Refuses types AWS does not have, and those we do not run yet."""
+    """Read the type. Refuses types AWS does not have."""
     text = resources["type"]
-    if text == "ECS_MANAGED_INSTANCES":
-        raise unsupported("computeResources type ECS_MANAGED_INSTANCES")
-    if text not in list(EnvironmentKind):
+    if text not in MANAGED_KINDS:
         raise client_exception(
-            f"computeResources type {text} is not one of {', '.join(EnvironmentKind)}."
+            f"computeResources type {text} is not one of {', '.join(MANAGED_KINDS)}."
         )
     return EnvironmentKind(text)
 
 
-def check_resources(resources: Json, *, is_eks: bool, request_id: str) -> None:
-    """Refuse compute resources that AWS would refuse, or that we do not run yet."""
+def check_resources(
+    resources: Json, *, is_eks: bool, request_id: str, is_update: bool = False
+) -> None:
+    """Refuse compute resources that AWS would refuse.
+
+    An update may take the networks of EC2 away, as AWS allows.
+    """
     kind = kind_of(resources)
     if is_eks:
         _check_eks(resources, kind)
-    for member in _MANAGED_INSTANCES_ONLY:
-        if resources.get(member):
-            raise unsupported(f"computeResources.{member}")
-    if kind.is_fargate:
-        _check_fargate(resources)
+    if kind is EnvironmentKind.MANAGED_INSTANCES:
+        check_managed_instances(resources)
     else:
-        _check_ec2(resources, request_id=request_id)
-        _check_strategy(resources, kind)
+        refuse_elsewhere(resources, "Fargate" if kind.is_fargate else kind.value)
+        if kind.is_fargate:
+            _check_fargate(resources)
+        else:
+            if not is_update:
+                _check_networks(resources)
+            _check_ec2(resources, is_eks=is_eks, request_id=request_id)
+            _check_strategy(resources, kind)
     if resources["maxvCpus"] < 0:
         raise client_exception("maxvCpus must not be below 0.")
 
 
 def with_defaults(resources: Json) -> Json:
     """Give the resources as Describe shows them: EC2 kinds always have their vCPU bounds."""
-    if EnvironmentKind(resources["type"]).is_fargate:
+    if not EnvironmentKind(resources["type"]).has_vcpu_bounds:
         return dict(resources)
     least = resources.get("minvCpus", 0)
     return {**resources, "minvCpus": least, "desiredvCpus": resources.get("desiredvCpus", least)}
 
 
 def _check_eks(resources: Json, kind: EnvironmentKind) -> None:
-    if kind.is_fargate:
+    if not kind.has_vcpu_bounds:
         raise client_exception(f"computeResources type {kind} is not applicable for EKS.")
     strategy = resources.get("allocationStrategy")
     if not strategy:
@@ -108,9 +117,9 @@ def current_desired_vcpus(record: EnvironmentRecord) -> int:
 
 
 def current_resources(record: EnvironmentRecord) -> Json:
-    """Give the compute resources as Describe shows them now."""
+    """Give the compute resources of a managed environment as Describe shows them now."""
     resources: Json = record.detail["computeResources"]
-    if EnvironmentKind(resources["type"]).is_fargate:
+    if not kind_of_environment(record.detail).has_vcpu_bounds:
         return resources
     return {**resources, "desiredvCpus": current_desired_vcpus(record)}
 
@@ -127,22 +136,36 @@ def _check_fargate(resources: Json) -> None:
         )
 
 
-def _check_ec2(resources: Json, *, request_id: str) -> None:
-    if not resources.get("instanceRole"):
-        raise executing(request_id, "Instance role is required.")
-    if not resources.get("instanceTypes"):
-        raise client_exception("instanceTypes must be provided.")
-    for instance_type in resources["instanceTypes"]:
-        if not _INSTANCE_TYPE.fullmatch(instance_type):
-            raise client_exception(f"instanceTypes {instance_type} is not an instance type.")
+def _check_networks(resources: Json) -> None:
     if not resources.get("subnets"):
         raise client_exception("subnets must be provided.")
     if not resources.get("securityGroupIds") and not resources.get("launchTemplate"):
         raise client_exception("securityGroupIds must be provided.")
+
+
+def _check_ec2(resources: Json, *, is_eks: bool, request_id: str) -> None:
+    if not resources.get("instanceRole"):
+        raise executing(request_id, "Instance role is required.")
+    instance_types = resources.get("instanceTypes") or ()
+    _check_instance_types(instance_types)
     _check_vcpus(resources)
     _check_ec2_settings(resources)
+    check_ec2_configuration(resources.get("ec2Configuration") or (), is_eks=is_eks)
     if template := resources.get("launchTemplate"):
-        _check_template(template)
+        check_launch_template(template, instance_types, is_eks=is_eks)
+
+
+def _check_instance_types(instance_types: Sequence[str]) -> None:
+    """Refuse none, what cannot be a type, two bundles, and two architectures."""
+    if not instance_types:
+        raise client_exception("instanceTypes must be provided.")
+    for instance_type in instance_types:
+        if not _INSTANCE_TYPE.fullmatch(instance_type):
+            raise client_exception(f"instanceTypes {instance_type} is not an instance type.")
+    if sum(each in BUNDLES for each in instance_types) > 1:
+        raise client_exception(f"instanceTypes can have only one of {', '.join(BUNDLES)}.")
+    if len(architectures_of(instance_types)) > 1:
+        raise client_exception("instanceTypes must all have the same CPU architecture.")
 
 
 def _check_vcpus(resources: Json) -> None:
@@ -155,10 +178,6 @@ def _check_vcpus(resources: Json) -> None:
 
 
 def _check_ec2_settings(resources: Json) -> None:
-    if len(resources.get("ec2Configuration", ())) > _EC2_CONFIGURATIONS_MAX:
-        raise client_exception(
-            f"ec2Configuration must not have more than {_EC2_CONFIGURATIONS_MAX} items."
-        )
     if not 0 <= resources.get("bidPercentage", _PERCENT_MAX) <= _PERCENT_MAX:
         raise client_exception(f"bidPercentage must be between 0 and {_PERCENT_MAX}.")
     minutes = resources.get("scalingPolicy", {}).get("minScaleDownDelayMinutes", 0)
@@ -166,17 +185,6 @@ def _check_ec2_settings(resources: Json) -> None:
         raise client_exception(
             f"minScaleDownDelayMinutes must be 0, or between {_SCALE_DOWN_MINUTES_MIN} and"
             f" {_SCALE_DOWN_MINUTES_MAX}."
-        )
-
-
-def _check_template(template: Json) -> None:
-    if bool(template.get("launchTemplateId")) is bool(template.get("launchTemplateName")):
-        raise client_exception(
-            "launchTemplate must have exactly one of launchTemplateId and launchTemplateName."
-        )
-    if len(template.get("overrides", ())) > _TEMPLATE_OVERRIDES_MAX:
-        raise client_exception(
-            f"launchTemplate.overrides must not have more than {_TEMPLATE_OVERRIDES_MAX} items."
         )
 
 

@@ -13,6 +13,7 @@ class Platform(StrEnum):
     EC2 = "EC2"
     FARGATE = "FARGATE"
     EKS = "EKS"
+    MANAGED_INSTANCES = "MANAGED_INSTANCES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,10 @@ def platform_of(detail: Json) -> Platform:
     """
     if has_pods(detail):
         return Platform.EKS
-    if "FARGATE" in detail.get("platformCapabilities", ()):
-        return Platform.FARGATE
+    capabilities = detail.get("platformCapabilities", ())
+    for platform in (Platform.FARGATE, Platform.MANAGED_INSTANCES):
+        if platform in capabilities:
+            return platform
     return Platform.EC2
 
 
