@@ -10,7 +10,7 @@ read off the process. Every line says the command that measures it alone::
     python -m bench.scheduling --jobs 1000000 --form singles --policy fifo --instances 100
 
 Columns, in microseconds of CPU time, so that others on the machine disturb little: `plan` is the
-scheduler alone (the view and the plan) for each job placed, of 100 a round; `decide` is that and the
+scheduler alone (view and plan) for each job placed, of 100 a round; `decide` is that and the
 core's making it true; `life` is all that a job costs from RUNNABLE to SUCCEEDED; `round` is a whole
 turn in which one job ends and one is placed.
 """
