@@ -1,9 +1,9 @@
 """How long a server takes to be in charge again with a full queue: all live jobs, from the store.
 
 The jobs wait RUNNABLE, as single jobs or as 100 arrays, in a store made for the purpose. What is
-timed is the engine's own loading, in a process of its own whose memory is read off it: by the clock,
-and in CPU time, without what others on the machine took. Beside it stands a bare read of the same
-rows in the same process: what the database and its driver cost::
+timed is the engine's own loading, in a process of its own whose memory is read off it: by the
+clock, and in CPU time, without what others on the machine took. Beside it stands a bare read of the
+same rows in the same process: what the database and its driver cost::
 
     python -m bench.loading --jobs 1000000 --form singles
 """
@@ -65,8 +65,8 @@ async def measure(chosen: argparse.Namespace) -> bool:
             found = await _in_own_processes(jobs, form, chosen.url)
             is_met &= found.load_s <= SECONDS_GOAL and found.bytes_per_job <= BYTES_PER_JOB_GOAL
             print(
-                f"  {jobs:>9,}  {form:8}  {found.load_s:>6.2f}  {found.cpu_s:>6.2f}  {found.bare_s:>11.2f}"
-                f"  {found.bytes_per_job:>9.0f}"
+                f"  {jobs:>9,}  {form:8}  {found.load_s:>6.2f}  {found.cpu_s:>6.2f}"
+                f"  {found.bare_s:>11.2f}  {found.bytes_per_job:>9.0f}"
                 f"  python -m bench.loading --jobs {jobs} --form {form}",
                 flush=True,
             )

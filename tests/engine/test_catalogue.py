@@ -103,6 +103,15 @@ def test_unmanaged_and_fargate_launch_nothing():
     assert times.settings_of(fargate, is_change=True) is None
 
 
+def test_each_type_is_there_once_however_often_it_is_named():
+    found = types_of(["m6i", "m6i.large", "m6i", "m6i.large"])
+    names = [kind.name for kind in found]
+    assert len(names) == len(set(names)) == len(types_of(["m6i"]))
+    assert {kind.name: kind.rank for kind in found}["m6i.large"] == 1
+    both = [kind.name for kind in types_of(["optimal", "m6i"])]
+    assert both == [kind.name for kind in types_of(["optimal"])]
+
+
 def test_an_item_that_means_no_type_is_named():
     with pytest.raises(UnknownType, match=r"^zz9$"):
         types_of(["m6i", "zz9"])

@@ -237,7 +237,9 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.state.instances)
     def interrupt(self, data, notice_ms) -> None:
         instance_id = data.draw(st.sampled_from(sorted(self.world.state.instances)))
-        self.world.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms))
+        self.world.feed(
+            i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms, is_forced=True)
+        )
 
     @rule(count=st.integers(1, 3), cpu=st.sampled_from([500, 1000]))
     def register(self, count, cpu) -> None:

@@ -11,13 +11,15 @@ import pytest
 
 from batchyard.access.keys import KeyRing
 from batchyard.access.sessions import SessionKeys
-from batchyard.access.task_tokens import TaskTokens
+from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens
 from batchyard.api import sts
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import Scope, TaskId
-from batchyard.model.task_facts import ContainerFacts, TaskFacts
+from batchyard.model.instances import InstanceId
+from batchyard.model.task_facts import ContainerFacts, InstanceFacts, TaskFacts
 from batchyard.store import StoreTrouble
 from batchyard.wire.app import read_wall_clock_ms
+from batchyard.wire.instance_metadata import InstanceMetadata
 from batchyard.wire.task_endpoint import ROLE_KEYS_LIFE_MS, TaskEndpoint, is_on_this_machine
 
 from .conftest import ACCOUNT, KEY, REGION
@@ -83,9 +85,9 @@ class Yard:
         endpoint = TaskEndpoint(
             describe_task=self._describe, tokens=TOKENS, sessions=sessions, now_ms=now_ms
         )
-        self.server = serve(
-            sts.handlers(), keys=KeyRing([KEY], SESSIONS), extra_routes=endpoint.routes()
-        )
+        instances = InstanceMetadata(describe_task=self._describe, tokens=TOKENS)
+        routes = {**endpoint.routes(), INSTANCE_METADATA_PATH: instances}
+        self.server = serve(sts.handlers(), keys=KeyRing([KEY], SESSIONS), extra_routes=routes)
 
     async def _describe(self, task_id: TaskId) -> TaskFacts | None:
         if self.trouble is not None:
@@ -96,6 +98,13 @@ class Yard:
         variables = TOKENS.metadata_variables(self.server.url, task_id, container)
         path = urlsplit(variables[f"ECS_CONTAINER_METADATA_URI{version}"]).path
         return send_plain(self.server, "GET", path + rest)
+
+    def instance(self, path="meta-data/", *, method="GET", token_of=TASK, headers=None):
+        """Ask as an SDK would that goes by the variable."""
+        variables = TOKENS.instance_variables(self.server.url, token_of, "default")
+        base = urlsplit(variables["AWS_EC2_METADATA_SERVICE_ENDPOINT"]).path
+        path = base.replace(token_of, TASK) + "latest/" + path
+        return send_plain(self.server, method, path, headers=headers or {})
 
     def credentials(self, task_id=TASK, token_of=TASK, method="GET"):
         path = f"/batchyard/v1/credentials/{task_id}"
@@ -314,3 +323,50 @@ def test_boto3_in_a_job_needs_no_configuration(serve, tmp_path):
         "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/reader/{TASK}",
         "account": ACCOUNT,
     }
+
+
+def spot(interrupted_ms: int | None = None) -> InstanceFacts:
+    return InstanceFacts(
+        id=InstanceId("i-0"), type="m6i.large", is_spot=True, interrupted_ms=interrupted_ms
+    )
+
+
+@pytest.mark.aws_documented
+def test_a_task_sees_its_instance_and_the_notice_once_there_is_one(yard):
+    yard.tasks[TASK] = facts(instance=spot())
+    assert yard.instance().body.decode().splitlines() == [
+        *("instance-id", "instance-life-cycle", "instance-type", "placement/"),
+    ]
+    assert yard.instance("meta-data/instance-life-cycle").body == b"spot"
+    assert yard.instance("meta-data/placement/region").body == REGION.encode()
+    for nothing in ("meta-data/spot/instance-action", "meta-data/iam/", "user-data", ""):
+        assert yard.instance(nothing).status == 404, nothing
+    yard.tasks[TASK] = facts(instance=spot(interrupted_ms=NOW_MS))
+    assert yard.instance("meta-data/spot/instance-action").json == {
+        "action": "terminate",
+        "time": "2025-06-15T15:06:40Z",
+    }
+    assert yard.instance("meta-data/spot/termination-time").body == b"2025-06-15T15:06:40Z"
+
+
+@pytest.mark.aws_documented
+def test_both_versions_of_instance_metadata_are_spoken(yard):
+    yard.tasks[TASK] = facts(instance=spot())
+    asked = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    given = yard.instance("api/token", method="PUT", headers=asked)
+    assert given.status == 200
+    assert given.headers["x-aws-ec2-metadata-token-ttl-seconds"] == "60"
+    shown = {"X-aws-ec2-metadata-token": given.body.decode()}
+    assert yard.instance("meta-data/instance-id", headers=shown).body == b"i-0"
+    assert yard.instance("meta-data/instance-id", method="PUT").status == 404
+    assert yard.instance("meta-data/instance-id", method="POST").status == 405
+
+
+@pytest.mark.ours_only
+def test_instance_metadata_are_for_the_container_s_own_token_alone(yard):
+    yard.tasks[TASK] = facts(instance=spot())
+    assert yard.instance("meta-data/instance-id", token_of=OTHER).status == 403
+    yard.tasks[TASK] = facts()
+    assert yard.instance("meta-data/instance-id").status == 404
+    yard.trouble = StoreTrouble("disk full")
+    assert yard.instance("meta-data/instance-id").status == 503

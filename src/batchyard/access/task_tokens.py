@@ -17,6 +17,8 @@ from batchyard.model.ids import TaskId
 
 #: `<path>v4/<task id>/<container>/<token>` and below it, as the ECS agent has them.
 METADATA_PATH = "/batchyard/v1/metadata/"
+#: `<path><task id>/<container>/<token>/`, and below it what EC2 has at 169.254.169.254.
+INSTANCE_METADATA_PATH = "/batchyard/v1/instance-metadata/"
 #: `<path><task id>`.
 CREDENTIALS_PATH = "/batchyard/v1/credentials/"
 
@@ -56,6 +58,11 @@ class TaskTokens:
             "ECS_CONTAINER_METADATA_URI": f"{url}{METADATA_PATH}v3/{path}",
             "ECS_CONTAINER_METADATA_URI_V4": f"{url}{METADATA_PATH}v4/{path}",
         }
+
+    def instance_variables(self, url: str, task_id: TaskId, container: str) -> Mapping[str, str]:
+        """Tell a container, and the SDKs in it, where the metadata of its instance are."""
+        path = f"{task_id}/{container}/{self._metadata_token(task_id, container)}"
+        return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{url}{INSTANCE_METADATA_PATH}{path}/"}
 
     def credentials_variables(self, url: str, task_id: TaskId) -> Mapping[str, str]:
         """Tell a container where the keys of its role are. SDKs ask only a `url` on loopback."""

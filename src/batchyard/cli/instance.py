@@ -9,6 +9,7 @@ import click
 from batchyard.cli.client import client_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
+from batchyard.model.limits import SPOT_NOTICE_SECONDS
 
 #: Pause between two looks at whether the engine has answered.
 _POLL_S = 0.05
@@ -18,7 +19,7 @@ _ANSWER_S_MAX = 30.0
 
 @click.group()
 def instance() -> None:
-    """Bring instances to UNMANAGED compute environments, and take them back."""
+    """Bring instances to UNMANAGED compute environments, take them back, and reclaim others."""
 
 
 @instance.command()
@@ -69,6 +70,32 @@ def deregister(*, instance_id: str, data_dir: str | None, force: bool) -> None:
     """Take a registered instance back: nothing new starts on it, and it ends with its last job."""
     _settle(
         data_dir, lambda client: client.deregister_instance(instanceId=instance_id, force=force)
+    )
+
+
+@instance.command()
+@click.argument("instance_id", metavar="ID")
+@data_dir_option
+@click.option(
+    "--notice",
+    type=int,
+    default=SPOT_NOTICE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="From now until what still runs on it is stopped.",
+)
+@click.option("--force", is_flag=True, help="Also if it is not Spot capacity.")
+def interrupt(*, instance_id: str, data_dir: str | None, notice: int, force: bool) -> None:
+    """Reclaim a Spot instance, as EC2 does: nothing new starts on it, and jobs see the notice.
+
+    What still runs on it after the notice is stopped, with the status reason that AWS gives; jobs
+    are tried again by their retry rules.
+    """
+    _settle(
+        data_dir,
+        lambda client: client.interrupt_instance(
+            instanceId=instance_id, noticeSeconds=notice, force=force
+        ),
     )
 
 

@@ -8,7 +8,7 @@ the same database, which takes the wishes written here.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ import structlog
 
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
 from batchyard.access.sessions import SessionKeys
-from batchyard.access.task_tokens import TaskTokens, load_or_create_secret
+from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, load_or_create_secret
 from batchyard.api import batch, logs, own, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
@@ -31,6 +31,7 @@ from batchyard.compute.port import Backend, Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
 from batchyard.engine.housekeeping import keep_house
+from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
@@ -38,8 +39,10 @@ from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.store import Store
+from batchyard.wire.app import AsgiApp
+from batchyard.wire.instance_metadata import InstanceMetadata
 from batchyard.wire.server import Server
-from batchyard.wire.task_endpoint import TaskEndpoint
+from batchyard.wire.task_endpoint import DescribeTask, TaskEndpoint
 
 _log = structlog.get_logger()
 
@@ -103,24 +106,20 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 is_endpoint_given=settings.is_endpoint_given_to_jobs,
             ),
             launch_times=launch_times(settings),
+            interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
-        )
-        tasks = TaskEndpoint(
-            describe_task=task_describer(store, engine.find_task),
-            tokens=TaskTokens(secret),
-            sessions=SessionKeys(secret) if settings.is_endpoint_given_to_jobs else None,
         )
         server = Server(
             handlers={
                 **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
                 **logs.handlers(log_store),
                 **sts.handlers(),
-                **own.handlers(store, explain_job=engine.explain),
+                **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
-            extra_routes=tasks.routes(),
+            extra_routes=_task_routes(settings, task_describer(store, engine.find_task), secret),
         )
         server.bind()
         stack.push_async_callback(server.stop)
@@ -133,6 +132,26 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         await _ready(engine, running)
         await server.start()
         yield Yard(url=server.url, key=key, failed=running)
+
+
+def _task_routes(
+    settings: Settings, describe_task: DescribeTask, secret: bytes
+) -> Mapping[str, AsgiApp]:
+    """Give what running tasks may ask the server about themselves."""
+    tokens = TaskTokens(secret)
+    tasks = TaskEndpoint(
+        describe_task=describe_task,
+        tokens=tokens,
+        sessions=SessionKeys(secret) if settings.is_endpoint_given_to_jobs else None,
+    )
+    instances = InstanceMetadata(describe_task=describe_task, tokens=tokens)
+    return {**tasks.routes(), INSTANCE_METADATA_PATH: instances}
+
+
+def _interruption_rate(settings: Settings) -> InterruptionRate:
+    return InterruptionRate(
+        per_hour=settings.spot_interruptions_per_hour, seed=settings.spot_interruptions_seed
+    )
 
 
 def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:

@@ -86,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instance_boot_s: Annotated[float, Meta(ge=0)] = 0.0
     #: Seconds for which an instance that runs nothing is kept, beyond what `minvCpus` keeps.
     instance_idle_s: Annotated[float, Meta(ge=0)] = 60.0
+    #: How often each Spot instance is reclaimed, in times an hour, to see how jobs take it.
+    spot_interruptions_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+    #: Draws other moments for that; the same seed draws the same for the same instances.
+    spot_interruptions_seed: int = 0
     #: What Spot capacity costs, in percent of the price on demand; see `bidPercentage`.
     spot_price_percent: Annotated[int, Meta(ge=1, le=100)] = 35
     #: Spot prices of instance types that differ from that, as `TYPE=USD` an hour.

@@ -137,6 +137,10 @@ class InterruptInstance(Struct, frozen=True, kw_only=True):
 
     instance_id: InstanceId
     notice_ms: int
+    #: Also if it is not Spot capacity.
+    is_forced: bool = False
+    #: The wish that is answered; None: nobody asked.
+    wish_seq: int | None = None
 
 
 class RegisterInstances(Struct, frozen=True, kw_only=True):

@@ -61,11 +61,35 @@ def give_up(turn: Turn, instance_id: InstanceId) -> None:
 
 
 def interrupt(turn: Turn, command: InterruptInstance) -> None:
-    """Reclaim an instance: it ends after the notice, with everything on it."""
+    """Reclaim an instance: it ends after the notice, with everything on it.
+
+    One that is being reclaimed keeps the earlier of the two times.
+    """
     instance = turn.state.instances.get(command.instance_id)
-    if instance is not None:
+    refusal = None
+    if instance is None:
+        refusal = f"there is no instance {command.instance_id}"
+    elif not instance.record.is_spot and not command.is_forced:
+        refusal = f"{command.instance_id} is not Spot capacity, which alone is reclaimed"
+    else:
         stop_ms = turn.now_ms + command.notice_ms
-        drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
+        before_ms = instance.record.stop_ms
+        if before_ms is None or stop_ms < before_ms:
+            drain(turn, instance, TerminationCause.INTERRUPTED, stop_ms)
+    if command.wish_seq is not None:
+        ids = (command.instance_id,) if refusal is None else ()
+        answer_wish(turn, command.wish_seq, ids, refusal=refusal)
+
+
+def answer_wish(
+    turn: Turn, wish_seq: int, ids: tuple[InstanceId, ...] = (), *, refusal: str | None = None
+) -> None:
+    """Answer a wish about instances: with those that it is about, or why nothing was done."""
+    turn.emit(
+        e.InstanceWishSettled(
+            wish_seq=wish_seq, at_ms=turn.now_ms, instance_ids=ids, refusal=refusal
+        )
+    )
 
 
 def replace_instances(turn: Turn, environment: Environment) -> None:

@@ -11,7 +11,7 @@ that it led to.
 
 from batchyard.core import events as e
 from batchyard.core.inputs import DeregisterInstance, RegisterInstances
-from batchyard.core.instances import drain, terminate
+from batchyard.core.instances import answer_wish, drain, terminate
 from batchyard.core.state import Environment, Host, State, may_give_up
 from batchyard.core.turn import Turn
 from batchyard.model.amounts import Amount
@@ -25,7 +25,7 @@ def register(turn: Turn, command: RegisterInstances) -> None:
     environment = turn.state.environments.get(command.environment_arn)
     refusal = _refusal_of(turn.state, environment, command)
     if refusal is not None:
-        _answer(turn, command.wish_seq, refusal=refusal)
+        answer_wish(turn, command.wish_seq, refusal=refusal)
         return
     assert environment is not None, command.environment_arn
     made: list[InstanceId] = []
@@ -35,7 +35,7 @@ def register(turn: Turn, command: RegisterInstances) -> None:
             while not command.capacity.fits_in(host.capacity - host.used):
                 terminate(turn, spare.pop(0), TerminationCause.ROOM_NEEDED)
             made.append(_launch(turn, environment, host.id, command))
-    _answer(turn, command.wish_seq, tuple(made))
+    answer_wish(turn, command.wish_seq, tuple(made))
 
 
 def deregister(turn: Turn, command: DeregisterInstance) -> None:
@@ -51,17 +51,7 @@ def deregister(turn: Turn, command: DeregisterInstance) -> None:
         if instance.is_open or command.is_forced:
             drain(turn, instance, TerminationCause.DEREGISTERED, stop_ms)
     ids = (command.instance_id,) if refusal is None else ()
-    _answer(turn, command.wish_seq, ids, refusal=refusal)
-
-
-def _answer(
-    turn: Turn, wish_seq: int, ids: tuple[InstanceId, ...] = (), *, refusal: str | None = None
-) -> None:
-    turn.emit(
-        e.InstanceWishSettled(
-            wish_seq=wish_seq, at_ms=turn.now_ms, instance_ids=ids, refusal=refusal
-        )
-    )
+    answer_wish(turn, command.wish_seq, ids, refusal=refusal)
 
 
 def _refusal_of(

@@ -129,20 +129,18 @@ def names_of(instance_types: Sequence[str]) -> set[str]:
 def types_of(instance_types: Sequence[str], bid: Bid | None = None) -> list[InstanceType]:
     """Give what the items of `instanceTypes` mean, in their order; on demand without a bid.
 
-    A type that is named beside its family keeps its own place. Raises `UnknownType`.
+    Each type once; one that is named beside its family keeps its own place. Raises `UnknownType`.
     """
     named = {each for each in instance_types if each in facts_by_name()}
-    found: list[InstanceType] = []
-    for rank, item in enumerate(instance_types):
+    found: dict[str, InstanceType] = {}
+    for rank, item in enumerate(dict.fromkeys(instance_types)):
         facts = list(_meant_by(item))
         if not facts:
             raise UnknownType(item)
-        found += [
-            _type_of(fact, rank, bid)
-            for fact in facts
-            if fact.name == item or fact.name not in named
-        ]
-    return found
+        for fact in facts:
+            if fact.name not in found and (fact.name == item or fact.name not in named):
+                found[fact.name] = _type_of(fact, rank, bid)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,10 +228,19 @@ def _meant_by(item: str) -> Iterable[Fact]:
     if item in facts:
         yield facts[item]
         return
-    families = _FAMILIES_BY_BUNDLE.get(item, (item,))
-    for fact in facts.values():
-        if fact.family in families and _METAL not in fact.name:
-            yield fact
+    by_family = _facts_by_family()
+    for family in _FAMILIES_BY_BUNDLE.get(item, (item,)):
+        yield from by_family.get(family, ())
+
+
+@cache
+def _facts_by_family() -> dict[str, list[Fact]]:
+    """Group the table, metal sizes left out."""
+    found: dict[str, list[Fact]] = {}
+    for fact in facts_by_name().values():
+        if _METAL not in fact.name:
+            found.setdefault(fact.family, []).append(fact)
+    return found
 
 
 def capacity_of_fact(fact: Fact) -> Amount:

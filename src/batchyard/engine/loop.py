@@ -15,6 +15,7 @@ from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.explaining import explain
+from batchyard.core.instance_uses import InstanceUse, use_of
 from batchyard.core.restore import resume
 from batchyard.core.state import State
 from batchyard.core.step import step, step_all
@@ -23,6 +24,7 @@ from batchyard.core.viewing import view_of
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
+from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
 from batchyard.engine.recovery import load_state, stop_given_up
@@ -30,6 +32,7 @@ from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
+from batchyard.model.instances import InstanceId
 from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
@@ -44,6 +47,7 @@ _COMMIT_PAUSE_S_MAX = 5.0
 _READ_PAUSE_S = 0.5
 
 _NO_DELAY = LaunchTimes()
+_NEVER = InterruptionRate()
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 
 
@@ -64,9 +68,11 @@ class Engine:
         surroundings: Surroundings,
         clock_ms: Callable[[], int],
         launch_times: LaunchTimes = _NO_DELAY,
+        interruption_rate: InterruptionRate = _NEVER,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
+        self._interruptions = Interruptions(interruption_rate)
         self._backend = backend
         self._clock_ms = clock_ms
         self._state = State()
@@ -132,6 +138,10 @@ class Engine:
             raise NotInCharge
         return explain(self._state, job_id, self._clock_ms())
 
+    def find_use(self, instance_id: InstanceId) -> InstanceUse | None:
+        """Say what is on an instance; None: it is not live, or another engine is in charge."""
+        return use_of(self._state, instance_id)
+
     async def _stand_by(self) -> None:
         """Let others lead, and end what ran here until they took over: it has been given up."""
         if not self._is_ready.is_set():
@@ -149,6 +159,8 @@ class Engine:
             lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
         self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
+        for instance in self._state.instances.values():
+            self._interruptions.expect(instance.record)
         known = await self._backend.list_tasks()
         offered = {host.host_id for host in hosts}
         for host_id in list(self._state.hosts):
@@ -172,7 +184,8 @@ class Engine:
         harvest = await self._harvest()
         reports, self._reports = self._reports, []
         now_ms = self._clock_ms()
-        inputs = [*harvest.inputs, *reports, i.Tick()]
+        reclaimed = self._interruptions.pop_due(now_ms)
+        inputs = [*harvest.inputs, *reports, *reclaimed, i.Tick()]
         outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
         self._has_backlog |= outcome.is_partial
         await self._commit(outcome, harvest.settled, now_ms)
@@ -211,6 +224,7 @@ class Engine:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
         if outcome.events:
             self._snapshots.note_change()
+            self._interruptions.note(outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
         if not outcome.events and not settled and not snapshots:
             return
@@ -253,10 +267,9 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waits_s = []
-        at_ms = self._state.next_deadline_ms()
-        if at_ms is not None:
-            waits_s.append(max(0, at_ms - self._clock_ms()) / 1000)
+        now_ms = self._clock_ms()
+        deadlines = (self._state.next_deadline_ms(), self._interruptions.next_ms())
+        waits_s = [max(0, at_ms - now_ms) / 1000 for at_ms in deadlines if at_ms is not None]
         snapshot_s = self._snapshots.wait_s()
         if snapshot_s is not None:
             waits_s.append(snapshot_s)

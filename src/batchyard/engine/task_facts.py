@@ -7,17 +7,20 @@ section 4.6; `model.task_facts` says what each one is.
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from msgspec.structs import replace
+
 from batchyard.engine.launch.tags import read_task_tags
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.ecs_arns import cluster_arn_of, container_instance_arn_of, task_arn_of
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.ids import JobId, TaskId, name_in_arn
 from batchyard.model.log_stream import STREAM_DRIVER
-from batchyard.model.records import Attempt, JobRecord, Json
+from batchyard.model.records import Attempt, InstanceRecord, JobRecord, Json, TerminationCause
 from batchyard.model.roles import explain_role
 from batchyard.model.status import EnvironmentKind
-from batchyard.model.task_facts import ContainerFacts, TaskFacts
+from batchyard.model.task_facts import ContainerFacts, InstanceFacts, TaskFacts
 from batchyard.store import Store, environments
+from batchyard.store.instances import read_instance
 from batchyard.store.jobs import read_specs
 
 
@@ -41,7 +44,12 @@ def task_describer(
         if environment is not None:
             kind = kind_of_environment(environment.detail)
         tags = await store.read(lambda conn: read_task_tags(conn, record))
-        return facts_of(record, attempt, kind, tags)
+        instance_id = attempt.instance_id
+        instance = None
+        if instance_id is not None:
+            instance = await store.read(lambda conn: read_instance(conn, instance_id))
+        facts = facts_of(record, attempt, kind, tags)
+        return facts if instance is None else replace(facts, instance=_instance(instance))
 
     return describe
 
@@ -73,6 +81,16 @@ def facts_of(
             scope, attempt.environment_arn, attempt.instance_id or attempt.host_id
         ),
         containers=_containers(work, record, attempt),
+    )
+
+
+def _instance(record: InstanceRecord) -> InstanceFacts:
+    is_reclaimed = record.draining_for is TerminationCause.INTERRUPTED
+    return InstanceFacts(
+        id=record.id,
+        type=record.instance_type,
+        is_spot=record.is_spot,
+        interrupted_ms=record.stop_ms if is_reclaimed else None,
     )
 
 

@@ -220,8 +220,17 @@ def _settle(
     ]
 
 
-def _input_of_instance_wish(wish: InstanceWish) -> i.RegisterInstances | i.DeregisterInstance:
-    asked, back = wish.registration, wish.deregistration
+def _input_of_instance_wish(
+    wish: InstanceWish,
+) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance:
+    asked, back, reclaimed = wish.registration, wish.deregistration, wish.interruption
+    if reclaimed is not None:
+        return i.InterruptInstance(
+            wish_seq=wish.seq,
+            instance_id=reclaimed.instance_id,
+            notice_ms=reclaimed.notice_ms,
+            is_forced=reclaimed.is_forced,
+        )
     if asked is not None:
         return i.RegisterInstances(
             wish_seq=wish.seq,

@@ -36,6 +36,9 @@ REASON_LENGTH_MAX = 1024
 CONTAINER_REASON_LENGTH_MAX = 255
 SCHEDULING_PRIORITY_MAX = 9999
 QUEUE_PRIORITY_MAX = 1000
+#: From the notice of a Spot interruption to the end of the instance, on AWS.
+SPOT_NOTICE_SECONDS = 120
+SPOT_NOTICE_SECONDS_MAX = 86_400
 MEMORY_MIB_MIN = 4
 CONSUMABLES_PER_JOB_MAX = 5
 STREAM_PREFIX_LENGTH_MAX = 200
@@ -79,9 +82,11 @@ FORM_PARAMETERS_MAX = 10_000
 GROUP_COMMIT_ROWS_MAX = 256
 WISHES_PER_TURN_MAX = 500
 
-# Ours: instances of one registration, and vCPUs of each.
+# Ours: instances of one registration, and what each may have: 1 PiB of memory.
 REGISTERED_COUNT_MAX = 1000
 REGISTERED_VCPUS_MAX = 100_000
+REGISTERED_MEMORY_MIB_MAX = 1024**3
+REGISTERED_GPUS_MAX = 1024
 
 # Ours: jobs of a queue that is being deleted, ended in one turn (AWS ends about 16 a second).
 DRAINED_JOBS_PER_TURN_MAX = 500

@@ -482,12 +482,24 @@ class Deregistration(Struct, frozen=True, kw_only=True):
     is_forced: bool = False
 
 
+class Interruption(Struct, frozen=True, kw_only=True):
+    """What an operator wants to reclaim, as EC2 does with Spot capacity."""
+
+    environment_arn: EnvironmentArn
+    instance_id: InstanceId
+    #: From now until what still runs on it is stopped.
+    notice_ms: int
+    #: Also if it is not Spot capacity.
+    is_forced: bool = False
+
+
 class InstanceWish(Struct, frozen=True, kw_only=True):
-    """A durable wish about registered instances. The API writes it, the engine answers it once."""
+    """A durable wish about instances. The API writes it, the engine answers it once."""
 
     seq: int
     registration: Registration | None = None
     deregistration: Deregistration | None = None
+    interruption: Interruption | None = None
     #: The answer: instances that are, or were, registered; or why nothing was done.
     is_settled: bool = False
     instance_ids: tuple[InstanceId, ...] = ()
@@ -495,7 +507,7 @@ class InstanceWish(Struct, frozen=True, kw_only=True):
 
     @property
     def environment_arn(self) -> EnvironmentArn:
-        asked = self.registration or self.deregistration
+        asked = self.registration or self.deregistration or self.interruption
         assert asked is not None, self.seq
         return asked.environment_arn
 

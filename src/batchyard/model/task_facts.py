@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import Scope, TaskId
+from batchyard.model.instances import InstanceId
 
 
 class ContainerFacts(Struct, frozen=True, kw_only=True):
@@ -28,6 +29,16 @@ class ContainerFacts(Struct, frozen=True, kw_only=True):
     created_ms: int | None = None
     started_ms: int | None = None
     exit_code: int | None = None
+
+
+class InstanceFacts(Struct, frozen=True, kw_only=True):
+    """The instance under a task."""
+
+    id: InstanceId
+    type: str
+    is_spot: bool
+    #: When it is stopped, once its Spot capacity is being reclaimed; None: it is not.
+    interrupted_ms: int | None = None
 
 
 class TaskFacts(Struct, frozen=True, kw_only=True):
@@ -55,3 +66,5 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     #: Of the host; None on Fargate.
     container_instance_arn: str | None = None
     containers: tuple[ContainerFacts, ...]
+    #: None: it has a slice of the machine for itself.
+    instance: InstanceFacts | None = None

@@ -1,4 +1,4 @@
-"""Wishes about registered instances: asked by the API, answered by the engine, then kept a while.
+"""Wishes about instances: asked by the API, answered by the engine, then kept a while.
 
 Owns the table `instance_wishes`. Whoever adds one calls `Store.note_wish` in the same work. Refuses
 to know what comes of a wish.
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import Deregistration, InstanceWish, Registration
+from batchyard.model.records import Deregistration, InstanceWish, Interruption, Registration
 from batchyard.store.schema import instance_wishes
 from batchyard.store.statements import changed_rows
 
@@ -27,13 +27,17 @@ _WAITING = (
 _BY_SEQ = select(instance_wishes.c.wish).where(instance_wishes.c.seq == bindparam("seq"))
 
 
-def add_instance_wish(conn: Connection, asked: Registration | Deregistration, *, at_ms: int) -> int:
+def add_instance_wish(
+    conn: Connection, asked: Registration | Deregistration | Interruption, *, at_ms: int
+) -> int:
     """Keep a wish until it is answered; gives its number."""
-    wish = (
-        InstanceWish(seq=0, registration=asked)
-        if isinstance(asked, Registration)
-        else InstanceWish(seq=0, deregistration=asked)
-    )
+    match asked:
+        case Registration():
+            wish = InstanceWish(seq=0, registration=asked)
+        case Deregistration():
+            wish = InstanceWish(seq=0, deregistration=asked)
+        case Interruption():
+            wish = InstanceWish(seq=0, interruption=asked)
     values = {"at_ms": at_ms, "wish": _encode(wish)}
     seq: int = conn.execute(
         insert(instance_wishes).values(values).returning(instance_wishes.c.seq)

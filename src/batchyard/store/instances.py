@@ -73,6 +73,32 @@ def read_live_instances(conn: Connection) -> list[InstanceRecord]:
     return [_decode(stored) for stored in conn.scalars(_READ_LIVE)]
 
 
+def page_instances(
+    conn: Connection,
+    arn_prefix: str,
+    *,
+    after_seq: int,
+    limit: int,
+    has_ended: bool,
+) -> list[tuple[int, InstanceRecord]]:
+    """Read instances with their numbers, in the order of their launch.
+
+    Of environments whose ARN begins with `arn_prefix`; with `has_ended` also those that are gone.
+    """
+    query = (
+        select(instances.c.seq, instances.c.record)
+        .where(
+            instances.c.seq > after_seq,
+            instances.c.environment_arn.startswith(arn_prefix, autoescape=True),
+        )
+        .order_by(instances.c.seq)
+        .limit(limit)
+    )
+    if not has_ended:
+        query = query.where(_IS_LIVE)
+    return [(row.seq, _decode(row.record)) for row in conn.execute(query)]
+
+
 def list_instances(conn: Connection, environment_arn: EnvironmentArn) -> list[InstanceRecord]:
     """Read the instances of an environment, in the order of their launch."""
     found = conn.scalars(_OF_ENVIRONMENT, {"environment_arn": environment_arn})

@@ -133,7 +133,9 @@ def test_instances_that_are_never_scaled_in_still_make_room_for_others():
 
 def test_an_interruption_stops_what_runs_and_says_which_host_it_was(running):
     instance_id = the_instance(running).record.id
-    events, effects = running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=0))
+    events, effects = running.feed(
+        i.InterruptInstance(instance_id=instance_id, notice_ms=0, is_forced=True)
+    )
     assert [type(each) for each in effects] == [StopTask]
     events, _ = running.feed(running.ended(1, 143))
     assert causes_of(events) == [TerminationCause.INTERRUPTED]
@@ -145,7 +147,9 @@ def test_an_interruption_stops_what_runs_and_says_which_host_it_was(running):
 
 def test_an_interruption_with_notice_lets_attempts_end_by_themselves(running):
     instance_id = the_instance(running).record.id
-    _, effects = running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=120_000))
+    _, effects = running.feed(
+        i.InterruptInstance(instance_id=instance_id, notice_ms=120_000, is_forced=True)
+    )
     assert not effects
     running.feed(a_job(2))
     running.round()
@@ -160,7 +164,7 @@ def test_an_interruption_with_notice_lets_attempts_end_by_themselves(running):
 
 def test_the_notice_of_an_interruption_runs_out(running):
     instance_id = the_instance(running).record.id
-    running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=120_000))
+    running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=120_000, is_forced=True))
     running.now_ms += 119_999
     assert not running.feed(i.Tick())[1]
     running.now_ms += 1
@@ -197,3 +201,27 @@ def test_a_round_is_told_of_no_idle_instances_that_min_vcpus_keeps(running) -> N
     assert not list(view_of(kept.state, kept.now_ms).idle_instances)
     running.feed(running.ended(1, 0))
     assert len(list(view_of(running.state, running.now_ms).idle_instances)) == 1
+
+
+def test_spot_capacity_alone_is_reclaimed_unless_somebody_insists(running):
+    instance_id = the_instance(running).record.id
+    asked = i.InterruptInstance(instance_id=instance_id, notice_ms=120_000, wish_seq=7)
+    (answer,), _ = running.feed(asked)
+    assert answer == e.InstanceWishSettled(
+        wish_seq=7,
+        at_ms=running.now_ms,
+        refusal=f"{instance_id} is not Spot capacity, which alone is reclaimed",
+    )
+    events, _ = running.feed(replace(asked, is_forced=True))
+    assert [type(each) for each in events] == [e.InstanceDraining, e.InstanceWishSettled]
+    assert events[1].instance_ids == (instance_id,)
+    (answer,), _ = running.feed(replace(asked, instance_id="i-0", wish_seq=8))
+    assert answer.refusal == "there is no instance i-0"
+
+
+def test_a_second_interruption_never_gives_more_time(running):
+    instance_id = the_instance(running).record.id
+    for notice_ms, stop_ms in ((120_000, 120_000), (300_000, 120_000), (60_000, 60_000)):
+        asked = i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms, is_forced=True)
+        running.feed(asked)
+        assert the_instance(running).record.stop_ms == running.now_ms + stop_ms

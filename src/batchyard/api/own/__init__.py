@@ -6,6 +6,7 @@ The contract is a service model like AWS's: `wire/own_models`. Its operations ar
 from functools import partial
 
 from batchyard.api.own.explanations import ExplainJob, get_job_explanation
+from batchyard.api.own.instances import FindUse, interrupt_instance, list_instances
 from batchyard.api.own.registrations import (
     deregister_instance,
     get_instance_wish,
@@ -17,14 +18,16 @@ from batchyard.wire.call import Handlers
 SERVICE = "batchyard"
 
 
-def handlers(store: Store, *, explain_job: ExplainJob) -> Handlers:
+def handlers(store: Store, *, explain_job: ExplainJob, find_use: FindUse) -> Handlers:
     """Give the handlers of our own operations.
 
-    `explain_job` asks the engine of this process, which answers from what it holds.
+    `explain_job` and `find_use` ask the engine of this process, which answers from what it holds.
     """
     return {
         (SERVICE, "GetJobExplanation"): partial(get_job_explanation, store, explain_job),
         (SERVICE, "RegisterInstances"): partial(register_instances, store),
         (SERVICE, "DeregisterInstance"): partial(deregister_instance, store),
+        (SERVICE, "InterruptInstance"): partial(interrupt_instance, store),
+        (SERVICE, "ListInstances"): partial(list_instances, store, find_use),
         (SERVICE, "GetInstanceWish"): partial(get_instance_wish, store),
     }

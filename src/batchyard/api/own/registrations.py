@@ -18,9 +18,11 @@ from batchyard.model.limits import (
     ENVIRONMENT_COUNT_MAX,
     MEMORY_MIB_MIN,
     REGISTERED_COUNT_MAX,
+    REGISTERED_GPUS_MAX,
+    REGISTERED_MEMORY_MIB_MAX,
     REGISTERED_VCPUS_MAX,
 )
-from batchyard.model.records import Deregistration, Json, Registration
+from batchyard.model.records import Deregistration, InstanceRecord, Json, Registration
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import EnvironmentKind
 from batchyard.store import Connection, Store, environments, instance_wishes, instances
@@ -29,8 +31,6 @@ from batchyard.wire.call import Call
 _CUSTOM = "custom"
 _CLUSTER = ":cluster/"
 _WISH_ID = re.compile(r"[1-9][0-9]{0,17}")
-_MEMORY_MIB_MAX = 2**40
-_GPU_COUNT_MAX = 1024
 
 
 async def register_instances(store: Store, call: Call, request: Json) -> Json:
@@ -61,11 +61,7 @@ async def deregister_instance(store: Store, call: Call, request: Json) -> Json:
     is_forced = bool(request.get("force"))
 
     def ask(conn: Connection) -> int:
-        record = instances.read_instance(conn, instance_id)
-        if record is None or not is_arn_in(call.scope, record.environment_arn):
-            raise client_exception(f"There is no instance {instance_id}.")
-        if record.terminated_ms is not None:
-            raise client_exception(f"Instance {instance_id} has ended: {record.cause}.")
+        record = find_live(conn, call.scope, instance_id)
         _check_unmanaged(conn, record.environment_arn)
         asked = Deregistration(
             environment_arn=record.environment_arn, instance_id=instance_id, is_forced=is_forced
@@ -74,6 +70,16 @@ async def deregister_instance(store: Store, call: Call, request: Json) -> Json:
         return instance_wishes.add_instance_wish(conn, asked, at_ms=call.now_ms)
 
     return {"wishId": str(await store.write(ask))}
+
+
+def find_live(conn: Connection, scope: Scope, instance_id: InstanceId) -> InstanceRecord:
+    """Read an instance that is there. Refuses others."""
+    record = instances.read_instance(conn, instance_id)
+    if record is None or not is_arn_in(scope, record.environment_arn):
+        raise client_exception(f"There is no instance {instance_id}.")
+    if record.terminated_ms is not None:
+        raise client_exception(f"Instance {instance_id} has ended: {record.cause}.")
+    return record
 
 
 async def get_instance_wish(store: Store, call: Call, request: Json) -> Json:
@@ -126,8 +132,8 @@ def _capacity_of(request: Json) -> tuple[str, Amount]:
     if "vcpus" not in request or "memoryMib" not in request:
         raise client_exception("Either instanceType, or vcpus and memoryMib must be given.")
     _check_range(request["vcpus"], "vcpus", 1, REGISTERED_VCPUS_MAX)
-    _check_range(request["memoryMib"], "memoryMib", MEMORY_MIB_MIN, _MEMORY_MIB_MAX)
-    _check_range(request.get("gpus", 0), "gpus", 0, _GPU_COUNT_MAX)
+    _check_range(request["memoryMib"], "memoryMib", MEMORY_MIB_MIN, REGISTERED_MEMORY_MIB_MAX)
+    _check_range(request.get("gpus", 0), "gpus", 0, REGISTERED_GPUS_MAX)
     return _CUSTOM, Amount(
         cpu_milli=request["vcpus"] * 1000,
         memory_mib=request["memoryMib"],

@@ -70,6 +70,8 @@ class AttemptVariables:
             return {}
         task_id, role_arn = self.effect.task_id, self.job_role_arn
         variables = dict(tokens.metadata_variables(url, task_id, container_name))
+        if not self.kind.is_fargate:
+            variables |= tokens.instance_variables(url, task_id, container_name)
         may_have_role = role_arn is not None and not explain_role(
             role_arn, self.record.job.scope.account
         )

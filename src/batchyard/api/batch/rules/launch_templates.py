@@ -5,7 +5,7 @@ it is a thing of EC2, so it is shown and nothing more.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from batchyard.api.batch.rules.choices import check_choice
 from batchyard.engine.catalogue import names_of
@@ -32,7 +32,8 @@ def check_launch_template(template: Json, instance_types: Sequence[str], *, is_e
         raise client_exception(
             f"launchTemplate.overrides must not have more than {_OVERRIDES_MAX} items."
         )
-    seen: list[str] = []
+    known = names_of(instance_types)
+    target_by_name: dict[str, str] = {}
     for override in overrides:
         _check_one(override, "launchTemplate.overrides", is_eks=is_eks)
         targets = override.get("targetInstanceTypes")
@@ -41,8 +42,7 @@ def check_launch_template(template: Json, instance_types: Sequence[str], *, is_e
                 "targetInstanceTypes must be provided for each of launchTemplate.overrides."
             )
         for target in targets:
-            _check_target(target, instance_types, seen)
-            seen.append(target)
+            _check_target(target, known, target_by_name)
 
 
 def _check_one(template: Json, where: str, *, is_eks: bool) -> None:
@@ -58,14 +58,17 @@ def _check_one(template: Json, where: str, *, is_eks: bool) -> None:
         raise client_exception("userdataType is only applicable for EKS environments.")
 
 
-def _check_target(target: str, instance_types: Sequence[str], seen: Sequence[str]) -> None:
-    meant = names_of([target])
-    if target in BUNDLES or not meant:
+def _check_target(target: str, known: Collection[str], target_by_name: dict[str, str]) -> None:
+    """Refuse a target that is none, or that an earlier one covers; then note what it covers."""
+    names = [] if target in BUNDLES else sorted(names_of([target]))
+    if not names:
         raise client_exception(f"targetInstanceTypes {target} is not an instance type or family.")
-    if not meant <= names_of(instance_types):
-        raise client_exception(f"targetInstanceTypes {target} is not among instanceTypes.")
-    for other in seen:
-        if meant & names_of([other]):
+    for name in names:
+        if name not in known:
+            raise client_exception(f"targetInstanceTypes {target} is not among instanceTypes.")
+        if name in target_by_name:
             raise client_exception(
-                f"targetInstanceTypes {other} and {target} of launchTemplate.overrides overlap."
+                f"targetInstanceTypes {target_by_name[name]} and {target} of"
+                " launchTemplate.overrides overlap."
             )
+        target_by_name[name] = target
