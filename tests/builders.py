@@ -21,6 +21,7 @@ from batchyard.model.ids import (
 from batchyard.model.instances import AllocationStrategy, InstanceType, LaunchSettings
 from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.round import plan_round
 
 SCOPE = Scope(account="123456789012", region="eu-central-1")
@@ -141,6 +142,7 @@ def a_queue(
     environments=("ce",),
     time_limits: dict[str, int] | None = None,
     policy: FairShare | None = None,
+    has_quota_shares: bool = False,
 ):
     return i.PutQueue(
         arn=queue_arn(name),
@@ -154,6 +156,29 @@ def a_queue(
         ),
         policy_arn=None if policy is None else policy_arn(),
         policy=policy,
+        has_quota_shares=has_quota_shares,
+    )
+
+
+def a_quota_share(
+    name: str,
+    *,
+    queue: str = "jq",
+    borrows: int | None = None,
+    lends: bool = True,
+    preempts_within: bool = False,
+    **limits: int,
+) -> i.PutQuotaShare:
+    """A share of a queue that has quota shares; limits in whole units, 4 vCPUs if none is given."""
+    return i.PutQuotaShare(
+        queue_arn=queue_arn(queue),
+        terms=QuotaTerms(
+            name=name,
+            limits={unit: 1000 * each for unit, each in (limits or {"VCPU": 4}).items()},
+            lends=lends,
+            borrow_percent=borrows,
+            preempts_within=preempts_within,
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from batchyard.model.ids import (
 from batchyard.model.records import Attempt, JobProgress, JobRecord
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Store, environments, jobs, live_jobs, queues
+from batchyard.store import Store, environments, jobs, live_jobs, queues, quota_shares
 from batchyard.store.children import write_children
 from batchyard.wire.call import Call
 
@@ -104,10 +104,10 @@ def strangers(value: Any, shape: Any, at: str = "") -> list[str]:
 class Yard:
     """Calls operations as the wire does; `settle` does what the engine would."""
 
-    def __init__(self, store: Store, *, is_only_writer: bool = True) -> None:
+    def __init__(self, store: Store, **settings: bool) -> None:
         self.store = store
         self.now_ms = NOW_MS
-        self._handlers = handlers(store, is_only_writer=is_only_writer)
+        self._handlers = handlers(store, **settings)
 
     async def call(
         self, operation: str, /, scope: Scope = SCOPE, body_size: int | None = None, **request: Any
@@ -151,6 +151,11 @@ class Yard:
                     queues.delete_queue(conn, queue.arn)
                 else:
                     queues.update_queue(conn, queue.arn, status=status)
+            for share in quota_shares.read_quota_shares_in_transition(conn):
+                if share.status is ResourceStatus.DELETING:
+                    quota_shares.delete_quota_share(conn, share.queue_arn, share.name)
+                else:
+                    quota_shares.settle_quota_share(conn, share.queue_arn, share.name)
 
         await self.store.write(work)
 
@@ -187,12 +192,13 @@ class Yard:
         await self.settle(ResourceStatus.INVALID)
         return EnvironmentArn(answer["computeEnvironmentArn"])
 
-    async def queue(self, name: str = "jq", environment: str = "ce") -> QueueArn:
+    async def queue(self, name: str = "jq", environment: str = "ce", **members: Any) -> QueueArn:
         answer = await self.call(
             "CreateJobQueue",
             jobQueueName=name,
             priority=1,
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
+            **members,
         )
         await self.settle()
         return QueueArn(answer["jobQueueArn"])

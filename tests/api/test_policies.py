@@ -163,7 +163,7 @@ async def test_what_is_just_within_the_limits(yard: Yard, policy: Any) -> None:
     assert found["fairsharePolicy"] == policy
 
 
-async def test_names_are_used_once_and_quota_shares_are_refused(yard: Yard) -> None:
+async def test_names_are_used_once_and_kinds_are_for_life(yard: Yard) -> None:
     await yard.call("CreateSchedulingPolicy", name="p")
     [plain] = await shown(yard, "p")
     assert plain == {"name": "p", "arn": f"{ARN}/p", "tags": {}}
@@ -172,10 +172,25 @@ async def test_names_are_used_once_and_quota_shares_are_refused(yard: Yard) -> N
         await yard.refused("CreateSchedulingPolicy", name="a b")
         == "name must be 1 to 128 letters, digits, hyphens and underscores."
     )
-    quota = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
-    message = "quotaSharePolicy is not supported yet by batchyard."
-    assert await yard.refused("CreateSchedulingPolicy", name="q", **quota) == message
+    quota: dict[str, Any] = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}}
+    message = "A scheduling policy is either a fairsharePolicy or a quotaSharePolicy for life."
     assert await yard.refused("UpdateSchedulingPolicy", arn=f"{ARN}/p", **quota) == message
+    await yard.call("CreateSchedulingPolicy", name="quota", **quota)
+    assert await shown(yard, "quota") == [
+        {"name": "quota", "arn": f"{ARN}/quota", **quota, "tags": {}}
+    ]
+    await yard.call("UpdateSchedulingPolicy", arn=f"{ARN}/quota", **quota)
+    fair: dict[str, Any] = {"fairsharePolicy": {"shareDecaySeconds": 60}}
+    assert await yard.refused("UpdateSchedulingPolicy", arn=f"{ARN}/quota", **fair) == message
+    assert (
+        await yard.refused("CreateSchedulingPolicy", name="q", **quota, **fair)
+        == "Only one of fairsharePolicy and quotaSharePolicy can be specified."
+    )
+    other: dict[str, Any] = {"quotaSharePolicy": {"idleResourceAssignmentStrategy": "LIFO"}}
+    assert (
+        await yard.refused("CreateSchedulingPolicy", name="q", **other)
+        == "idleResourceAssignmentStrategy LIFO is not FIFO."
+    )
     assert (
         await yard.refused("CreateSchedulingPolicy", name="q", tags={"": "b"})
         == "Tag keys must be between 1 and 128 characters long."

@@ -14,8 +14,9 @@ from batchyard.api.own.registrations import (
 )
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, Scope
+from batchyard.model.instance_wishes import Deregistration, Registration
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import Deregistration, InstanceRecord, Registration, TerminationCause
+from batchyard.model.records import InstanceRecord, TerminationCause
 from batchyard.model.refusal import Refusal
 from batchyard.store import instance_wishes, instances
 from batchyard.wire.call import Call

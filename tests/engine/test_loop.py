@@ -10,7 +10,7 @@ import pytest
 
 from batchyard.compute.port import TaskSpec, Trouble
 from batchyard.compute.twin import Script, TwinBackend
-from batchyard.core import resources
+from batchyard.core import draining
 from batchyard.core.evolve import evolve
 from batchyard.core.state import State
 from batchyard.engine import dispatch
@@ -136,7 +136,7 @@ async def test_a_queue_with_many_jobs_is_deleted_in_many_turns(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ):
     """A queue of 100,000 jobs must not hold the loop for seconds."""
-    monkeypatch.setattr(resources, "DRAINED_JOBS_PER_TURN_MAX", 2)
+    monkeypatch.setattr(draining, "DRAINED_JOBS_PER_TURN_MAX", 2)
     numbers = range(1, 12)
     async with stage.engine():
         await stage.create(vcpus=2)

@@ -26,6 +26,7 @@ from tests.builders import (
     a_launching_environment,
     a_policy,
     a_queue,
+    a_quota_share,
     a_registration,
     an_amount,
     an_environment,
@@ -37,9 +38,10 @@ from tests.builders import (
     policy_arn,
     queue_arn,
 )
-from tests.property.world import World, essence_of, essence_of_shares
+from tests.property.world import World, essence_of, essence_of_quota, essence_of_shares
 
-QUEUES = ("low", "high", "fair", "instances")
+QUEUES = ("low", "high", "fair", "instances", "quota")
+QUOTA_SHARES = ("a", "b", "teamA")
 SHARES = ("a", "b", "teamA", "teamB")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
 OTHER_HOST = HostId("other")
@@ -79,6 +81,12 @@ class CoreMachine(RuleBasedStateMachine):
         )
         fair = a_queue("fair", seq=3, priority=1, environments=("ce",), policy=a_policy(b=2))
         self.world.feed(fair)
+        self.world.feed(an_environment("shared", vcpus=6))
+        quota = a_queue("quota", seq=5, environments=("shared",), has_quota_shares=True)
+        self.world.feed(quota)
+        for name in QUOTA_SHARES:
+            borrows = {"teamA": None}.get(name, -1)
+            self.world.feed(a_quota_share(name, queue="quota", borrows=borrows, VCPU=2))
         self.world.feed(an_unmanaged_environment("own"))
         self.world.feed(a_queue("instances", seq=4, priority=5, environments=("ec2", "own", "ce")))
 
@@ -129,6 +137,7 @@ class CoreMachine(RuleBasedStateMachine):
             queue=data.draw(st.sampled_from(QUEUES)),
             share_identifier=data.draw(st.sampled_from(SHARES)),
             scheduling_priority=data.draw(st.sampled_from([0, 7])),
+            preemption_retries_max=data.draw(st.sampled_from([None, None, 0, 1])),
             timeout_ms=data.draw(st.sampled_from([None, 60_000])),
             after=tuple(after),
             needs=needs(**needed),
@@ -215,6 +224,34 @@ class CoreMachine(RuleBasedStateMachine):
         self.world.feed(i.PutPolicy(arn=policy_arn(), revision=2, policy=policy))
 
     @rule(
+        name=st.sampled_from(QUOTA_SHARES),
+        vcpus=st.integers(0, 4),
+        sharing=st.sampled_from([(False, None), (True, None), (True, -1), (True, 50)]),
+        preempts_within=st.booleans(),
+    )
+    def put_quota_share(self, name, vcpus, sharing, preempts_within) -> None:
+        """Shares come and change; not while they go, which the API refuses."""
+        queue = self.world.state.queues.get(queue_arn("quota"))
+        share = None if queue is None else (queue.quota_shares or {}).get(name)
+        if queue is not None and (share is None or not share.is_draining):
+            lends, borrows = sharing
+            self.world.feed(
+                a_quota_share(
+                    name,
+                    queue="quota",
+                    lends=lends,
+                    borrows=borrows,
+                    preempts_within=preempts_within,
+                    VCPU=vcpus,
+                )
+            )
+
+    @rule(name=st.sampled_from(QUOTA_SHARES))
+    @precondition(lambda self: self.submitted > 6)
+    def delete_quota_share(self, name) -> None:
+        self.world.feed(i.DeleteQuotaShare(queue_arn=queue_arn("quota"), name=name))
+
+    @rule(
         vcpus=st.integers(0, 5),
         vcpus_min=st.integers(0, 2),
         settings=st.fixed_dictionaries(
@@ -280,6 +317,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert essence_of(job) == essence_of(state.jobs[each]), "events do not give it again"
         for arn, queue in again.queues.items():
             assert essence_of_shares(queue) == essence_of_shares(state.queues[arn])
+            assert essence_of_quota(queue) == essence_of_quota(state.queues[arn])
         self.finish_everything()
 
     def finish_everything(self) -> None:
@@ -289,6 +327,7 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
+        self.widen_quota_shares()
         for name, is_replenishable in CONSUMABLES.items():
             world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))
         world.feed(i.PutPolicy(arn=policy_arn(), revision=3, policy=a_policy()))
@@ -310,6 +349,16 @@ class CoreMachine(RuleBasedStateMachine):
         for each in ended:
             assert world.store.progress(each).status is world.memory.final[each]
             assert isinstance(world.memory.final[each], JobStatus)
+
+    def widen_quota_shares(self) -> None:
+        world = self.world
+        if environment_arn("shared") in world.state.environments:
+            world.feed(an_environment("shared", vcpus=100))
+        queue = world.state.queues.get(queue_arn("quota"))
+        shares = {} if queue is None else dict(queue.quota_shares or {})
+        for name, share in shares.items():
+            if not share.is_draining:
+                world.feed(a_quota_share(name, queue="quota", VCPU=100))
 
 
 TestCoreMachine = CoreMachine.TestCase

@@ -17,6 +17,7 @@ from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
+from batchyard.core.quota_books import quota_shares_of
 from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
@@ -190,6 +191,9 @@ class Memory:
         match event:
             case e.AttemptPlaced():
                 self._see_placed(event)
+            case e.AttemptStopping() if event.cause.is_preemption:
+                queue_arn = self.store.job_by_id[whole_id_of(job_id)].queue_arn
+                assert queue_arn.endswith("/quota"), f"{job_id} has no quota"
             case e.ChildrenSpawned():
                 self.spawned.add(job_id)
             case e.RestFailed():
@@ -319,6 +323,8 @@ class World:
             self.store.consumables.pop(happening.arn, None)
         elif isinstance(happening, i.PutPolicy):
             self._change_policy(happening)
+        elif isinstance(happening, i.PutQuotaShare):
+            self.resources[happening.queue_arn, happening.terms.name] = happening
         elif isinstance(happening, i.PutHost):
             self.resources[happening.host_id] = happening
         return self.absorb(step(self.state, happening, self.now_ms))
@@ -346,6 +352,8 @@ class World:
             self.fairness.see(event)
             if isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)):
                 self.resources.pop(event.arn, None)
+            elif isinstance(event, e.QuotaShareDeleted):
+                self.resources.pop((event.arn, event.name), None)
         self.store.commit(outcome)
         for effect in outcome.effects:
             if isinstance(effect, StartTask) and effect.task_id not in self.live_tasks:
@@ -367,6 +375,9 @@ class World:
             step(again, happening, self.now_ms)
         for queue in draining:
             again.queues[queue.arn].is_draining = True
+        for queue in self.state.queues.values():
+            for name, share in (queue.quota_shares or {}).items():
+                quota_shares_of(again, queue.arn)[name].is_draining = share.is_draining
         self.store.load(again, self.now_ms)
         check(again)
         assert sorted(again.jobs) == sorted(self.state.jobs)
@@ -376,6 +387,7 @@ class World:
             assert list(queue.line) == list(self.state.queues[arn].line)
             assert queue.blocked_id == self.state.queues[arn].blocked_id
             assert essence_of_shares(queue) == essence_of_shares(self.state.queues[arn])
+            assert essence_of_quota(queue) == essence_of_quota(self.state.queues[arn])
         assert again.consumables == self.state.consumables
         before = self.state
         assert sorted(again.instances) == sorted(before.instances)
@@ -390,9 +402,14 @@ class World:
         """Give the state that the events alone lead to."""
         again = State()
         for event in self.memory.events:
-            if not isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)) or (
-                event.arn in again.queues or event.arn in again.environments
-            ):
+            if isinstance(event, e.QuotaShareDeleted):
+                queue = again.queues.get(event.arn)
+                is_there = queue is not None and event.name in (queue.quota_shares or {})
+            elif isinstance(event, (e.QueueDeleted, e.EnvironmentDeleted)):
+                is_there = event.arn in again.queues or event.arn in again.environments
+            else:
+                is_there = True
+            if is_there:
                 evolve(again, event)
         return again
 
@@ -422,6 +439,22 @@ def essence_of_shares(queue: Queue) -> dict[str, object]:
             share.counted_ms,
         )
         for identifier, share in sorted(queue.shares.items())
+    }
+
+
+def essence_of_quota(queue: Queue) -> dict[str, object]:
+    """Give what the quota shares of a queue hold."""
+    return {
+        name: (
+            list(share.line),
+            share.terms,
+            share.is_draining,
+            sorted(share.jobs),
+            sorted(share.running),
+            share.used,
+            share.blocked_id,
+        )
+        for name, share in (queue.quota_shares or {}).items()
     }
 
 

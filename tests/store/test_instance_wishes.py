@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId
+from batchyard.model.instance_wishes import Deregistration, Registration
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import Deregistration, Registration
 from batchyard.store import Store, instance_wishes
 from tests.store.builders import SCOPE
 

@@ -40,6 +40,7 @@ from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
+from batchyard.wire.call import Handlers
 from batchyard.wire.instance_metadata import InstanceMetadata
 from batchyard.wire.server import Server
 from batchyard.wire.task_endpoint import DescribeTask, TaskEndpoint
@@ -111,7 +112,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         )
         server = Server(
             handlers={
-                **batch.handlers(store, is_only_writer=settings.db_url.startswith("sqlite")),
+                **_batch_handlers(store, settings),
                 **logs.handlers(log_store),
                 **sts.handlers(),
                 **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
@@ -186,6 +187,14 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
         is_privileged_allowed=settings.is_privileged_allowed,
         gpus=settings.gpus,
         network_range=settings.node_network,
+    )
+
+
+def _batch_handlers(store: Store, settings: Settings) -> Handlers:
+    return batch.handlers(
+        store,
+        is_only_writer=settings.db_url.startswith("sqlite"),
+        are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
     )
 
 

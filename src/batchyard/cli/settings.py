@@ -90,6 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     spot_interruptions_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     #: Draws other moments for that; the same seed draws the same for the same instances.
     spot_interruptions_seed: int = 0
+    #: Let queues of compute environments have quota shares, with lending, borrowing and preemption;
+    #: AWS has these for service jobs only.
+    are_container_quota_shares_allowed: bool = False
     #: What Spot capacity costs, in percent of the price on demand; see `bidPercentage`.
     spot_price_percent: Annotated[int, Meta(ge=1, le=100)] = 35
     #: Spot prices of instance types that differ from that, as `TYPE=USD` an hour.

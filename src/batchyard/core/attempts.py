@@ -7,7 +7,7 @@ only if its process exited with 0 by itself; a job that was terminated, timed ou
 is going is never tried again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from batchyard.core import events as e
@@ -25,12 +25,15 @@ from batchyard.core.multi_node import (
     nodes_of,
     note_main_end,
 )
+from batchyard.core.preempting import may_go_on, preempt
+from batchyard.core.quota_books import counted_use, quota_accounts_of, quota_share_of
+from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
 from batchyard.core.retrying import is_worth_retrying
-from batchyard.core.state import Environment, Job, State
+from batchyard.core.state import Environment, Job, Queue, State
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
-from batchyard.core.verdict import Verdict, judge, verdict_of
+from batchyard.core.verdict import Verdict, judge, preemption_reason_of, verdict_of
 from batchyard.model import wording
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, node_id, task_id_of
@@ -39,6 +42,12 @@ from batchyard.model.records import Attempt, StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.plan import Placement, Plan, Slot
 
+_REASON_BY_CAUSE: Mapping[StopCause | None, str] = {
+    StopCause.TIMED_OUT: wording.TIMEOUT_EXCEEDED,
+    StopCause.QUEUE_DELETED: wording.QUEUE_DELETED,
+    StopCause.QUOTA_SHARE_DELETED: wording.QUOTA_SHARE_DELETED,
+}
+
 
 def carry_out_plan(turn: Turn, plan: Plan) -> None:
     """Make events of what the scheduler proposed, as far as it still holds."""
@@ -46,6 +55,8 @@ def carry_out_plan(turn: Turn, plan: Plan) -> None:
         give_up(turn, instance_id)
     for proposed in plan.launches:
         launch(turn, proposed)
+    for preemption in plan.preemptions:
+        preempt(turn, preemption)
     for placement in plan.placements:
         if may_place(turn.state, placement):
             _place(turn, placement)
@@ -64,6 +75,7 @@ def may_place(state: State, placement: Placement) -> bool:
         job.progress.status is JobStatus.RUNNABLE
         and queue is not None
         and not queue.is_draining
+        and _may_use_share(state, job, queue)
         and environment.arn in queue.environment_arns
         and environment.state is ResourceState.ENABLED
         and environment.fault is None
@@ -71,6 +83,16 @@ def may_place(state: State, placement: Placement) -> bool:
         and have_all(state.consumables, job.needs)
         and _fit_slots(state, job, environment, placement.slots)
     )
+
+
+def _may_use_share(state: State, job: Job, queue: Queue) -> bool:
+    """Tell whether the quota shares of the queue, if it has some, let the job start."""
+    if queue.quota_shares is None:
+        return True
+    share = quota_share_of(state, job)
+    if share is None or share.is_draining or job.quota_share is None:
+        return False
+    return quota_accounts_of(queue).may_start(job.quota_share, counted_use(queue, job.use))
 
 
 def record_start(turn: Turn, report: TaskStarted) -> None:
@@ -161,7 +183,7 @@ def _fits_instance(
 def _place(turn: Turn, placement: Placement) -> None:
     job = turn.state.find(placement.job_id)
     assert job is not None, placement.job_id
-    number = len(job.progress.attempts) + 1
+    number = job.progress.attempt_number_next
     slots, nodes = placement.slots, job.nodes
     runs_as = job.id if nodes is None else node_id(job.id, nodes.main_index)
     main = slots[0 if nodes is None else nodes.main_index]
@@ -206,12 +228,13 @@ def _end_attempt(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_
     _emit_end(turn, job, verdict, status_reason, at_ms)
     if verdict.is_success and attempt.stop_cause is None:
         end(turn, [Success(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
-    elif _may_retry(turn.state, job, attempt):
+    elif may_go_on(turn.state, job, attempt) or _may_retry(turn.state, job, attempt):
         turn.emit(e.JobRetried(job_id=job.id))
     else:
         end(turn, [Failure(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
     settle_instances(turn, attempt)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
+    settle_drained_share(turn, job.queue_arn, job.quota_share)
 
 
 def _end_node(turn: Turn, node: Job, verdict: Verdict, status_reason: str, at_ms: int) -> None:
@@ -246,15 +269,10 @@ def _emit_end(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_ms:
 
 
 def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
-    match attempt.stop_cause:
-        case StopCause.TIMED_OUT:
-            return wording.TIMEOUT_EXCEEDED
-        case StopCause.QUEUE_DELETED:
-            return wording.QUEUE_DELETED
-        case StopCause.TERMINATED:
-            return wish_reason_of(job)
-        case _:
-            return _why_ended_unasked(attempt, verdict, is_lost=is_lost)
+    if attempt.stop_cause is StopCause.TERMINATED:
+        return wish_reason_of(job)
+    reason = _REASON_BY_CAUSE.get(attempt.stop_cause) or preemption_reason_of(attempt.stop_cause)
+    return reason or _why_ended_unasked(attempt, verdict, is_lost=is_lost)
 
 
 def _why_ended_unasked(attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
@@ -284,7 +302,7 @@ def _instance_id_of(host_id: HostId) -> str:
 def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     queue = state.queues.get(job.queue_arn)
     return (
-        attempt.number < job.attempts_max
+        len(job.progress.attempts) < job.attempts_max
         and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
         and queue is not None
         and not queue.is_draining

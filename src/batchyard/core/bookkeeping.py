@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from batchyard.core import consumables
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST, Array
+from batchyard.core.quota_books import count_end, count_start, head_of, quota_share_of
 from batchyard.core.shares import enter_share, share_of
 from batchyard.core.state import Environment, Instance, Job, State, new_child
 from batchyard.core.transitions import check_move
@@ -22,7 +23,14 @@ from batchyard.model.ids import (
     split_part_id,
 )
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import ArrayProgress, Attempt, InstanceRecord, TerminationCause
+from batchyard.model.limits import PREEMPTED_ATTEMPTS_KEPT_MAX
+from batchyard.model.records import (
+    ArrayProgress,
+    Attempt,
+    InstanceRecord,
+    JobProgress,
+    TerminationCause,
+)
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.plan import Slot
 
@@ -35,10 +43,13 @@ def enter_job(state: State, job: Job) -> None:
         queue.jobs[job.id] = None
         if job.share_identifier is not None:
             enter_share(queue, job.share_identifier).live_count += 1
+        if (quota_share := quota_share_of(state, job)) is not None:
+            quota_share.jobs[job.id] = None
     if job.progress.status is JobStatus.RUNNABLE:
         _join_line(state, job)
-        if queue is not None and job.progress.blocked_ms is not None:
-            queue.blocked_id = job.id
+        head = head_of(state, job)
+        if head is not None and job.progress.blocked_ms is not None:
+            head.blocked_id = job.id
     for dependency_id in job.unmet:
         state.dependents.setdefault(dependency_id, []).append(job.id)
         _note_awaited_child(state, dependency_id)
@@ -78,13 +89,13 @@ def show_reason(state: State, job: Job, reason: str | None, since_ms: int | None
     """Let a job say why it is blocked at the head of its queue, and since when, or not any more."""
     job.progress.status_reason = reason
     job.progress.blocked_ms = since_ms
-    queue = state.queues.get(job.queue_arn)
-    if queue is None:
+    head = head_of(state, job)
+    if head is None:
         return
     if since_ms is not None:
-        queue.blocked_id = job.id
-    elif queue.blocked_id == job.id:
-        queue.blocked_id = None
+        head.blocked_id = job.id
+    elif head.blocked_id == job.id:
+        head.blocked_id = None
 
 
 def drop_job(state: State, job: Job) -> None:
@@ -96,6 +107,8 @@ def drop_job(state: State, job: Job) -> None:
             del queue.jobs[job.id]
             if job.share_identifier is not None:
                 queue.shares[job.share_identifier].live_count -= 1
+            if (quota_share := quota_share_of(state, job)) is not None:
+                del quota_share.jobs[job.id]
     elif job.parent.nodes is not None:
         del job.parent.nodes.live[job.index]
         job.parent.nodes.ended[job.index] = job.progress
@@ -152,6 +165,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
         _count_in_queue(state, job, job.demand.cpu_milli)
+        count_start(state, job)
     consumables.hold(state.consumables, job.needs)
     watch_time(state, job, attempt)
 
@@ -168,6 +182,7 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
         _count_in_queue(state, job, -job.demand.cpu_milli)
+        count_end(state, job)
     consumables.release(state.consumables, job.needs)
 
 
@@ -304,6 +319,17 @@ def is_node(job: Job) -> bool:
     return job.parent is not None and job.parent.nodes is not None
 
 
+def keep_attempt(progress: JobProgress, attempt: Attempt) -> None:
+    """Keep an attempt that has ended: all that count, and the last of those that do not."""
+    progress.attempt = None
+    if attempt.stop_cause is None or not attempt.stop_cause.is_preemption:
+        progress.attempts = (*progress.attempts, attempt)
+        return
+    progress.preempted_count += 1
+    kept = (*progress.preempted, attempt)
+    progress.preempted = kept[-PREEMPTED_ATTEMPTS_KEPT_MAX:]
+
+
 def attempt_of(job: Job) -> Attempt:
     """Give the live attempt of a job that has one."""
     attempt = job.progress.attempt
@@ -375,6 +401,9 @@ def _recount(parent: Job, index: int, before: JobStatus, after: JobStatus) -> No
 def _line_of(state: State, job: Job) -> WaitingLine | None:
     """Give the line that a job stands in while it is RUNNABLE; None: its queue is gone."""
     queue = state.queues.get(job.queue_arn)
+    if job.quota_share is not None:
+        quota_share = quota_share_of(state, job)
+        return None if quota_share is None else quota_share.line
     if queue is None or job.share_identifier is None:
         return None if queue is None else queue.line
     return queue.shares[job.share_identifier].line
@@ -383,7 +412,7 @@ def _line_of(state: State, job: Job) -> WaitingLine | None:
 def _join_line(state: State, job: Job) -> None:
     line = _line_of(state, job)
     if line is not None:
-        is_retry = bool(job.progress.attempts)
+        is_retry = job.progress.was_tried
         line.join(job.id, job.seq, job.index, is_retry=is_retry, priority=job.priority)
 
 

@@ -7,7 +7,16 @@ from collections import Counter
 
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, REST
 from batchyard.core.bookkeeping import held_slots, is_node
-from batchyard.core.state import Environment, Instance, Job, Queue, State, child_status
+from batchyard.core.state import (
+    Environment,
+    Instance,
+    Job,
+    Queue,
+    QuotaShare,
+    State,
+    child_status,
+    heads_of,
+)
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
@@ -22,6 +31,7 @@ from batchyard.model.ids import (
     whole_id_of,
 )
 from batchyard.model.instances import InstanceId
+from batchyard.model.limits import PREEMPTED_ATTEMPTS_KEPT_MAX
 from batchyard.model.status import JobStatus
 
 
@@ -37,6 +47,7 @@ def check(state: State) -> None:
         check_instances_are_kept_by_their_room,
         check_lines_hold_exactly_the_runnable,
         check_shares_count_their_jobs,
+        check_quota_shares_count_their_jobs,
         check_pending_jobs_wait_for_live_jobs,
         check_timed_attempts_have_deadlines,
         check_arrays_count_their_children,
@@ -77,14 +88,29 @@ def check_attempts_match_states(state: State) -> None:
 
 def check_attempt_counts_within_limit(state: State) -> None:
     for job in state.jobs.values():
-        ended = len(job.progress.attempts)
-        live = 1 if job.progress.attempt is not None else 0
+        progress = job.progress
+        ended = len(progress.attempts)
+        live = 1 if progress.attempt is not None else 0
         _demand(ended + live <= job.attempts_max, f"{job.id} has too many attempts")
-        numbers = [attempt.number for attempt in job.progress.attempts]
+        _check_preempted(job)
+        numbers = [attempt.number for attempt in progress.attempts]
         if is_node(job):  # It may not have come to begin in each attempt of its job.
             _demand(numbers == sorted(set(numbers)), f"{job.id} attempts are {numbers}")
-        else:
+        elif not progress.preempted_count:
             _demand(numbers == list(range(1, ended + 1)), f"{job.id} attempts are {numbers}")
+
+
+def _check_preempted(job: Job) -> None:
+    """Those that do not count are counted, and the last of them kept."""
+    progress, kept = job.progress, [each.number for each in job.progress.preempted]
+    count = progress.preempted_count
+    _demand(len(kept) == min(count, PREEMPTED_ATTEMPTS_KEPT_MAX), f"{job.id} kept {kept}")
+    _demand(not kept or job.quota_share is not None, f"{job.id} was preempted outside a share")
+    numbers = [each.number for each in progress.attempts] + kept
+    _demand(len(set(numbers)) == len(numbers), f"{job.id} has a number twice: {numbers}")
+    if progress.attempt is not None and not is_node(job):
+        expected = progress.attempt_number_next
+        _demand(progress.attempt.number == expected, f"{job.id} is in the wrong attempt")
 
 
 def check_capacity_is_never_exceeded(state: State) -> None:
@@ -187,12 +213,15 @@ def _check_lines(queue: Queue, runnable: list[JobId], job_by_id: dict[JobId, Job
     """Each stands in the line of its share, or all in one; higher priorities stand before lower."""
     _demand(queue.policy is not None or not queue.shares, f"{queue.arn} has shares without policy")
     found = list(queue.line)
-    _demand(queue.policy is None or not found, f"{queue.arn} has a line beside its shares")
-    for identifier, share in queue.shares.items():
-        in_line = list(share.line)
+    has_shares = queue.policy is not None or queue.quota_shares is not None
+    _demand(not has_shares or not found, f"{queue.arn} has a line beside its shares")
+    lines = [(name, each.line) for name, each in queue.shares.items()]
+    lines += [(name, each.line) for name, each in (queue.quota_shares or {}).items()]
+    for identifier, line in lines:
+        in_line = list(line)
         jobs = [job_by_id.get(each) or job_by_id[whole_id_of(each)] for each in in_line]
         _demand(
-            all(job.share_identifier == identifier for job in jobs),
+            all(identifier in (job.share_identifier, job.quota_share) for job in jobs),
             f"the line of {identifier} in {queue.arn} has strangers",
         )
         priorities = [job.priority for job in jobs]
@@ -225,6 +254,30 @@ def check_shares_count_their_jobs(state: State) -> None:
             _demand(share.live_count == live[identifier], f"{what} counts {share.live_count} jobs")
             _demand(share.cpu_milli == held[identifier], f"{what} counts {share.cpu_milli}")
             _demand(share.usage >= 0, f"{what} has used {share.usage}")
+
+
+def check_quota_shares_count_their_jobs(state: State) -> None:
+    for queue in state.queues.values():
+        of_queue = [job for job in state.jobs.values() if job.queue_arn == queue.arn]
+        for job in of_queue:
+            has_share = job.quota_share is not None
+            _demand(has_share == (queue.quota_shares is not None), f"{job.id} and its queue differ")
+            is_known = job.quota_share in (queue.quota_shares or {})
+            _demand(is_known == has_share, f"{job.id} is in no share that there is")
+        for name, share in (queue.quota_shares or {}).items():
+            jobs = [job for job in of_queue if job.quota_share == name and not is_node(job)]
+            _check_quota_share(share, f"{name} of {queue.arn}", jobs)
+
+
+def _check_quota_share(share: QuotaShare, what: str, jobs: list[Job]) -> None:
+    whole = sorted(job.id for job in jobs if job.parent is None)
+    _demand(sorted(share.jobs) == whole, f"{what} does not hold exactly its live jobs")
+    running = [job for job in jobs if job.progress.attempt is not None]
+    _demand(sorted(share.running) == sorted(job.id for job in running), f"{what}: who runs")
+    used: Counter[str] = Counter()
+    for job in running:
+        used.update(job.use)
+    _demand(share.used == dict(used), f"{what} counts {share.used}, not {used}")
 
 
 def check_pending_jobs_wait_for_live_jobs(state: State) -> None:
@@ -336,12 +389,15 @@ def check_consumables_are_conserved(state: State) -> None:
 
 
 def check_heads_alone_show_reasons(state: State) -> None:
-    shown: dict[QueueArn, JobId] = {}
+    shown: dict[tuple[QueueArn, str | None], JobId] = {}
     for job in state.jobs.values():
         if job.progress.blocked_ms is not None:
             _demand(job.progress.status is JobStatus.RUNNABLE, f"{job.id} is blocked and not there")
             _demand(job.progress.status_reason is not None, f"{job.id} is blocked for nothing")
-            _demand(job.queue_arn not in shown, f"{job.queue_arn} has two blocked heads")
-            shown[job.queue_arn] = job.id
+            key = (job.queue_arn, job.quota_share)
+            _demand(key not in shown, f"{key} has two blocked heads")
+            shown[key] = job.id
     for queue in state.queues.values():
-        _demand(queue.blocked_id == shown.get(queue.arn), f"{queue.arn} has a strange head")
+        for head in heads_of(queue):
+            key = (queue.arn, head.terms.name if isinstance(head, QuotaShare) else None)
+            _demand(head.blocked_id == shown.get(key), f"{key} has a strange head")

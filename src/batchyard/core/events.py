@@ -7,6 +7,7 @@ event never changes its meaning; a new meaning is a new version. Refuses to know
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import (
     ConsumableArn,
@@ -30,6 +31,7 @@ from batchyard.model.records import (
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
+from batchyard.scheduler.quota import QuotaTerms
 
 #: Version of every event below; raised when one of them changes.
 VERSION = 1
@@ -70,6 +72,11 @@ class JobAccepted(JobFact, frozen=True, kw_only=True):
     #: Set exactly if the queue has shares.
     share_identifier: str | None = None
     priority: int = 0
+    #: Set exactly if the queue has quota shares.
+    quota_share: str | None = None
+    #: Of a service job, in whole units; a container job's follows from its demand.
+    capacity_use: tuple[UnitQuantity, ...] = ()
+    preemption_retries_max: int | None = None
 
 
 class DependencyEnded(JobFact, frozen=True, kw_only=True):
@@ -182,7 +189,10 @@ class AttemptEnded(JobFact, frozen=True, kw_only=True):
 
 
 class JobRetried(JobFact, frozen=True, kw_only=True):
-    """STARTING or RUNNING -> RUNNABLE, at the front of its queue."""
+    """STARTING or RUNNING -> RUNNABLE, at the front of its queue.
+
+    Also after an attempt that was preempted, and so does not count.
+    """
 
 
 class JobSucceeded(JobFact, frozen=True, kw_only=True):
@@ -238,6 +248,27 @@ class QueueSettled(Struct, frozen=True, kw_only=True):
     #: Both set exactly if the queue has a scheduling policy.
     policy_arn: PolicyArn | None = None
     policy: FairShare | None = None
+    has_quota_shares: bool = False
+
+
+class QuotaShareSettled(Struct, frozen=True, kw_only=True):
+    """A quota share of a queue is VALID, with these values."""
+
+    #: Of the queue.
+    arn: QueueArn
+    terms: QuotaTerms
+
+
+class QuotaShareDraining(Struct, frozen=True, kw_only=True):
+    """A quota share starts nothing more and goes with its last job."""
+
+    arn: QueueArn
+    name: str
+
+
+class QuotaShareDeleted(Struct, frozen=True, kw_only=True):
+    arn: QueueArn
+    name: str
 
 
 class PolicySettled(Struct, frozen=True, kw_only=True):
@@ -339,6 +370,10 @@ class InstanceWishSettled(Struct, frozen=True, kw_only=True):
     refusal: str | None = None
 
 
+InstanceEvent = (
+    InstanceLaunched | InstanceReady | InstanceDraining | InstanceTerminated | InstanceWishSettled
+)
+
 JobEvent = (
     JobAccepted
     | DependencyEnded
@@ -364,6 +399,9 @@ ResourceEvent = (
     | EnvironmentDraining
     | EnvironmentDeleted
     | QueueSettled
+    | QuotaShareSettled
+    | QuotaShareDraining
+    | QuotaShareDeleted
     | PolicySettled
     | ShareForgotten
     | QueueDraining
@@ -371,11 +409,7 @@ ResourceEvent = (
     | HostChanged
     | ConsumableSettled
     | ConsumableDeleted
-    | InstanceLaunched
-    | InstanceReady
-    | InstanceDraining
-    | InstanceTerminated
-    | InstanceWishSettled
+    | InstanceEvent
 )
 
 Event = JobEvent | ResourceEvent

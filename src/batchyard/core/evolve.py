@@ -14,6 +14,7 @@ from batchyard.core.bookkeeping import (
     enter_job,
     hold_capacity,
     is_node,
+    keep_attempt,
     move,
     note_idle,
     own_job,
@@ -23,8 +24,11 @@ from batchyard.core.bookkeeping import (
 )
 from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_array, new_nodes
 from batchyard.core.evolve_resources import evolve_resource
+from batchyard.core.quota_books import use_of
 from batchyard.core.shares import count_use
 from batchyard.core.state import Job, State
+from batchyard.core.verdict import preemption_reason_of
+from batchyard.model import wording
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
 
@@ -63,8 +67,7 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return _mark(own_job(state, event.job_id), event)
         case e.AttemptStopping():
             job = state.jobs[event.job_id]
-            attempt_of(job).stop_cause = event.cause
-            return job
+            return _stop_attempt(job, event)
         case _:
             return evolve_parts(state, event)
 
@@ -88,6 +91,9 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         progress=progress,
         share_identifier=event.share_identifier,
         priority=event.priority,
+        quota_share=event.quota_share,
+        use=_use_of(event),
+        preemption_retries_max=event.preemption_retries_max,
         array=array,
         nodes=None if event.nodes is None else new_nodes(event.nodes),
     )
@@ -145,9 +151,21 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     attempt.reason = event.reason
     attempt.status_reason = event.status_reason
     attempt.containers = event.containers
-    job.progress.attempts = (*job.progress.attempts, attempt)
-    job.progress.attempt = None
+    keep_attempt(job.progress, attempt)
     note_idle(state, attempt, event.at_ms)
+    return job
+
+
+def _use_of(event: e.JobAccepted) -> dict[str, int]:
+    return {} if event.quota_share is None else use_of(event.demand, event.capacity_use)
+
+
+def _stop_attempt(job: Job, event: e.AttemptStopping) -> Job:
+    """Note why, and show it where the job is to go on."""
+    attempt_of(job).stop_cause = event.cause
+    reason = preemption_reason_of(event.cause)
+    shown = None if reason is None else wording.preemption_in_progress(reason)
+    job.progress.status_reason = shown
     return job
 
 

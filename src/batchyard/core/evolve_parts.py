@@ -113,6 +113,8 @@ def _place_node(state: State, event: e.NodePlaced) -> Job:
     progress = JobProgress(
         status=JobStatus.STARTING,
         attempts=() if before is None else before.attempts,
+        preempted_count=0 if before is None else before.preempted_count,
+        preempted=() if before is None else before.preempted,
         attempt=Attempt(
             number=event.number,
             task_id=event.task_id,

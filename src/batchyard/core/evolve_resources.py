@@ -8,6 +8,7 @@ from typing import assert_never
 from batchyard.core import consumables
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import add_instance, drain_instance, drop_instance, make_ready
+from batchyard.core.quota_books import quota_shares_of, settle_share
 from batchyard.core.shares import set_policy
 from batchyard.core.state import Environment, Host, Queue, State
 
@@ -29,6 +30,12 @@ def evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
             state.queues[event.arn].is_draining = True
         case e.QueueDeleted():
             del state.queues[event.arn]
+        case e.QuotaShareSettled():
+            settle_share(state.queues[event.arn], event.terms)
+        case e.QuotaShareDraining():
+            quota_shares_of(state, event.arn)[event.name].is_draining = True
+        case e.QuotaShareDeleted():
+            del quota_shares_of(state, event.arn)[event.name]
         case e.PolicySettled():
             for queue in state.queues.values():
                 if queue.policy_arn == event.arn:
@@ -104,6 +111,7 @@ def _settle_queue(state: State, event: e.QueueSettled) -> None:
             time_limits=event.time_limits,
             policy_arn=event.policy_arn,
             policy=event.policy,
+            quota_shares={} if event.has_quota_shares else None,
         )
         return
     queue.state = event.state

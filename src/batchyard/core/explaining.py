@@ -7,11 +7,13 @@ the rules at the head of `scheduler.round`; the changes that would help are trie
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 
 from batchyard.core.changes import find_changes
 from batchyard.core.consumables import available_of
+from batchyard.core.explaining_quota import in_share, quota_reason
 from batchyard.core.state import Environment, Job, State, child_status
-from batchyard.core.viewing import view_of
+from batchyard.core.viewing import has_waiting, view_of
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.ids import JobId, child_id, name_in_arn
 from batchyard.model.status import JobStatus, ResourceState
@@ -33,6 +35,7 @@ _ORDER = (
     Cause.ENVIRONMENT,
     Cause.CONSUMABLE,
     Cause.RESERVED,
+    Cause.QUOTA,
     Cause.INSTANCE_STARTING,
     Cause.CAPACITY,
     Cause.MAX_VCPUS,
@@ -168,7 +171,14 @@ def _unless_placed(state: State, job: Job, now_ms: int) -> Reason:
 
 
 def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | None]:
-    """Count who stands before a job of its queue, and name the first of them."""
+    """Count who stands before a job of its queue, or quota share, and name the first of them."""
+    of_share = in_share(state, job)
+    if of_share is not None:
+        ahead = list(
+            islice(takewhile(lambda each: each != job.id, of_share), AHEAD_COUNTED_MAX + 1)
+        )
+        count = min(len(ahead), AHEAD_COUNTED_MAX)
+        return count, len(ahead) > count, next(iter(ahead), None)
     queue_view = _queue_view(view_of(state, now_ms), job)
     if queue_view is None:
         return 0, False, None
@@ -224,6 +234,8 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
     if queue is None or queue.is_draining:
         return [Reason(cause=Cause.QUEUE, text="Its job queue is being deleted.")]
     found = [_consumable(state, job, index) for index in _short_needs(state, job)]
+    if (of_share := quota_reason(state, job)) is not None:
+        found.append(of_share)
     views = {each.arn: each for each in view.environments}
     waiting = _waiting_job(job)
     lacks: list[Reason] = []
@@ -288,8 +300,11 @@ def _priorities(state: State, job: Job) -> Iterator[Reason]:
     own = state.queues[job.queue_arn]
     for queue in state.queues.values():
         is_first = queue.priority > own.priority and not queue.is_draining
-        is_waited_in = len(queue.line) > 0 or any(len(each.line) for each in queue.shares.values())
-        if is_first and is_waited_in and set(queue.environment_arns) & set(own.environment_arns):
+        if (
+            is_first
+            and has_waiting(queue)
+            and set(queue.environment_arns) & set(own.environment_arns)
+        ):
             yield Reason(
                 cause=Cause.PRIORITY,
                 text=(

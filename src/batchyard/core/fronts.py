@@ -4,12 +4,14 @@ Decides what a snapshot of a queue holds (reference/compute-and-scheduling.md se
 to know when one is taken. Costs what it shows, not the length of the queue.
 """
 
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 
+from batchyard.core.quota_books import counted_use
 from batchyard.core.state import Queue
 from batchyard.model.ids import JobId
 from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX
-from batchyard.model.records import FrontJob, QueueSnapshot
+from batchyard.model.records import FrontJob, QueueSnapshot, QuotaShareSnapshot
 from batchyard.scheduler.view import QueueView
 
 
@@ -42,10 +44,42 @@ def snapshot_of(
         else known
         for job_id, known in zip_longest(front, before.jobs[: len(front)])
     )
+    shares = _quota_shares_of(queue, before, now_ms)
+    is_used_alike = queue.cpu_milli == before.cpu_milli and _uses(shares) == _uses(
+        before.quota_shares
+    )
     return QueueSnapshot(
         jobs=jobs,
         front_ms=before.front_ms if jobs == before.jobs else now_ms,
         cpu_milli=queue.cpu_milli,
-        used_ms=before.used_ms if queue.cpu_milli == before.cpu_milli else now_ms,
+        used_ms=before.used_ms if is_used_alike else now_ms,
+        quota_shares=shares,
+        quota_front_ms=before.quota_front_ms
+        if _fronts(shares) == _fronts(before.quota_shares)
+        else now_ms,
         head_waits_for=head_waits_for,
     )
+
+
+def _quota_shares_of(
+    queue: Queue, before: QueueSnapshot, now_ms: int
+) -> tuple[QuotaShareSnapshot, ...]:
+    known = {each.name: each.front for each in before.quota_shares}
+    found: list[QuotaShareSnapshot] = []
+    for name, share in (queue.quota_shares or {}).items():
+        job_id, front = next(iter(share.line), None), known.get(name)
+        if job_id is None:
+            front = None
+        elif front is None or front.job_id != job_id:
+            front = FrontJob(job_id=job_id, since_ms=now_ms)
+        used = counted_use(queue, share.used)
+        found.append(QuotaShareSnapshot(name=name, front=front, used=used))
+    return tuple(found)
+
+
+def _uses(shares: Iterable[QuotaShareSnapshot]) -> list[Mapping[str, int]]:
+    return [each.used for each in shares]
+
+
+def _fronts(shares: Iterable[QuotaShareSnapshot]) -> list[FrontJob | None]:
+    return [each.front for each in shares]

@@ -3,20 +3,21 @@
 Decides by reference/jobs.md section 1.5 and compute-and-scheduling.md section 2.5. Refuses to know
 why a job cannot start: the plan says so.
 
-Rules that hold here: only the head of a queue shows a reason, and it loses it as soon as another
-job is the head; the clock runs for as long as the code of the reason stays the same; a head is
-given up only right after a round has found it blocked once more, so time that passed while nobody
-looked never ends a job that could start now; who is given up is not tried again.
+Rules that hold here: only the head of a queue, or of a quota share, shows a reason, and it loses it
+as soon as another job is the head; the clock runs for as long as the code of the reason stays the
+same; a head is given up only right after a round has found it blocked once more, so time that
+passed while nobody looked never ends a job that could start now; who is given up is not tried
+again.
 """
 
 from collections.abc import Iterable
 
 from batchyard.core import events as e
 from batchyard.core.jobs import fail_job
+from batchyard.core.quota_books import head_of
 from batchyard.core.state import Job
 from batchyard.core.turn import Turn
 from batchyard.model import wording
-from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.plan import BlockedHead, Obstacle
 
@@ -27,7 +28,7 @@ def explain_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
         job = turn.state.find(head.job_id)
         if job is None or job.progress.status is not JobStatus.RUNNABLE:
             continue
-        _clear_former_head(turn, head.queue_arn, job.id)
+        _clear_former_head(turn, job)
         reason = _text_of(head)
         since_ms = None if reason is None else _since_ms(job, reason, turn.now_ms)
         if (job.progress.status_reason, job.progress.blocked_ms) != (reason, since_ms):
@@ -40,10 +41,11 @@ def give_up_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
     Others may start once they are gone: another round is needed.
     """
     for head in heads:
-        queue = turn.state.queues.get(head.queue_arn)
-        if queue is None or queue.blocked_id != head.job_id:
+        queue, job = turn.state.queues.get(head.queue_arn), turn.state.find(head.job_id)
+        found = None if job is None else head_of(turn.state, job)
+        if queue is None or found is None or found.blocked_id != head.job_id:
             continue
-        limit_ms = turn.state.head_limit_ms(queue)
+        limit_ms = turn.state.head_limit_ms(queue, found)
         if limit_ms is not None and limit_ms <= turn.now_ms:
             reason = turn.state.jobs[head.job_id].progress.status_reason
             assert reason is not None, head.job_id
@@ -58,11 +60,11 @@ def _text_of(head: BlockedHead) -> str | None:
     return _TEXT_BY_OBSTACLE.get(head.obstacle)
 
 
-def _clear_former_head(turn: Turn, queue_arn: QueueArn, head_id: JobId) -> None:
-    queue = turn.state.queues.get(queue_arn)
-    if queue is not None and queue.blocked_id not in (None, head_id):
-        assert queue.blocked_id is not None, queue_arn
-        turn.emit(e.JobReasonChanged(job_id=queue.blocked_id, status_reason=None))
+def _clear_former_head(turn: Turn, job: Job) -> None:
+    found = head_of(turn.state, job)
+    if found is not None and found.blocked_id not in (None, job.id):
+        assert found.blocked_id is not None, job.id
+        turn.emit(e.JobReasonChanged(job_id=found.blocked_id, status_reason=None))
 
 
 def _since_ms(job: Job, reason: str, now_ms: int) -> int:
@@ -78,4 +80,7 @@ _TEXT_BY_OBSTACLE = {
     Obstacle.NO_ENABLED_ENVIRONMENT: wording.NO_ENABLED_ENVIRONMENT,
     Obstacle.ABOVE_ENVIRONMENT_MAX: wording.ENVIRONMENT_TOO_SMALL,
     Obstacle.ABOVE_HOST_CAPACITY: wording.JOB_TOO_LARGE,
+    Obstacle.ABOVE_QUOTA: wording.ABOVE_QUOTA,
+    Obstacle.ABOVE_BORROW_LIMIT: wording.ABOVE_BORROW_LIMIT,
+    Obstacle.ABOVE_BORROWABLE: wording.ABOVE_BORROWABLE,
 }

@@ -23,6 +23,7 @@ from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import QueuedJob, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.plan import Plan
+from batchyard.scheduler.quota import QuotaTerms
 
 
 class AcceptJob(Struct, frozen=True, kw_only=True):
@@ -85,6 +86,25 @@ class PutQueue(Struct, frozen=True, kw_only=True):
     #: Both set exactly if the queue has a scheduling policy: for ever, or never.
     policy_arn: PolicyArn | None = None
     policy: FairShare | None = None
+    #: Its policy is one of quota shares: for ever, or never. `policy` is None then.
+    has_quota_shares: bool = False
+
+
+class PutQuotaShare(Struct, frozen=True, kw_only=True):
+    """A quota share of a queue was created or changed. The queue must be there already."""
+
+    queue_arn: QueueArn
+    terms: QuotaTerms
+
+
+class DeleteQuotaShare(Struct, frozen=True, kw_only=True):
+    """Let the share end: its jobs fail or are stopped; it goes with the last of them.
+
+    To be given again while the outcome is partial.
+    """
+
+    queue_arn: QueueArn
+    name: str
 
 
 class PutPolicy(Struct, frozen=True, kw_only=True):
@@ -219,6 +239,8 @@ Input = (
     | DeleteEnvironment
     | PutQueue
     | PutPolicy
+    | PutQuotaShare
+    | DeleteQuotaShare
     | DeleteQueue
     | PutHost
     | PutConsumable

@@ -13,6 +13,7 @@ from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of, is_node
 from batchyard.core.endings import Ending, Failure, RestFailure, end, release, wish_reason_of
 from batchyard.core.inputs import AcceptJob, CancelJob, TerminateJob
+from batchyard.core.quota_books import quota_share_name_of, takes_jobs
 from batchyard.core.shares import priority_of, share_identifier_of
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.stopping import stop_attempt
@@ -34,6 +35,8 @@ def accept_job(turn: Turn, command: AcceptJob) -> None:
     failure = None
     if queue is None or queue.is_draining:
         failure = wording.QUEUE_DELETED
+    elif not takes_jobs(queue, new):
+        failure = wording.QUOTA_SHARE_DELETED
     elif has_failed:
         failure = wording.DEPENDENCY_FAILED
     if queue is not None and queue.policy is not None:
@@ -116,6 +119,9 @@ def _accepted(
         needs=new.needs,
         share_identifier=share_identifier_of(queue, new),
         priority=priority_of(queue, new),
+        quota_share=quota_share_name_of(queue, new),
+        capacity_use=new.capacity_use,
+        preemption_retries_max=new.preemption_retries_max,
     )
 
 

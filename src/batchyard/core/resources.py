@@ -8,7 +8,7 @@ that is being deleted fails what waits, stops what runs, and goes with its last 
 """
 
 from batchyard.core import events as e
-from batchyard.core.bookkeeping import array_of
+from batchyard.core.draining import drain
 from batchyard.core.inputs import (
     DeleteConsumable,
     DeleteEnvironment,
@@ -20,15 +20,11 @@ from batchyard.core.inputs import (
     PutQueue,
 )
 from batchyard.core.instances import end_instances_of, replace_instances
-from batchyard.core.jobs import fail_job, fail_waiting_children
-from batchyard.core.state import Environment, Job, Queue
-from batchyard.core.stopping import stop_attempt
+from batchyard.core.state import Environment
 from batchyard.core.turn import Turn
 from batchyard.model import wording
-from batchyard.model.ids import EnvironmentArn, QueueArn, child_id
-from batchyard.model.limits import DRAINED_JOBS_PER_TURN_MAX
+from batchyard.model.ids import EnvironmentArn, QueueArn
 from batchyard.model.records import StopCause
-from batchyard.model.status import JobStatus
 
 
 def put_environment(turn: Turn, command: PutEnvironment) -> None:
@@ -91,6 +87,7 @@ def put_queue(turn: Turn, command: PutQueue) -> None:
             time_limits=command.time_limits,
             policy_arn=command.policy_arn,
             policy=command.policy,
+            has_quota_shares=command.has_quota_shares,
         )
     )
 
@@ -110,7 +107,7 @@ def delete_queue(turn: Turn, command: DeleteQueue) -> None:
         return
     if not queue.is_draining:
         turn.emit(e.QueueDraining(arn=command.arn))
-    _drain(turn, queue)
+    drain(turn, queue.jobs, wording.QUEUE_DELETED, StopCause.QUEUE_DELETED)
     _delete_queue_if_empty(turn, command.arn)
 
 
@@ -140,34 +137,6 @@ def settle_drained(turn: Turn, queue_arn: QueueArn, environment_arn: Environment
     """Let a queue and an environment go if the attempt that just ended was their last."""
     _delete_queue_if_empty(turn, queue_arn)
     _delete_if_empty(turn, environment_arn)
-
-
-def _drain(turn: Turn, queue: Queue) -> None:
-    ending: list[Job] = []
-    for job_id in queue.jobs:
-        job = turn.state.jobs[job_id]
-        if job.progress.attempt is None or job.progress.attempt.stop_cause is None:
-            ending.append(job)
-        if len(ending) > DRAINED_JOBS_PER_TURN_MAX:
-            turn.outcome.is_partial = True
-            ending.pop()
-            break
-    for job in ending:
-        if job.id not in turn.state.jobs:  # it failed with one before it
-            continue
-        if job.array is not None:
-            _drain_array(turn, job)
-        elif job.progress.attempt is not None:
-            stop_attempt(turn, job, StopCause.QUEUE_DELETED)
-        else:
-            fail_job(turn, job.id, wording.QUEUE_DELETED)
-
-
-def _drain_array(turn: Turn, parent: Job) -> None:
-    for index in array_of(parent).own_indexes(JobStatus.STARTING, JobStatus.RUNNING):
-        child = turn.state.jobs[child_id(parent.id, index)]
-        stop_attempt(turn, child, StopCause.QUEUE_DELETED)
-    fail_waiting_children(turn, parent, wording.QUEUE_DELETED)
 
 
 def _delete_queue_if_empty(turn: Turn, arn: QueueArn) -> None:

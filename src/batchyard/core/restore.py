@@ -28,6 +28,7 @@ from batchyard.core.inputs import TaskEnded
 from batchyard.core.instances import lose_instances_on
 from batchyard.core.jobs import doomed_by
 from batchyard.core.multi_node import start_of_node
+from batchyard.core.quota_books import quota_share_name_of, use_in
 from batchyard.core.shares import priority_of, restore_share, share_identifier_of
 from batchyard.core.state import Job, Nodes, State, child_status, part_of
 from batchyard.core.turn import Outcome, Turn
@@ -116,6 +117,9 @@ def _job_of(state: State, record: QueuedJob) -> Job:
         needs=record.needs,
         share_identifier=share_identifier_of(queue, record),
         priority=priority_of(queue, record),
+        quota_share=quota_share_name_of(queue, record),
+        use=use_in(queue, record),
+        preemption_retries_max=record.preemption_retries_max,
         array=None
         if size is None
         else Array(codes=bytearray(size), waits=None, is_sequential=record.is_sequential),
@@ -200,9 +204,11 @@ def _waiting_nodes(nodes: Nodes, number: int) -> dict[int, None]:
 
 
 def _took_part(progress: JobProgress | None, number: int) -> bool:
-    if progress is None or not progress.attempts:
+    if progress is None:
         return False
-    return progress.attempts[-1].number == number
+    return any(
+        each[-1].number == number for each in (progress.attempts, progress.preempted) if each
+    )
 
 
 def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_ms: int) -> Outcome:

@@ -31,7 +31,7 @@ def share_identifier_of(queue: Queue | None, job: QueuedJob) -> str | None:
 
 def priority_of(queue: Queue | None, job: QueuedJob) -> int:
     """Say how a job stands among those of its share; there is no priority without shares."""
-    if queue is None or queue.policy is None:
+    if queue is None or (queue.policy is None and queue.quota_shares is None):
         return 0
     return job.scheduling_priority or 0
 

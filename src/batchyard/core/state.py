@@ -8,6 +8,7 @@ Owns the collections and what each one holds. Only `evolve` (and `restore`, at s
 finished job leaves memory and stays in the store. Refuses to know how the state came about.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from batchyard.core.array import REST, STATUS_BY_CODE, Array
@@ -34,6 +35,7 @@ from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, Jo
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
 from batchyard.scheduler.fair_share import usage_after
+from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.rooms import RoomGroups
 
 
@@ -61,6 +63,12 @@ class Job:
     share_identifier: str | None = None
     #: Higher goes first within a share; 0 where there are none.
     priority: int = 0
+    #: Set exactly if the queue has quota shares.
+    quota_share: str | None = None
+    #: What an attempt uses of its quota share, in thousandths, by capacity unit.
+    use: Mapping[str, int] = field(default_factory=dict)
+    #: How often it may be preempted and go on; None: any number.
+    preemption_retries_max: int | None = None
     #: Set exactly for children and nodes.
     parent: "Job | None" = None
     #: Among the parent's children or nodes.
@@ -165,6 +173,24 @@ class Share:
 
 
 @dataclass(slots=True, kw_only=True)
+class QuotaShare:
+    """A share of a queue with a quota: a queue within the queue."""
+
+    terms: QuotaTerms
+    is_draining: bool = False
+    #: Holds all and only the RUNNABLE jobs of the share.
+    line: WaitingLine = field(default_factory=WaitingLine)
+    #: Holds all and only the live jobs of the share, children and nodes not counted.
+    jobs: dict[JobId, None] = field(default_factory=dict)
+    #: Holds all and only the jobs, children included, whose attempts hold capacity.
+    running: dict[JobId, None] = field(default_factory=dict)
+    #: Sum of their use, in thousandths, by capacity unit.
+    used: dict[str, int] = field(default_factory=dict)
+    #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
+    blocked_id: JobId | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Queue:
     """A job queue."""
 
@@ -186,8 +212,10 @@ class Queue:
     #: Both set for ever, or never.
     policy_arn: PolicyArn | None = None
     policy: FairShare | None = None
-    #: Holds all and only the RUNNABLE jobs of the queue, if it has no policy.
+    #: Holds all and only the RUNNABLE jobs of the queue, if it has neither policy nor quota shares.
     line: WaitingLine = field(default_factory=WaitingLine)
+    #: By name, in the order of their creation; None: its policy is not one of quota shares.
+    quota_shares: dict[str, QuotaShare] | None = None
     #: By identifier: holds all shares that are active, and some that were. None without a policy.
     shares: dict[str, Share] = field(default_factory=dict)
     #: Holds all and only the live jobs of the queue, in the order in which they were accepted.
@@ -279,20 +307,29 @@ class State:
             self.deadlines.next_ms(self.job_by_task.__contains__),
             self.alarms.next_ms(self.instances.__contains__),
             next_idle_ms(self),
-            *(self.head_limit_ms(queue) for queue in self.queues.values()),
+            *(
+                self.head_limit_ms(queue, head_of)
+                for queue in self.queues.values()
+                for head_of in heads_of(queue)
+            ),
         ]
         return min((at_ms for at_ms in times if at_ms is not None), default=None)
 
-    def head_limit_ms(self, queue: Queue) -> int | None:
+    def head_limit_ms(self, queue: Queue, head_of: Queue | QuotaShare) -> int | None:
         """Tell when the head of a queue has been blocked for too long; None if no limit counts."""
-        if queue.blocked_id is None or not queue.time_limits:
+        if head_of.blocked_id is None or not queue.time_limits:
             return None
-        progress = self.jobs[queue.blocked_id].progress
-        assert progress.status_reason is not None, queue.blocked_id
-        assert progress.blocked_ms is not None, queue.blocked_id
+        progress = self.jobs[head_of.blocked_id].progress
+        assert progress.status_reason is not None, head_of.blocked_id
+        assert progress.blocked_ms is not None, head_of.blocked_id
         code = reason_code_of(progress.status_reason)
         limits = [each.blocked_ms_max for each in queue.time_limits if each.reason == code]
         return progress.blocked_ms + min(limits) if limits else None
+
+
+def heads_of(queue: Queue) -> Iterable[Queue | QuotaShare]:
+    """Give what has a head of its own: the queue, or each of its quota shares."""
+    return (queue,) if queue.quota_shares is None else queue.quota_shares.values()
 
 
 def next_idle_ms(state: State) -> int | None:
@@ -374,6 +411,9 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         progress=progress,
         share_identifier=parent.share_identifier,
         priority=parent.priority,
+        quota_share=parent.quota_share,
+        use=parent.use,
+        preemption_retries_max=parent.preemption_retries_max,
         parent=parent,
         index=index,
         needs=parent.needs if nodes is None else (),

@@ -11,6 +11,7 @@ from batchyard.core import inputs as i
 from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
 from batchyard.core.instances import advance_instances, interrupt
 from batchyard.core.jobs import accept_job, cancel_job, terminate_job
+from batchyard.core.quota_shares import delete_quota_share, put_quota_share
 from batchyard.core.registering import deregister, register
 from batchyard.core.resources import (
     delete_consumable,
@@ -67,6 +68,10 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             put_queue(turn, happening)
         case i.PutPolicy():
             put_policy(turn, happening)
+        case i.PutQuotaShare():
+            put_quota_share(turn, happening)
+        case i.DeleteQuotaShare():
+            delete_quota_share(turn, happening)
         case i.DeleteQueue():
             delete_queue(turn, happening)
         case i.PutHost():

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from batchyard.core.consumables import Consumable
 from batchyard.core.state import Job, State
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import use_of_demand
 from batchyard.model.explanation import Change, ChangeKind, Dimension
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.status import ResourceState
@@ -79,8 +80,14 @@ def _ask_for_less(state: State, job_id: JobId, less: Amount) -> None:
     job = state.find(job_id)
     assert job is not None, job_id
     asking = [job] if job.parent is None else [job, job.parent]
-    others = {each.id: changed(each, demand=each.demand - less) for each in asking}
+    others = {each.id: _asking(each, each.demand - less) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
+
+
+def _asking(job: Job, demand: Amount) -> Job:
+    """Let a job ask for something else; what it uses of a quota share follows from that."""
+    is_counted = job.quota_share is not None and job.use == use_of_demand(job.demand)
+    return changed(job, demand=demand, use=use_of_demand(demand) if is_counted else job.use)
 
 
 def _add_consumable(state: State, arn: ConsumableArn, more: int) -> None:

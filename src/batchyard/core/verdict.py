@@ -10,7 +10,8 @@ and at least one did. One that was stopped because another had ended is not judg
 from msgspec import Struct
 
 from batchyard.core.inputs import ContainerEnded, TaskEnded
-from batchyard.model.records import Attempt, ContainerResult
+from batchyard.model import wording
+from batchyard.model.records import Attempt, ContainerResult, StopCause
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -40,6 +41,17 @@ def judge(report: TaskEnded) -> Verdict:
             for each in report.containers
         ),
     )
+
+
+def preemption_reason_of(cause: StopCause | None) -> str | None:
+    """Say why an attempt is, or was, preempted; None: it is not for that that it ends."""
+    match cause:
+        case StopCause.CROSS_SHARE_PREEMPTION:
+            return wording.CROSS_SHARE_PREEMPTION
+        case StopCause.IN_SHARE_PREEMPTION:
+            return wording.IN_SHARE_PREEMPTION
+        case _:
+            return None
 
 
 def verdict_of(attempt: Attempt) -> Verdict:

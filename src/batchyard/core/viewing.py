@@ -9,10 +9,10 @@ from heapq import merge
 
 from batchyard.core.consumables import available_of
 from batchyard.core.state import Environment, Queue, Share, State, first_to_go, may_give_up
-from batchyard.core.waiting_line import WaitingLine
+from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
-from batchyard.model.ids import HostId, whole_id_of
+from batchyard.model.ids import HostId
 from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.status import ResourceState
 from batchyard.scheduler.allocation import types_on
@@ -25,7 +25,6 @@ from batchyard.scheduler.view import (
     LaunchTerms,
     QueueView,
     View,
-    WaitingJob,
     WaitingOrder,
 )
 
@@ -49,9 +48,10 @@ def view_of(state: State, now_ms: int) -> View:
                     if arn in environment_views
                 ],
                 waiting=_order_of(state, queue, now_ms),
+                quota_shares=view_quota_shares(state, queue),
             )
             for queue in state.queues.values()
-            if not queue.is_draining and _has_waiting(queue)
+            if not queue.is_draining and has_waiting(queue)
         ],
         hosts=[
             HostView(host_id=host.id, capacity=host.capacity, used=host.used)
@@ -60,6 +60,7 @@ def view_of(state: State, now_ms: int) -> View:
         environments=list(environment_views.values()),
         idle_instances=_idle_instances(state),
         host_by_instance=_HostByInstance(state),
+        free_of=lambda instance_id: state.instances[instance_id].free,
         available_of=lambda arn: available_of(state.consumables, arn),
     )
 
@@ -137,13 +138,21 @@ def _idle_instances(state: State) -> Iterator[IdleInstance]:
         )
 
 
-def _has_waiting(queue: Queue) -> bool:
-    return len(queue.line) > 0 or any(len(share.line) for share in queue.shares.values())
+def has_waiting(queue: Queue) -> bool:
+    """Tell whether any job of a queue is RUNNABLE."""
+    return (
+        len(queue.line) > 0
+        or any(len(share.line) for share in queue.shares.values())
+        or any(len(share.line) for share in (queue.quota_shares or {}).values())
+    )
 
 
 def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
+    if queue.quota_shares is not None:
+        lines = [share.line for share in queue.quota_shares.values()]
+        return InOrder(by_front([waiting_jobs(state, line) for line in lines]))
     if queue.policy is None:
-        return InOrder(_waiting(state, queue.line))
+        return InOrder(waiting_jobs(state, queue.line))
     policy = queue.policy
     active = {
         identifier: share
@@ -163,7 +172,7 @@ def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
             usage=share.usage_at(now_ms, policy.window_ms),
             cpu_milli=share.cpu_milli,
             front_seq=share.line.front_seq(),
-            jobs=_waiting(state, share.line),
+            jobs=waiting_jobs(state, share.line),
         )
         for identifier, share in active.items()
         if len(share.line)
@@ -194,15 +203,3 @@ def _limit_of(state: State, queue: Queue, policy: FairShare, active_count: int) 
         return None
     total = sum(each.cpu_milli_max for each in environments)
     return reserve_limit(total, policy.reservation_percent, active_count)
-
-
-def _waiting(state: State, line: WaitingLine) -> Iterator[WaitingJob]:
-    for job_id in line:
-        job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
-        yield WaitingJob(
-            job_id=job_id,
-            demand=job.demand,
-            node_demands=() if job.nodes is None else job.nodes.demands,
-            needs=job.needs,
-            seq=job.seq,
-        )

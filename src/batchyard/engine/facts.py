@@ -26,6 +26,7 @@ from batchyard.store import (
     live_jobs,
     policies,
     queues,
+    quota_shares,
     shares,
     wishes,
 )
@@ -99,7 +100,32 @@ def _write_launch(connection: Connection, event: e.InstanceLaunched) -> None:
     )
 
 
-def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
+def _write_instance(connection: Connection, event: e.InstanceEvent) -> None:
+    match event:
+        case e.InstanceLaunched():
+            _write_launch(connection, event)
+        case e.InstanceDraining():
+            instances.drain_instance(
+                connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
+            )
+        case e.InstanceTerminated():
+            instances.end_instance(
+                connection, event.instance_id, at_ms=event.at_ms, cause=event.cause
+            )
+            environments.update_environment(
+                connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
+            )
+        case e.InstanceWishSettled():
+            instance_wishes.settle_instance_wish(
+                connection, event.wish_seq, event.instance_ids, event.refusal, at_ms=event.at_ms
+            )
+        case e.InstanceReady():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _write_resource(  # noqa: C901 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:
@@ -127,31 +153,26 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             consumables.settle_consumable(connection, event.arn, event.version)
         case e.ConsumableDeleted():
             consumables.remove_deleted(connection, event.arn, event.version)
+        case e.QuotaShareSettled():
+            quota_shares.settle_quota_share(connection, event.arn, event.terms.name)
+        case e.QuotaShareDeleted():
+            quota_shares.delete_quota_share(connection, event.arn, event.name)
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
-        case e.InstanceLaunched():
-            _write_launch(connection, event)
-        case e.InstanceDraining():
-            instances.drain_instance(
-                connection, event.instance_id, cause=event.cause, stop_ms=event.stop_ms
-            )
-        case e.InstanceTerminated():
-            instances.end_instance(
-                connection, event.instance_id, at_ms=event.at_ms, cause=event.cause
-            )
-            environments.update_environment(
-                connection, event.environment_arn, cpu_milli_launched=event.cpu_milli_launched
-            )
-        case e.InstanceWishSettled():
-            instance_wishes.settle_instance_wish(
-                connection, event.wish_seq, event.instance_ids, event.refusal, at_ms=event.at_ms
-            )
+        case (
+            e.InstanceLaunched()
+            | e.InstanceReady()
+            | e.InstanceDraining()
+            | e.InstanceTerminated()
+            | e.InstanceWishSettled()
+        ):
+            _write_instance(connection, event)
         case (
             e.EnvironmentDraining()
             | e.QueueDraining()
+            | e.QuotaShareDraining()
             | e.ShareForgotten()
             | e.HostChanged()
-            | e.InstanceReady()
         ):
             pass
         case _:

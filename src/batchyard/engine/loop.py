@@ -288,6 +288,8 @@ def _log_event(event: e.Event) -> None:
     match event:
         case e.AttemptStarted():
             _log.info("attempt_started", job_id=event.job_id)
+        case e.AttemptStopping() if event.cause.is_preemption:
+            _log.info("attempt_preempted", job_id=event.job_id, cause=event.cause)
         case e.JobSucceeded():
             _log.info("job_succeeded", job_id=event.job_id)
         case e.JobFailed():

@@ -17,7 +17,12 @@ from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.engine.catalogue import LaunchTimes
-from batchyard.engine.wishes import put_consumable_of, put_environment_of, put_queue_of
+from batchyard.engine.wishes import (
+    put_consumable_of,
+    put_environment_of,
+    put_queue_of,
+    put_quota_share_of,
+)
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob
@@ -31,6 +36,7 @@ from batchyard.store import (
     instances,
     live_jobs,
     queues,
+    quota_shares,
     shares,
 )
 
@@ -61,6 +67,8 @@ def _load_state(
         step(state, put_environment_of(environment, times), now_ms)
     for queue in queues.read_all_queues(connection):
         step(state, put_queue_of(connection, queue), now_ms)
+    for share in quota_shares.read_all_quota_shares(connection):
+        step(state, put_quota_share_of(share), now_ms)
     for consumable in consumables.read_all_consumables(connection):
         step(state, put_consumable_of(consumable), now_ms)
     outcome = Outcome()

@@ -14,22 +14,25 @@ from dataclasses import dataclass
 
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes, UnknownType
+from batchyard.model.capacity_use import MILLI
 from batchyard.model.environment_faults import environment_fault_of
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.fair_share import fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, whole_id_of
+from batchyard.model.instance_wishes import InstanceWish
 from batchyard.model.limits import WISHES_PER_TURN_MAX
 from batchyard.model.records import (
     ConsumableRecord,
     EnvironmentRecord,
-    InstanceWish,
     QueuedJob,
     QueueRecord,
+    QuotaShareRecord,
     TimeLimit,
     Wish,
     WishKind,
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
+from batchyard.scheduler.quota import QuotaTerms
 from batchyard.store import (
     Connection,
     consumables,
@@ -38,6 +41,7 @@ from batchyard.store import (
     live_jobs,
     policies,
     queues,
+    quota_shares,
 )
 from batchyard.store import wishes as wish_table
 
@@ -119,11 +123,12 @@ def _fault_of(record: EnvironmentRecord) -> str | None:
 def put_queue_of(connection: Connection, record: QueueRecord) -> i.PutQueue:
     """Say to the core how the API wants a queue to be, and what its policy says now."""
     policy_arn: PolicyArn | None = record.detail.get("schedulingPolicyArn")
-    policy = None
+    policy, has_quota_shares = None, False
     if policy_arn is not None:
         found = policies.read_policy(connection, policy_arn)
         assert found is not None, f"{record.arn} has a policy that is gone"
-        policy = fair_share_of(found.detail)
+        has_quota_shares = "quotaSharePolicy" in found.detail
+        policy = None if has_quota_shares else fair_share_of(found.detail)
     return i.PutQueue(
         arn=record.arn,
         seq=record.seq,
@@ -134,8 +139,28 @@ def put_queue_of(connection: Connection, record: QueueRecord) -> i.PutQueue:
             TimeLimit(reason=each["reason"], blocked_ms_max=each["maxTimeSeconds"] * 1000)
             for each in record.detail.get("jobStateTimeLimitActions", ())
         ),
-        policy_arn=policy_arn,
+        policy_arn=policy_arn if policy is not None else None,
         policy=policy,
+        has_quota_shares=has_quota_shares,
+    )
+
+
+def put_quota_share_of(record: QuotaShareRecord) -> i.PutQuotaShare:
+    """Say to the core what a quota share may use, lend and borrow."""
+    detail = record.detail
+    sharing = detail["resourceSharingConfiguration"]
+    return i.PutQuotaShare(
+        queue_arn=record.queue_arn,
+        terms=QuotaTerms(
+            name=record.name,
+            limits={
+                each["capacityUnit"]: each["maxCapacity"] * MILLI
+                for each in detail["capacityLimits"]
+            },
+            lends=sharing["strategy"] != "RESERVE",
+            borrow_percent=sharing.get("borrowLimit"),
+            preempts_within=detail["preemptionConfiguration"]["inSharePreemption"] == "ENABLED",
+        ),
     )
 
 
@@ -177,6 +202,11 @@ def _resource_inputs(
             yield put_queue_of(connection, queue)
         elif not live_jobs.has_submitted_after(connection, queue.arn, last_seq):
             yield i.DeleteQueue(arn=queue.arn)
+    for share in quota_shares.read_quota_shares_in_transition(connection):
+        if share.status is not ResourceStatus.DELETING:
+            yield put_quota_share_of(share)
+        elif not live_jobs.has_submitted_after(connection, share.queue_arn, last_seq):
+            yield i.DeleteQuotaShare(queue_arn=share.queue_arn, name=share.name)
 
 
 def _accepts(

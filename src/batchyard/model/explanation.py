@@ -45,6 +45,8 @@ class Cause(StrEnum):
     CONSUMABLE = "CONSUMABLE"
     #: The queue's scheduling policy keeps the rest for other shares.
     RESERVED = "RESERVED"
+    #: Its quota share has nothing left for it.
+    QUOTA = "QUOTA"
     #: It has its place, and its containers are being started.
     STARTING = "STARTING"
     #: It is being stopped.

@@ -16,6 +16,7 @@ EnvironmentArn = NewType("EnvironmentArn", str)
 DefinitionArn = NewType("DefinitionArn", str)
 ConsumableArn = NewType("ConsumableArn", str)
 PolicyArn = NewType("PolicyArn", str)
+QuotaShareArn = NewType("QuotaShareArn", str)
 HostId = NewType("HostId", str)
 #: 32 lower-case hex digits, as the last part of an ECS task ARN.
 TaskId = NewType("TaskId", str)
@@ -42,6 +43,9 @@ class Scope(Struct, frozen=True):
 
     def queue_arn(self, name: str) -> QueueArn:
         return QueueArn(self.arn("batch", f"job-queue/{name}"))
+
+    def quota_share_arn(self, queue: str, name: str) -> QuotaShareArn:
+        return QuotaShareArn(self.arn("batch", f"job-queue/{queue}/quota-share/{name}"))
 
     def environment_arn(self, name: str) -> EnvironmentArn:
         return EnvironmentArn(self.arn("batch", f"compute-environment/{name}"))

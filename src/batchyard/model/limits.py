@@ -24,6 +24,14 @@ WEIGHT_FACTOR_MIN = 0.0001
 WEIGHT_FACTOR_MAX = 999.9999
 SHARE_IDENTIFIER_LENGTH_MAX = 255
 
+# Quota shares (reference/compute-and-scheduling.md sections 3.4 and 7).
+QUOTA_SHARES_PER_QUEUE_MAX = 20
+CAPACITY_LIMITS_PER_SHARE_MAX = 5
+# Ours: of one capacity limit, so that sums in thousandths fit the database's integers.
+MAX_CAPACITY_MAX = 10**9
+# Ours: of the attempts of a job that were preempted, how many of the last are kept.
+PREEMPTED_ATTEMPTS_KEPT_MAX = 10
+
 # Jobs and job definitions (reference/jobs.md section 16).
 NAME_LENGTH_MAX = 128
 IMAGE_LENGTH_MAX = 255

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import (
     ConsumableArn,
     DefinitionArn,
@@ -20,6 +21,7 @@ from batchyard.model.ids import (
     JobId,
     PolicyArn,
     QueueArn,
+    QuotaShareArn,
     Scope,
     TaskId,
 )
@@ -40,6 +42,16 @@ class StopCause(StrEnum):
     MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
     #: The instance under it goes.
     INSTANCE_TERMINATED = "INSTANCE_TERMINATED"
+    QUOTA_SHARE_DELETED = "QUOTA_SHARE_DELETED"
+    #: The capacity that its quota share has borrowed is taken back; the job waits again.
+    CROSS_SHARE_PREEMPTION = "CROSS_SHARE_PREEMPTION"
+    #: A job of its quota share with a higher priority needs its place; it waits again.
+    IN_SHARE_PREEMPTION = "IN_SHARE_PREEMPTION"
+
+    @property
+    def is_preemption(self) -> bool:
+        """Tell whether the attempt does not count, and another follows."""
+        return self in (StopCause.CROSS_SHARE_PREEMPTION, StopCause.IN_SHARE_PREEMPTION)
 
 
 class ExitAction(StrEnum):
@@ -144,8 +156,12 @@ class JobProgress(Struct, kw_only=True):
     started_ms: int | None = None
     #: Set exactly when the status is terminal.
     stopped_ms: int | None = None
-    #: Ended attempts, oldest first.
+    #: Ended attempts that count, oldest first.
     attempts: tuple[Attempt, ...] = ()
+    #: How many attempts were stopped so that another job could start. They do not count.
+    preempted_count: int = 0
+    #: The last of these, oldest first; at most PREEMPTED_ATTEMPTS_KEPT_MAX.
+    preempted: tuple[Attempt, ...] = ()
     #: The live attempt: present exactly in STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False
@@ -154,6 +170,15 @@ class JobProgress(Struct, kw_only=True):
     wish_reason: str | None = None
     #: Present exactly for an array's parent.
     array: ArrayProgress | None = None
+
+    @property
+    def attempt_number_next(self) -> int:
+        """Number the attempt that comes next; those that do not count have numbers too."""
+        return len(self.attempts) + self.preempted_count + 1
+
+    @property
+    def was_tried(self) -> bool:
+        return bool(self.attempts) or self.preempted_count > 0
 
 
 class ConsumableNeed(Struct, frozen=True, kw_only=True):
@@ -265,6 +290,11 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     needs: tuple[ConsumableNeed, ...] = ()
     share_identifier: str | None = None
     scheduling_priority: int | None = None
+    #: Of a service job: its quota share; what it uses of that; how often it may be preempted and go
+    #: on (None: any number). A container job's quota share is its share identifier.
+    quota_share: str | None = None
+    capacity_use: tuple[UnitQuantity, ...] = ()
+    preemption_retries_max: int | None = None
     created_ms: int
     progress: JobProgress
 
@@ -364,6 +394,16 @@ class FrontJob(Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
+class QuotaShareSnapshot(Struct, frozen=True, kw_only=True):
+    """How a quota share of a queue stands."""
+
+    name: str
+    #: The first RUNNABLE job; None: nobody waits.
+    front: FrontJob | None
+    #: What its jobs use, in thousandths, by capacity unit.
+    used: Mapping[str, int]
+
+
 class QueueSnapshot(Struct, frozen=True, kw_only=True):
     """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
 
@@ -375,6 +415,10 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+    #: By name, in the order of their creation; empty without quota shares.
+    quota_shares: tuple[QuotaShareSnapshot, ...] = ()
+    #: When one of the first jobs in them last changed.
+    quota_front_ms: int = 0
     #: What keeps the first of the jobs, in one sentence; None: there is none, or nothing does.
     head_waits_for: str | None = None
 
@@ -390,6 +434,24 @@ class PolicyRecord(Struct, frozen=True, kw_only=True):
     #: Rises with each update, from 1.
     revision: int
     #: Its `fairsharePolicy` as DescribeSchedulingPolicies shows it.
+    detail: Json
+    tags: Mapping[str, str]
+
+
+class QuotaShareRecord(Struct, frozen=True, kw_only=True):
+    """A quota share of a queue.
+
+    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
+    """
+
+    #: Creation order; the shares of a queue take turns in it.
+    seq: int
+    arn: QuotaShareArn
+    queue_arn: QueueArn
+    name: str
+    state: ResourceState
+    status: ResourceStatus
+    #: Everything else as DescribeQuotaShare shows it.
     detail: Json
     tags: Mapping[str, str]
 
@@ -458,58 +520,6 @@ class TerminationCause(StrEnum):
     REPLACED = "REPLACED"
     #: Who registered it has taken it back.
     DEREGISTERED = "DEREGISTERED"
-
-
-class Registration(Struct, frozen=True, kw_only=True):
-    """What an operator wants to register in an UNMANAGED environment: all of it or nothing."""
-
-    environment_arn: EnvironmentArn
-    #: As shown; `custom` where it is none of EC2's.
-    instance_type: str
-    #: What jobs get of each.
-    capacity: Amount
-    count: int
-    #: None: on any.
-    host_id: HostId | None = None
-
-
-class Deregistration(Struct, frozen=True, kw_only=True):
-    """What an operator wants to take back."""
-
-    environment_arn: EnvironmentArn
-    instance_id: InstanceId
-    #: Stop what runs on it, now.
-    is_forced: bool = False
-
-
-class Interruption(Struct, frozen=True, kw_only=True):
-    """What an operator wants to reclaim, as EC2 does with Spot capacity."""
-
-    environment_arn: EnvironmentArn
-    instance_id: InstanceId
-    #: From now until what still runs on it is stopped.
-    notice_ms: int
-    #: Also if it is not Spot capacity.
-    is_forced: bool = False
-
-
-class InstanceWish(Struct, frozen=True, kw_only=True):
-    """A durable wish about instances. The API writes it, the engine answers it once."""
-
-    seq: int
-    registration: Registration | None = None
-    deregistration: Deregistration | None = None
-    interruption: Interruption | None = None
-    #: The answer: instances that are, or were, registered; or why nothing was done.
-    is_settled: bool = False
-    instance_ids: tuple[InstanceId, ...] = ()
-    refusal: str | None = None
-
-    @property
-    def environment_arn(self) -> EnvironmentArn:
-        asked = self.registration or self.deregistration or self.interruption
-        assert asked is not None, self.seq
-        return asked.environment_arn
 
 
 class InstanceRecord(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,11 @@ TIMEOUT_EXCEEDED = "Job attempt duration exceeded timeout"
 DEPENDENCY_FAILED = "Dependent Job failed"
 ARRAY_CHILD_FAILED = "Array Child Job failed"
 QUEUE_DELETED = "JobQueue deleted"
+#: Ours, in the form of the one before.
+QUOTA_SHARE_DELETED = "QuotaShare deleted"
+CROSS_SHARE_PREEMPTION = "Cross-share preemption triggered to reclaim borrowed capacity"
+#: Ours, in AWS's form: its own text is not known.
+IN_SHARE_PREEMPTION = "In-share preemption triggered by a job of higher priority"
 #: The driver's own words, as ECS passes them on.
 _NO_LOG_GROUP = (
     "failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group"
@@ -39,6 +44,23 @@ JOB_TOO_LARGE = (
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU)"
     " is higher than that can be met by the CE(s) attached to the job queue."
 )
+ABOVE_QUOTA = (
+    "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share"
+    " capacity limits."
+)
+ABOVE_BORROW_LIMIT = (
+    "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share"
+    " capacity limits and borrow limits."
+)
+ABOVE_BORROWABLE = (
+    "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requires borrowing that exceeds all"
+    " configured borrowable capacity."
+)
+
+
+def preemption_in_progress(reason: str) -> str:
+    """Say of a job that is being stopped that it will wait again."""
+    return f"PREEMPTION_IN_PROGRESS: {reason}"
 
 
 def reason_code_of(status_reason: str) -> str:

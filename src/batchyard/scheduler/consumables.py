@@ -24,6 +24,12 @@ class Stock:
             for need in needs
         )
 
+    def copy(self) -> "Stock":
+        """Give an account of its own to somebody who looks ahead."""
+        copied = Stock(self._available_of)
+        copied._taken.update(self._taken)
+        return copied
+
     def take(self, needs: Iterable[ConsumableNeed]) -> None:
         """Reserve what `has` said can be had."""
         for need in needs:

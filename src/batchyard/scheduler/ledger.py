@@ -16,7 +16,7 @@ Rules:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from batchyard.model.amounts import Amount
@@ -149,6 +149,34 @@ class Ledger:
     def _host_of(self, instance_id: InstanceId) -> HostId:
         launched_on = self._host_by_launched.get(instance_id)
         return self._view.host_by_instance[instance_id] if launched_on is None else launched_on
+
+    # -- looking ahead ------------------------------------------------------------------------
+
+    def copy(self) -> "Ledger":
+        """Give books of their own, as they stand, to somebody who looks ahead."""
+        copied = Ledger(self._view)
+        copied._free_by_host.update(self._free_by_host)
+        copied._host_by_launched.update(self._host_by_launched)
+        copied._idle = None if self._idle is None else dict(self._idle)
+        for arn, budget in self._budgets.items():
+            ready, starting = budget.ready.copy(), budget.starting.copy()
+            copied._budgets[arn] = replace(budget, ready=ready, starting=starting)
+        return copied
+
+    def release(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
+        """Count room as free again that a job holds, or held before `take`."""
+        budget = self._budget_of(environment)
+        budget.cpu_milli_used -= amount.cpu_milli
+        if slot.instance_id is None:
+            self._free_by_host[slot.host_id] += amount
+        else:
+            is_coming = budget.starting.is_touched(slot.instance_id)
+            rooms = budget.starting if is_coming else budget.ready
+            rooms.change(slot.instance_id, self._view.free_of(slot.instance_id), amount)
+
+    def occupy(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
+        """Undo `release`. Room that is not free yet becomes less than none: nobody else has it."""
+        self.release(environment, slot, Amount() - amount)
 
     # -- launching ----------------------------------------------------------------------------
 

@@ -31,6 +31,14 @@ class Obstacle(StrEnum):
     CAPACITY_IN_USE = "CAPACITY_IN_USE"
     #: The queue's scheduling policy keeps what is left for others.
     RESERVED_FOR_OTHERS = "RESERVED_FOR_OTHERS"
+    #: The job needs more than the capacity limits of its quota share, which does not borrow.
+    ABOVE_QUOTA = "ABOVE_QUOTA"
+    #: The job needs more than its quota share has and may borrow.
+    ABOVE_BORROW_LIMIT = "ABOVE_BORROW_LIMIT"
+    #: The job needs more than its quota share has and all others could lend.
+    ABOVE_BORROWABLE = "ABOVE_BORROWABLE"
+    #: Its quota share has nothing left for it at the moment, and nothing more is lent.
+    QUOTA_IN_USE = "QUOTA_IN_USE"
 
 
 class Slot(Struct, frozen=True, kw_only=True):
@@ -60,10 +68,30 @@ class Launch(Struct, frozen=True, kw_only=True):
     host_id: HostId
 
 
+class PreemptionCause(StrEnum):
+    """Why a running job is stopped for another one."""
+
+    #: It borrows, and the other needs nothing borrowed.
+    CROSS_SHARE = "CROSS_SHARE"
+    #: The other is of the same quota share, and has a higher priority.
+    IN_SHARE = "IN_SHARE"
+
+
+class Preemption(Struct, frozen=True, kw_only=True):
+    """Stop the live attempt of a job, which is to wait again."""
+
+    job_id: JobId
+    cause: PreemptionCause
+    #: Who can start then.
+    for_job_id: JobId
+
+
 class BlockedHead(Struct, frozen=True, kw_only=True):
-    """The job at the head of a queue, and what keeps it there."""
+    """The job at the head of a queue, or of a quota share of it, and what keeps it there."""
 
     queue_arn: QueueArn
+    #: None: the queue has no quota shares.
+    quota_share: str | None = None
     job_id: JobId
     obstacle: Obstacle
     #: The type whose capacity is missing.
@@ -74,10 +102,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     """The result of one round, in the order in which it was chosen.
 
     First what is given up (idle instances, for the room they take), then launches, then placements.
-    One blocked head a queue.
+    One blocked head a queue, or a quota share.
     """
 
     placements: tuple[Placement, ...]
     blocked: tuple[BlockedHead, ...]
     launches: tuple[Launch, ...] = ()
     terminations: tuple[InstanceId, ...] = ()
+    preemptions: tuple[Preemption, ...] = ()

@@ -73,6 +73,16 @@ class Rooms:
         #: Instances that were given up.
         self._gone: set[InstanceId] = set()
 
+    def copy(self) -> "Rooms":
+        """Give books of their own, as they stand, to somebody who looks ahead."""
+        copied = Rooms(self._given)
+        for free, returned in self._returned.items():
+            copied._returned[free] = list(returned)
+        copied._returned_sizes.extend(self._returned_sizes)
+        copied._free_by_changed.update(self._free_by_changed)
+        copied._gone.update(self._gone)
+        return copied
+
     def add(self, instance_id: InstanceId, free: Amount) -> None:
         """Enter an instance that the round has launched."""
         self._put(instance_id, free)
@@ -95,6 +105,13 @@ class Rooms:
         free = self._free_by_changed[instance_id]
         self._returned[free].remove(instance_id)
         self._put(instance_id, free + demand)
+
+    def change(self, instance_id: InstanceId, free_before: Amount, more: Amount) -> None:
+        """Give an instance more room, or less; `free_before` counts if nothing changed yet."""
+        free = self._free_by_changed.get(instance_id)
+        if free is not None:
+            self._returned[free].remove(instance_id)
+        self._put(instance_id, (free_before if free is None else free) + more)
 
     def is_touched(self, instance_id: InstanceId) -> bool:
         """Tell whether this round has taken something out of it, or launched it."""

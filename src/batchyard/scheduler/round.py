@@ -17,7 +17,9 @@ Rules (reference/compute-and-scheduling.md sections 1.8, 2.2 and 3.1):
    a host, because the head may need the host. A head that fits nowhere at all needs nothing, so
    behind it everyone may go on. So nobody who passes ever delays a head.
 5. A blocked head takes nothing away from other queues.
-6. A job that needs consumable resources starts only where all of them are there; else it keeps the
+6. A queue with quota shares serves them by rules of its own: see `quota_turn`. Who is stopped there
+   is decided when nobody else of the same priority can start.
+7. A job that needs consumable resources starts only where all of them are there; else it keeps the
    head like one without room.
 
 The cost of a round follows what it places: O(placements + queues + environments), not the length of
@@ -33,7 +35,8 @@ from msgspec.structs import replace
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
-from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan
+from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan, Preemption
+from batchyard.scheduler.quota_turn import QuotaTurn
 from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob, WaitingOrder
 
 #: Ours: how far behind a blocked head a round looks for jobs that may pass.
@@ -47,6 +50,8 @@ class _Turn:
     queue: QueueView
     #: Where jobs may go now, in order; narrowed by each blocked head.
     environments: list[EnvironmentView]
+    #: Set exactly for a queue with quota shares; the rest counts for others only.
+    of_shares: QuotaTurn | None = None
     #: A head is blocked that may need the hosts.
     is_passing: bool = False
     looked_at: int = 0
@@ -62,6 +67,7 @@ class _Round:
     stock: Stock
     placements: list[Placement] = field(default_factory=list)
     blocked: list[BlockedHead] = field(default_factory=list)
+    preemptions: list[Preemption] = field(default_factory=list)
 
 
 def plan_round(view: View) -> Plan:
@@ -69,9 +75,13 @@ def plan_round(view: View) -> Plan:
     made = _Round(view=view, ledger=Ledger(view), stock=Stock(view.available_of))
     in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
-        turns = [_turn_of(queue) for queue in equals]
+        all_turns = turns = [_turn_of(made, queue) for queue in equals]
         while turns:
             turns = [turn for turn in turns if _serve_next(made, turn)]
+        for turn in all_turns:
+            if turn.of_shares is not None:
+                made.blocked += turn.of_shares.blocked()
+                made.preemptions += turn.of_shares.preemptions()
     for environment in view.environments:
         made.ledger.keep_least(environment)
     return Plan(
@@ -79,16 +89,25 @@ def plan_round(view: View) -> Plan:
         blocked=tuple(made.blocked),
         launches=tuple(made.ledger.launches),
         terminations=tuple(made.ledger.terminations),
+        preemptions=tuple(made.preemptions),
     )
 
 
-def _turn_of(queue: QueueView) -> _Turn:
+def _turn_of(made: _Round, queue: QueueView) -> _Turn:
     usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
-    return _Turn(queue=queue, environments=usable)
+    of_shares = None
+    if queue.quota_shares is not None:
+        of_shares = QuotaTurn(queue, made.view, made.ledger, made.stock)
+    return _Turn(queue=queue, environments=usable, of_shares=of_shares)
 
 
 def _serve_next(made: _Round, turn: _Turn) -> bool:
     """Look at the next job of a queue; False: the queue's turn is over for this round."""
+    if turn.of_shares is not None:
+        started = turn.of_shares.serve_next()
+        if started is not None:
+            _note(made, *started)
+        return started is not None
     order = turn.queue.waiting
     job = order.peek()
     if job is None:

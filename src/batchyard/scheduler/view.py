@@ -6,7 +6,7 @@ is iterable is lazy: a round that places ten jobs looks at eleven, however long 
 no instance that is full.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
+from batchyard.scheduler.quota import QuotaTerms, RunningJob, Use
 
 
 class WaitingJob(Struct, frozen=True, kw_only=True):
@@ -29,6 +30,10 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     needs: Sequence[ConsumableNeed] = ()
     #: Submission number.
     seq: int = 0
+    #: Higher goes first within a share.
+    priority: int = 0
+    #: What it uses of its quota share, in thousandths, by capacity unit; empty without one.
+    use: Use = {}
 
     @property
     def demands(self) -> Sequence[Amount]:
@@ -138,6 +143,17 @@ class HostView(Struct, frozen=True, kw_only=True):
     used: Amount
 
 
+class QuotaShareView(Struct, frozen=True, kw_only=True):
+    """A quota share of a queue. `jobs` and `running` are read as far as they are needed."""
+
+    terms: QuotaTerms
+    #: What its live attempts use, in thousandths.
+    used: Use
+    #: Its RUNNABLE jobs, in the order in which they should start.
+    jobs: Iterator[WaitingJob]
+    running: Callable[[], Iterable[RunningJob]]
+
+
 class QueueView(Struct, frozen=True, kw_only=True):
     """A job queue with its RUNNABLE jobs in the order in which they should start."""
 
@@ -148,6 +164,8 @@ class QueueView(Struct, frozen=True, kw_only=True):
     seq: int
     environments: Sequence[EnvironmentView]
     waiting: WaitingOrder
+    #: In the order of their creation; None: it has none, and `waiting` says whose turn it is.
+    quota_shares: Sequence[QuotaShareView] | None = None
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -163,5 +181,7 @@ class View(Struct, frozen=True, kw_only=True):
     #: Longest idle first.
     idle_instances: Iterable[IdleInstance] = ()
     host_by_instance: Mapping[InstanceId, HostId] = {}
+    #: Tells what room an instance has, one that is full included.
+    free_of: Callable[[InstanceId], Amount] = lambda _instance_id: Amount()
     #: Tells how much of a consumable resource may be taken.
     available_of: Callable[[ConsumableArn], int] = lambda _arn: 0

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from batchyard.model.instance_wishes import Deregistration, InstanceWish, Interruption, Registration
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import Deregistration, InstanceWish, Interruption, Registration
 from batchyard.store.schema import instance_wishes
 from batchyard.store.statements import changed_rows
 

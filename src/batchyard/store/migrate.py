@@ -16,7 +16,18 @@ from batchyard.store.schema import metadata
 from batchyard.store.trouble import StoreTrouble
 
 #: Every revision there ever was, oldest first.
-REVISIONS: Sequence[str] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010")
+REVISIONS: Sequence[str] = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0010",
+    "0012",
+)
 
 _VERSION_TABLE = "alembic_version"
 _READ_REVISION = "SELECT version_num FROM alembic_version"

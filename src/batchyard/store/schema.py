@@ -250,6 +250,22 @@ queues = Table(
     sqlite_autoincrement=True,
 )
 
+#: Quota shares of queues.
+quota_shares = Table(
+    "quota_shares",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("queue_arn", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+
 #: How each queue stood when the engine last looked; see QueueSnapshot.
 queue_snapshots = Table(
     "queue_snapshots",

@@ -19,6 +19,7 @@ from batchyard.store.schema import (
     log_groups,
     policies,
     queues,
+    quota_shares,
 )
 from batchyard.store.statements import changed_rows
 
@@ -61,6 +62,8 @@ def _find(arn: str) -> tuple[Table, ColumnElement[Any]] | None:
         name = resource.removeprefix("log-group:").removesuffix(":*")
         return log_groups, _in_scope(log_groups, account, region) & (log_groups.c.name == name)
     kind, _, name = resource.partition("/")
+    if kind == "job-queue" and "/" in name:
+        return quota_shares, quota_shares.c.arn == arn
     if kind == "job":
         return jobs, _in_scope(jobs, account, region) & (jobs.c.id == name)
     table = _TABLE_BY_KIND.get(kind)

@@ -10,6 +10,7 @@ from batchyard.api.batch import (
     jobs,
     policies,
     queues,
+    quota_shares,
     snapshot,
     stop,
     submit,
@@ -29,10 +30,12 @@ _OPERATIONS = {
     "CreateComputeEnvironment": environments.create_compute_environment,
     "CreateConsumableResource": consumables.create_consumable_resource,
     "CreateJobQueue": queues.create_job_queue,
+    "CreateQuotaShare": quota_shares.create_quota_share,
     "CreateSchedulingPolicy": policies.create_scheduling_policy,
     "DeleteComputeEnvironment": environments.delete_compute_environment,
     "DeleteConsumableResource": consumables.delete_consumable_resource,
     "DeleteJobQueue": queues.delete_job_queue,
+    "DeleteQuotaShare": quota_shares.delete_quota_share,
     "DeleteSchedulingPolicy": policies.delete_scheduling_policy,
     "DeregisterJobDefinition": definitions.deregister_job_definition,
     "DescribeComputeEnvironments": environments.describe_compute_environments,
@@ -40,11 +43,13 @@ _OPERATIONS = {
     "DescribeJobDefinitions": definitions.describe_job_definitions,
     "DescribeJobQueues": queues.describe_job_queues,
     "DescribeJobs": jobs.describe_jobs,
+    "DescribeQuotaShare": quota_shares.describe_quota_share,
     "DescribeSchedulingPolicies": policies.describe_scheduling_policies,
     "GetJobQueueSnapshot": snapshot.get_job_queue_snapshot,
     "ListConsumableResources": consumables.list_consumable_resources,
     "ListJobs": jobs.list_jobs,
     "ListJobsByConsumableResource": consumables.list_jobs_by_consumable_resource,
+    "ListQuotaShares": quota_shares.list_quota_shares,
     "ListSchedulingPolicies": policies.list_scheduling_policies,
     "ListTagsForResource": tags.list_tags_for_resource,
     "RegisterJobDefinition": definitions.register_job_definition,
@@ -56,17 +61,28 @@ _OPERATIONS = {
     "UpdateComputeEnvironment": environment_update.update_compute_environment,
     "UpdateConsumableResource": consumables.update_consumable_resource,
     "UpdateJobQueue": queues.update_job_queue,
+    "UpdateQuotaShare": quota_shares.update_quota_share,
     "UpdateSchedulingPolicy": policies.update_scheduling_policy,
 }
 
 
-def handlers(store: Store, *, is_only_writer: bool = True) -> Handlers:
+def handlers(
+    store: Store,
+    *,
+    is_only_writer: bool = True,
+    are_container_quota_shares_allowed: bool = False,
+) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
     `is_only_writer` says that no other process writes to the store: only then are queues and
     definitions kept in memory between submissions.
     """
-    service = Service(store, Catalog(store, is_only_writer=is_only_writer), ActiveShares(store))
+    service = Service(
+        store,
+        Catalog(store, is_only_writer=is_only_writer),
+        ActiveShares(store),
+        are_container_quota_shares_allowed=are_container_quota_shares_allowed,
+    )
     return {
         (_SERVICE, operation): partial(handler, service)
         for operation, handler in _OPERATIONS.items()

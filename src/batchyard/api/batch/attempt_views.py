@@ -37,7 +37,18 @@ def latest_attempt(record: JobRecord) -> Attempt | None:
     progress = record.progress
     if progress.attempt is not None:
         return progress.attempt
-    return progress.attempts[-1] if progress.attempts else None
+    return next(reversed(ended_attempts(record)), None)
+
+
+def ended_attempts(record: JobRecord) -> list[Attempt]:
+    """Give the attempts that have ended, oldest first; those that were preempted are among them.
+
+    AWS's model of container jobs has no place of its own for these.
+    """
+    progress = record.progress
+    if not progress.preempted:
+        return list(progress.attempts)
+    return sorted([*progress.attempts, *progress.preempted], key=lambda each: each.number)
 
 
 def end_of(attempt: Attempt) -> Json:

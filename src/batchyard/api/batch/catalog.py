@@ -6,16 +6,18 @@ answered, and a read that was under way meanwhile is not kept. Where other proce
 nothing is kept.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchyard.api.batch.prepared import PreparedDefinition, prepare
+from batchyard.api.batch.quota_queues import has_quota_shares, why_closed
 from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import definition_name_of, is_arn_in, queue_arn_of
 from batchyard.model.ids import QueueArn, Scope
 from batchyard.model.records import DefinitionRecord, QueueRecord
 from batchyard.model.refusal import Refusal, client_exception
 from batchyard.model.status import DefinitionStatus, ResourceState, ResourceStatus
-from batchyard.store import Store, definitions, queues
+from batchyard.store import Connection, Store, definitions, queues
 
 #: Entries of each kind; when full, all are dropped and read again. Bounds memory, not correctness.
 _ENTRIES_MAX = 4096
@@ -36,8 +38,10 @@ class OpenQueue:
 
     arn: QueueArn
     platform: Platform
-    #: It has a scheduling policy: its jobs are in shares.
+    #: It has a scheduling policy of fair share: its jobs are in shares.
     is_fair_share: bool
+    #: Its quota shares, with the reason for those that take no jobs; None: it has none for ever.
+    quota_shares: Mapping[str, str | None] | None
 
 
 class Catalog:
@@ -58,11 +62,14 @@ class Catalog:
             return known
         generation = self._generation
         arn = queue_arn_of(scope, text)
-        record = await self._store.read(lambda conn: queues.read_queue(conn, arn))
+        record, quota_shares = await self._store.read(lambda conn: _read_queue(conn, arn))
         if record is None or not is_arn_in(scope, arn):
             raise client_exception(f"JobQueue {text} not found.")
-        found = _open(record)
-        is_settled = record.status is ResourceStatus.VALID
+        found = _open(record, quota_shares)
+        # A share that is being made takes jobs soon, and nobody here is told.
+        closed = (quota_shares or {}).values()
+        is_final = not any(each is not None and each.startswith("status") for each in closed)
+        is_settled = record.status is ResourceStatus.VALID and is_final
         if self._keeps and is_settled and generation == self._generation:
             if len(self._queue_by_text) >= _ENTRIES_MAX:
                 self._queue_by_text.clear()
@@ -105,7 +112,16 @@ class Catalog:
         return record
 
 
-def _open(record: QueueRecord) -> OpenQueue:
+def _read_queue(
+    conn: Connection, arn: QueueArn
+) -> tuple[QueueRecord | None, dict[str, str | None] | None]:
+    record = queues.read_queue(conn, arn)
+    if record is None or not has_quota_shares(conn, record):
+        return record, None
+    return record, why_closed(conn, arn)
+
+
+def _open(record: QueueRecord, quota_shares: Mapping[str, str | None] | None) -> OpenQueue:
     """Refuse a queue that takes no jobs.
 
     One that is UPDATING or INVALID takes them: an update must not turn callers away, and jobs of an
@@ -119,7 +135,8 @@ def _open(record: QueueRecord) -> OpenQueue:
     return OpenQueue(
         arn=record.arn,
         platform=platform,
-        is_fair_share="schedulingPolicyArn" in record.detail,
+        is_fair_share=quota_shares is None and "schedulingPolicyArn" in record.detail,
+        quota_shares=quota_shares,
     )
 
 

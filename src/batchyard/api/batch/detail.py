@@ -13,6 +13,7 @@ from batchyard.api.batch.attempt_views import (
     attempt_detail,
     container_view,
     end_of,
+    ended_attempts,
     latest_attempt,
     nodes_attempt_detail,
     setting_of,
@@ -123,7 +124,7 @@ def _turn_into_node(spec: Json, record: JobRecord) -> None:
 
 def _add_runs(shown: Json, record: JobRecord) -> None:
     """Add the attempts, and what the latest one has made of the container or the task."""
-    ended = record.progress.attempts
+    ended = ended_attempts(record)
     setting = setting_of(record, shown)
     if _NODES in shown:
         main_index: int = shown[_NODES]["mainNode"]

@@ -1,15 +1,16 @@
 """Create, describe, list, update and delete scheduling policies.
 
 They are written at once (reference/compute-and-scheduling.md section 3.2): a policy has no status.
-The engine takes up a change for every queue that uses the policy. Policies of quota shares are
-refused.
+The engine takes up a change for every queue that uses the policy. A policy is of fair share or of
+quota shares for life; one of quota shares has nothing that could change.
 """
 
 from collections.abc import Sequence
 
 from batchyard.api.batch.paging import page_size, read_token, write_token
-from batchyard.api.batch.refusals import refuse_given
 from batchyard.api.batch.rules.names import check_resource_name, is_policy_arn_in
+from batchyard.api.batch.rules.quota import POLICY as QUOTA_SHARE
+from batchyard.api.batch.rules.quota import check_quota_policy
 from batchyard.api.batch.rules.shares import check_fair_share
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
@@ -20,12 +21,11 @@ from batchyard.model.refusal import Refusal, client_exception
 from batchyard.store import Connection, policies, queues
 from batchyard.wire.call import Call
 
-_UNSUPPORTED = ("quotaSharePolicy",)
 _FAIR_SHARE = "fairsharePolicy"
 
 
 async def create_scheduling_policy(service: Service, call: Call, request: Json) -> Json:
-    """Make a policy. One without a fairsharePolicy lets all shares be equal."""
+    """Make a policy. One that says nothing is of fair share, with all shares equal."""
     name: str = request["name"]
     check_resource_name(name, "name")
     detail = _detail_of(request)
@@ -45,19 +45,21 @@ async def create_scheduling_policy(service: Service, call: Call, request: Json) 
 
 
 async def update_scheduling_policy(service: Service, call: Call, request: Json) -> Json:
-    """Replace the fairsharePolicy; it counts at once for every queue with the policy."""
+    """Replace what the policy says; it counts at once for every queue with the policy."""
     arn = _arn_of(call.scope, request["arn"])
     detail = _detail_of(request)
 
     def update(conn: Connection) -> None:
-        is_there = (
-            policies.update_policy(conn, arn, detail)
-            if detail
-            else policies.read_policy(conn, arn) is not None
-        )
-        if not is_there:
+        before = policies.hold_policy(conn, arn)
+        if before is None:
             raise _unknown(arn)
-        service.store.note_wish()
+        if detail and (QUOTA_SHARE in detail) != (QUOTA_SHARE in before.detail):
+            raise client_exception(
+                "A scheduling policy is either a fairsharePolicy or a quotaSharePolicy for life."
+            )
+        if _FAIR_SHARE in detail:
+            policies.update_policy(conn, arn, detail)
+            service.store.note_wish()
 
     await service.store.write(update)
     return {}
@@ -113,8 +115,15 @@ async def list_scheduling_policies(service: Service, call: Call, request: Json) 
 
 
 def _detail_of(request: Json) -> Json:
-    refuse_given(request, _UNSUPPORTED)
     policy: Json | None = request.get(_FAIR_SHARE)
+    of_quota: Json | None = request.get(QUOTA_SHARE)
+    if of_quota is not None:
+        if policy is not None:
+            raise client_exception(
+                "Only one of fairsharePolicy and quotaSharePolicy can be specified."
+            )
+        check_quota_policy(of_quota)
+        return {QUOTA_SHARE: of_quota}
     if policy is None:
         return {}
     check_fair_share(policy)

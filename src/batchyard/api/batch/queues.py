@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from batchyard.api.batch.catalog import QUEUE_TYPE_BY_PLATFORM
 from batchyard.api.batch.environments import BEING_MODIFIED, platform_of_environment
 from batchyard.api.batch.listing import Listing, describe
+from batchyard.api.batch.quota_queues import (
+    check_connections,
+    check_may_have_shares,
+    is_of_quota_shares,
+)
 from batchyard.api.batch.refusals import refuse_given, unsupported
 from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import (
@@ -31,6 +36,7 @@ from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import Connection, environments, policies, queues
+from batchyard.store.quota_shares import quota_shares_of_queue
 from batchyard.wire.call import Call
 
 _UNSUPPORTED = ("serviceEnvironmentOrder",)
@@ -44,7 +50,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     scope = call.scope
     name: str = request["jobQueueName"]
     check_resource_name(name, "jobQueueName")
-    state = _state_of(request.get("state")) or ResourceState.ENABLED
+    state = state_of(request.get("state")) or ResourceState.ENABLED
     refuse_given(request, _UNSUPPORTED)
     _check_priority(request["priority"])
     order = _resolved_order(scope, request.get("computeEnvironmentOrder", []))
@@ -66,6 +72,11 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
         if policy_arn:
             _check_policy(conn, scope, policy_arn)
             detail[_POLICY] = policy_arn
+        is_quota = is_of_quota_shares(conn, policy_arn)
+        if is_quota:
+            is_allowed = service.are_container_quota_shares_allowed
+            check_may_have_shares(queue_type, is_allowed=is_allowed)
+        check_connections(conn, arn, _in_order(order), is_quota=is_quota)
         count = queues.count_queues(conn, scope)
         is_new = queues.insert_queue(
             conn,
@@ -98,7 +109,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
     if not is_arn_in(scope, arn):
         raise client_exception(f"{arn} does not exist")
     refuse_given(request, _UNSUPPORTED)
-    state = _state_of(request.get("state"))
+    state = state_of(request.get("state"))
     if "priority" in request:
         _check_priority(request["priority"])
     order: list[Json] | None = None
@@ -119,6 +130,9 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
             detail = {**detail, _TIME_LIMITS: request[_TIME_LIMITS]}
         if _POLICY in request:
             detail = _with_policy(conn, scope, detail, request[_POLICY] or "")
+        if order is not None:
+            is_quota = is_of_quota_shares(conn, detail.get(_POLICY))
+            check_connections(conn, arn, environment_arns, is_quota=is_quota)
         queues.update_queue(
             conn,
             arn,
@@ -146,6 +160,8 @@ async def delete_job_queue(service: Service, call: Call, request: Json) -> Json:
         record = _settled(conn, arn, "delete")
         if record.state is not ResourceState.DISABLED:
             raise client_exception("Cannot delete, state must be DISABLED")
+        if quota_shares_of_queue(conn, arn):
+            raise client_exception("Cannot delete, found existing QuotaShare relationship")
         queues.update_queue(conn, arn, status=ResourceStatus.DELETING)
         service.store.note_wish()
 
@@ -168,7 +184,8 @@ def _settled(conn: Connection, arn: QueueArn, verb: str) -> QueueRecord:
     return record
 
 
-def _state_of(text: str | None) -> ResourceState | None:
+def state_of(text: str | None) -> ResourceState | None:
+    """Read a state; None: none is given."""
     if not text:
         return None
     if text not in list(ResourceState):
@@ -258,6 +275,10 @@ def _with_policy(conn: Connection, scope: Scope, detail: Json, arn: str) -> Json
     if not arn:
         raise client_exception("The scheduling policy of a job queue cannot be removed.")
     _check_policy(conn, scope, arn)
+    if is_of_quota_shares(conn, arn) != is_of_quota_shares(conn, detail[_POLICY]):
+        raise client_exception(
+            "A job queue has quota shares, or shares of a fairsharePolicy, for life."
+        )
     return {**detail, _POLICY: arn}
 
 

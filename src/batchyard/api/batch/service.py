@@ -15,4 +15,6 @@ class Service:
     store: Store
     catalog: Catalog
     shares: ActiveShares
+    #: The operator lets queues of compute environments have quota shares.
+    are_container_quota_shares_allowed: bool = False
     ids: JobIds = field(default_factory=JobIds)

@@ -1,13 +1,19 @@
 """GetJobQueueSnapshot: who is next in a queue, and what it uses.
 
 The engine writes down how each queue stands, at most once a second; this reads it
-(reference/compute-and-scheduling.md section 2.6). There are no quota shares.
+(reference/compute-and-scheduling.md section 2.6).
 """
 
 from batchyard.api.batch.rules.names import is_arn_in, queue_arn_of
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import Scope
-from batchyard.model.records import Json, QueueRecord, QueueSnapshot
+from batchyard.model.records import (
+    FrontJob,
+    Json,
+    QueueRecord,
+    QueueSnapshot,
+    QuotaShareSnapshot,
+)
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection, queues
 from batchyard.store.snapshots import read_snapshot
@@ -28,26 +34,55 @@ async def get_job_queue_snapshot(service: Service, call: Call, request: Json) ->
         raise client_exception(f"{arn} does not exist")
     if snapshot is None:
         return {"frontOfQueue": {"jobs": []}, "queueUtilization": {"totalCapacityUsage": []}}
-    return {
+    answer = {
         "frontOfQueue": _front(call.scope, snapshot),
         "queueUtilization": _utilization(record, snapshot),
     }
+    if snapshot.quota_shares:
+        answer["frontOfQuotaShares"] = _fronts_of_shares(call.scope, snapshot)
+    return answer
 
 
 def _front(scope: Scope, snapshot: QueueSnapshot) -> Json:
     return {
-        "jobs": [
-            {"jobArn": scope.job_arn(each.job_id), "earliestTimeAtPosition": each.since_ms}
-            for each in snapshot.jobs
-        ],
+        "jobs": [_front_job(scope, each) for each in snapshot.jobs],
         "lastUpdatedAt": snapshot.front_ms,
     }
+
+
+def _fronts_of_shares(scope: Scope, snapshot: QueueSnapshot) -> Json:
+    return {
+        "quotaShares": {
+            each.name: [] if each.front is None else [_front_job(scope, each.front)]
+            for each in snapshot.quota_shares
+        },
+        "lastUpdatedAt": snapshot.quota_front_ms,
+    }
+
+
+def _front_job(scope: Scope, job: FrontJob) -> Json:
+    return {"jobArn": scope.job_arn(job.job_id), "earliestTimeAtPosition": job.since_ms}
 
 
 def _utilization(record: QueueRecord, snapshot: QueueSnapshot) -> Json:
     unit = "cpu" if record.detail["jobQueueType"] == "EKS" else "VCPU"
     usage = [{"capacityUnit": unit, "quantity": snapshot.cpu_milli / _MILLI}]
-    return {
+    shown: Json = {
         "totalCapacityUsage": usage if snapshot.cpu_milli else [],
         "lastUpdatedAt": snapshot.used_ms,
     }
+    if snapshot.quota_shares:
+        by_use = sorted(snapshot.quota_shares, key=lambda each: -sum(each.used.values()))
+        shown["quotaShareUtilization"] = {
+            "topCapacityUtilization": [
+                {"quotaShareName": each.name, "capacityUsage": _usage_of(each)} for each in by_use
+            ]
+        }
+    return shown
+
+
+def _usage_of(share: QuotaShareSnapshot) -> list[Json]:
+    return [
+        {"capacityUnit": unit, "quantity": quantity / _MILLI}
+        for unit, quantity in sorted(share.used.items())
+    ]

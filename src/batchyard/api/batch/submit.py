@@ -18,6 +18,7 @@ from batchyard.api.batch.rules.dependencies import (
     dependencies_of,
 )
 from batchyard.api.batch.rules.names import is_job_name
+from batchyard.api.batch.rules.quota import quota_share_of_request
 from batchyard.api.batch.rules.shares import share_of_request
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
@@ -43,11 +44,7 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
     queue = await service.catalog.open_queue(scope, request["jobQueue"])
     definition = await service.catalog.definition(scope, request["jobDefinition"])
     _check_fit(queue, definition)
-    share, priority = share_of_request(
-        request,
-        is_fair_share=queue.is_fair_share,
-        definition_priority=definition.scheduling_priority,
-    )
+    share, priority = _share_of(queue, definition, request)
     work = work_of(definition, queue.arn, request, request_id=call.request_id)
     if array_size is not None and work.nodes is not None:
         raise client_exception("arrayProperties is not applicable for multinode job definitions.")
@@ -77,7 +74,7 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
         spec=work.spec,
         tags=request.get("tags") or {},
     )
-    if share is None:
+    if not queue.is_fair_share:
         await service.store.append_job(job)
     else:
         await service.shares.append_job(job, call.now_ms)
@@ -100,6 +97,18 @@ def _check_fit(queue: OpenQueue, definition: PreparedDefinition) -> None:
             "Job Queue is attached to Compute Environment that can not run Jobs with capability"
             f" {definition.platform}"
         )
+
+
+def _share_of(
+    queue: OpenQueue, definition: PreparedDefinition, request: Json
+) -> tuple[str | None, int | None]:
+    """Give the share, or quota share, of a job, and its priority in it."""
+    priority = definition.scheduling_priority
+    if queue.quota_shares is not None:
+        return quota_share_of_request(request, queue.quota_shares, definition_priority=priority)
+    return share_of_request(
+        request, is_fair_share=queue.is_fair_share, definition_priority=priority
+    )
 
 
 async def _find(

@@ -11,9 +11,10 @@ from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
 from batchyard.api.own.registrations import find_live
 from batchyard.core.instance_uses import InstanceUse
 from batchyard.model.amounts import Amount
+from batchyard.model.instance_wishes import Interruption
 from batchyard.model.instances import InstanceId
 from batchyard.model.limits import SPOT_NOTICE_SECONDS, SPOT_NOTICE_SECONDS_MAX
-from batchyard.model.records import InstanceRecord, Interruption, Json
+from batchyard.model.records import InstanceRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection, Store, instance_wishes, instances
 from batchyard.wire.call import Call

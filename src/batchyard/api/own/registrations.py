@@ -13,6 +13,7 @@ from batchyard.engine.catalogue import capacity_of_fact, facts_by_name
 from batchyard.model.amounts import Amount
 from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.ids import EnvironmentArn, HostId, Scope
+from batchyard.model.instance_wishes import Deregistration, Registration
 from batchyard.model.instances import InstanceId
 from batchyard.model.limits import (
     ENVIRONMENT_COUNT_MAX,
@@ -22,7 +23,7 @@ from batchyard.model.limits import (
     REGISTERED_MEMORY_MIB_MAX,
     REGISTERED_VCPUS_MAX,
 )
-from batchyard.model.records import Deregistration, InstanceRecord, Json, Registration
+from batchyard.model.records import InstanceRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import EnvironmentKind
 from batchyard.store import Connection, Store, environments, instance_wishes, instances

@@ -12,6 +12,7 @@ from batchyard.model.ids import (
     EnvironmentArn,
     JobId,
     QueueArn,
+    QuotaShareArn,
     Scope,
     is_job_id,
 )
@@ -19,6 +20,7 @@ from batchyard.model.refusal import client_exception
 
 _RESOURCE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_QUOTA_SHARE = "/quota-share/"
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -63,6 +65,12 @@ def is_arn_in(scope: Scope, arn: str) -> bool:
 def is_policy_arn_in(scope: Scope, text: str) -> bool:
     """Tell whether `text` is the ARN of a scheduling policy in this scope."""
     return text.startswith(scope.policy_arn(""))
+
+
+def quota_share_arn_of(scope: Scope, text: str) -> QuotaShareArn | None:
+    """Give the ARN of a quota share; None: `text` is none of this scope. It has no other form."""
+    is_one = text.startswith(scope.queue_arn("")) and _QUOTA_SHARE in text
+    return QuotaShareArn(text) if is_one else None
 
 
 def job_id_of(scope: Scope, text: str) -> JobId | None:

@@ -1,0 +1,89 @@
+"""How the scheduler sees the jobs that wait, and quota shares.
+
+Part of `viewing`. Jobs are seen lazily; a share costs its running jobs only where somebody asks.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from batchyard.core.bookkeeping import attempt_of, held_slots
+from batchyard.core.quota_books import counted_use
+from batchyard.core.state import Job, Queue, QuotaShare, State
+from batchyard.core.waiting_line import WaitingLine
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import node_id, whole_id_of
+from batchyard.scheduler.plan import Slot
+from batchyard.scheduler.quota import RunningJob
+from batchyard.scheduler.view import QuotaShareView, WaitingJob
+
+
+def waiting_jobs(
+    state: State, line: WaitingLine, queue: Queue | None = None
+) -> Iterator[WaitingJob]:
+    """Show the jobs of a line; `queue` is given where they are in quota shares."""
+    for job_id in line:
+        job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
+        yield WaitingJob(
+            job_id=job_id,
+            demand=job.demand,
+            node_demands=() if job.nodes is None else job.nodes.demands,
+            needs=job.needs,
+            seq=job.seq,
+            priority=job.priority,
+            use={} if queue is None else counted_use(queue, job.use),
+        )
+
+
+def by_front(lines: Sequence[Iterator[WaitingJob]]) -> Iterator[WaitingJob]:
+    """Yield the jobs of several lines: always the head that was submitted first."""
+    heads = {at: head for at, line in enumerate(lines) if (head := next(line, None)) is not None}
+    while heads:
+        at = min(heads, key=lambda each: (heads[each].seq, each))
+        yield heads.pop(at)
+        if (head := next(lines[at], None)) is not None:
+            heads[at] = head
+
+
+def view_quota_shares(state: State, queue: Queue) -> list[QuotaShareView] | None:
+    """Show the quota shares of a queue; None: it has none."""
+    if queue.quota_shares is None:
+        return None
+    return [
+        QuotaShareView(
+            terms=share.terms,
+            used=counted_use(queue, share.used),
+            jobs=iter(()) if share.is_draining else waiting_jobs(state, share.line, queue),
+            running=partial(_running, state, queue, share),
+        )
+        for share in queue.quota_shares.values()
+    ]
+
+
+def _running(state: State, queue: Queue, share: QuotaShare) -> Iterable[RunningJob]:
+    for job_id in share.running:
+        job = state.jobs[job_id]
+        attempt = attempt_of(job)
+        yield RunningJob(
+            job_id=job_id,
+            share=share.terms.name,
+            use=counted_use(queue, job.use),
+            priority=job.priority,
+            placed_ms=attempt.placed_ms,
+            seq=job.seq,
+            environment_arn=attempt.environment_arn,
+            slots=[each for each in _held(state, job) if _comes_free(state, each[0])],
+            is_stopping=attempt.stop_cause is not None or attempt.stopped_ms is not None,
+        )
+
+
+def _held(state: State, job: Job) -> Iterable[tuple[Slot, Amount]]:
+    """Give what a job holds where, with the nodes that it consists of."""
+    yield from held_slots(job, attempt_of(job))
+    for index in () if job.nodes is None else job.nodes.live:
+        node = state.jobs[node_id(job.id, index)]
+        yield from held_slots(node, attempt_of(node))
+
+
+def _comes_free(state: State, slot: Slot) -> bool:
+    """Tell whether something else could have the room: not on an instance that goes."""
+    return slot.instance_id is None or state.instances[slot.instance_id].is_open

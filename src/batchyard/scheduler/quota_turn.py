@@ -1,0 +1,283 @@
+"""A queue with quota shares in a round: who starts, by which right, and who is stopped for whom.
+
+Decides by reference/compute-and-scheduling.md section 3.4 and docs/decisions/0016-quota-shares.md.
+Refuses to know how quota is counted (see `quota`) and who is worth stopping (see `preemption`).
+
+Rules:
+
+1. Each share is a queue of its own, with a head of its own. Behind a head that could start some
+   time nobody of its share starts; behind one that never could, everybody may go on.
+2. Jobs that need nothing borrowed go first. The shares take turns, one job each, the older share
+   first.
+3. Then jobs that must borrow, in the order of their submission, each the head of its share. One
+   that does not get what it needs lets those of other shares go on: nobody has a right to what
+   others lend.
+4. What the head of a share has a right to is not lent while it waits for that, and a borrower takes
+   no room that such a head could be waiting for.
+5. For heads that still wait, others may be stopped, in the same order. The room that comes free by
+   that is kept for them.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from batchyard.model.amounts import Amount
+from batchyard.scheduler.consumables import Stock
+from batchyard.scheduler.ledger import Ledger, Taken
+from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
+from batchyard.scheduler.plan import BlockedHead, Obstacle, Preemption
+from batchyard.scheduler.preemption import Prospect
+from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob
+from batchyard.scheduler.view import (
+    EnvironmentView,
+    QueueView,
+    QuotaShareView,
+    View,
+    WaitingJob,
+)
+
+#: Ours: how many jobs of a share that could never start a round looks past.
+PASSED_MAX = 100
+#: Ours: for how many waiting jobs of a queue a round looks for others to stop.
+SETTLED_MAX = 100
+
+#: Told also where a machine would have no room for another instance: it would be of no use.
+_OF_QUOTA = (
+    Obstacle.QUOTA_IN_USE,
+    Obstacle.ABOVE_QUOTA,
+    Obstacle.ABOVE_BORROW_LIMIT,
+    Obstacle.ABOVE_BORROWABLE,
+)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A share that still has its turn in a round."""
+
+    share: QuotaShareView
+    #: The first job that could start some time; None: there is none.
+    head: WaitingJob | None = None
+    passed: int = 0
+    blocked: BlockedHead | None = None
+    #: The head waits for capacity: others may be stopped for it.
+    is_stuck: bool = False
+    #: Nothing more starts in this round.
+    is_over: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.share.terms.name
+
+
+class QuotaTurn:
+    """The turn of one queue."""
+
+    def __init__(self, queue: QueueView, view: View, ledger: Ledger, stock: Stock) -> None:
+        assert queue.quota_shares is not None, queue.arn
+        self._queue, self._view, self._ledger, self._stock = queue, view, ledger, stock
+        self._environments = [each for each in queue.environments if each.is_valid]
+        self._usable = [each for each in self._environments if each.is_enabled]
+        #: Where borrowers may go: what a head with a right may be waiting for is taken out.
+        self._for_borrowers = self._usable
+        self._accounts = Accounts(
+            (each.terms for each in queue.quota_shares),
+            {each.terms.name: each.used for each in queue.quota_shares},
+        )
+        self._lanes = [_Lane(share=each) for each in queue.quota_shares]
+        for lane in self._lanes:
+            self._advance(lane)
+        #: Whose turn is next among the shares.
+        self._at = 0
+
+    def serve_next(self) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
+        """Start the next job that can. None: nobody else can in this round."""
+        while (lane := self._next_entitled() or self._next_borrower()) is not None:
+            started = self._serve(lane)
+            if started is not None:
+                return started
+        return None
+
+    def blocked(self) -> list[BlockedHead]:
+        """Say what keeps the heads of the shares, once nobody else can start."""
+        return [lane.blocked for lane in self._lanes if lane.blocked is not None]
+
+    def preemptions(self) -> Sequence[Preemption]:
+        """Say who is to be stopped for the heads that wait; keep the room that comes free."""
+        stuck = [lane for lane in self._lanes if lane.is_stuck]
+        if not any(self._may_help(lane) for lane in stuck):
+            return ()
+        prospect = self._prospect(stuck)
+        # Behind one that is about to come back, the heads of today are none.
+        stuck = [lane for lane in stuck if prospect.heads.get(lane.name) is lane.head]
+        entitled = deque(lane for lane in stuck if self._is_entitled(prospect.accounts, lane))
+        borrowers = [lane for lane in stuck if lane not in entitled]
+        for _ in range(SETTLED_MAX):
+            if not entitled:
+                break
+            lane = entitled.popleft()
+            if not self._settle(prospect, lane):
+                continue
+            self._advance(lane)
+            prospect.heads.pop(lane.name)
+            if lane.head is not None:
+                prospect.heads[lane.name] = lane.head
+                right = self._is_entitled(prospect.accounts, lane)
+                (entitled if right else borrowers).append(lane)
+        for lane in sorted(borrowers, key=_seq_of_head):
+            self._settle(prospect, lane)
+        return prospect.preemptions
+
+    def _next_entitled(self) -> _Lane | None:
+        """Give the next share, in turn, whose head needs nothing borrowed."""
+        count = len(self._lanes)
+        for step in range(count):
+            at = (self._at + step) % count
+            lane = self._lanes[at]
+            if not lane.is_over and self._is_entitled(self._accounts, lane):
+                self._at = at + 1
+                return lane
+        return None
+
+    def _next_borrower(self) -> _Lane | None:
+        """Give the share whose head was submitted first."""
+        waiting = [lane for lane in self._lanes if not lane.is_over]
+        return min(waiting, key=_seq_of_head, default=None)
+
+    def _is_entitled(self, accounts: Accounts, lane: _Lane) -> bool:
+        return lane.head is not None and accounts.is_within_quota(lane.name, lane.head.use)
+
+    def _serve(self, lane: _Lane) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
+        """Start the head of a share, or say why not."""
+        job = lane.head
+        assert job is not None, lane.name
+        if not self._stock.has(job.needs):
+            self._block(lane, job, Obstacle.CONSUMABLE_UNAVAILABLE)
+        elif not self._accounts.may_start(lane.name, job.use):
+            lane.is_stuck = True
+            if self._is_entitled(self._accounts, lane):
+                self._accounts.claim(lane.name, job.use)
+            self._block(lane, job, Obstacle.QUOTA_IN_USE)
+        else:
+            found = self._take(lane, job)
+            if found is not None:
+                self._accounts.start(lane.name, job.use)
+                self._stock.take(job.needs)
+                self._advance(lane)
+                return (job, *found)
+            self._wait_for_room(lane, job)
+        return None
+
+    def _take(self, lane: _Lane, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
+        environments, may_launch = self._usable, True
+        if not self._is_entitled(self._accounts, lane):
+            environments = self._for_borrowers
+            may_launch = environments is self._usable
+        for environment in environments:
+            taken = self._ledger.take(environment, job.demands, may_launch=may_launch)
+            if taken is not None:
+                return environment, taken
+        return None
+
+    def _wait_for_room(self, lane: _Lane, job: WaitingJob) -> None:
+        lane.is_stuck = True
+        if self._is_entitled(self._accounts, lane):
+            self._accounts.claim(lane.name, job.use)
+            possible = self._possible_for(job)
+            self._for_borrowers = [
+                each for each in self._for_borrowers if each not in possible and each.has_instances
+            ]
+        self._block(lane, job, Obstacle.CAPACITY_IN_USE)
+
+    def _advance(self, lane: _Lane) -> None:
+        """Show the next job of a share that could start some time; pass those that never could."""
+        lane.head = None
+        while lane.passed < PASSED_MAX and (job := next(lane.share.jobs, None)) is not None:
+            never = self._accounts.why_never(lane.name, job.use)
+            if never is None and self._possible_for(job):
+                lane.head = job
+                break
+            self._note(lane, job, never or Obstacle.CAPACITY_IN_USE)
+            lane.passed += 1
+        lane.is_over |= lane.head is None
+
+    def _possible_for(self, job: WaitingJob) -> list[EnvironmentView]:
+        """Give the environments that the job would fit if nobody else used them."""
+        hosts = self._view.hosts
+        return [each for each in self._usable if can_ever_hold(each, job.demands, hosts)]
+
+    def _block(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
+        self._note(lane, job, why)
+        lane.is_over = True
+
+    def _note(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
+        """Keep what the first job of a share waits for: the most lasting cause."""
+        if lane.blocked is not None:
+            return
+        head = find_obstacle(job, self._queue, self._view, self._ledger)
+        is_missing = head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
+        if head.obstacle is Obstacle.CAPACITY_IN_USE or (is_missing and why in _OF_QUOTA):
+            head = replace(head, obstacle=why, instance_type=None)
+        lane.blocked = replace(head, quota_share=lane.name)
+
+    def _may_help(self, lane: _Lane) -> bool:
+        """Tell whether stopping somebody could help the head of a share at all."""
+        return lane.share.terms.preempts_within or self._accounts.is_anything_borrowed()
+
+    def _prospect(self, stuck: Sequence[_Lane]) -> Prospect:
+        assert self._queue.quota_shares is not None, self._queue.arn
+        running = [each for share in self._queue.quota_shares for each in share.running()]
+        terms: dict[str, QuotaTerms] = {lane.name: lane.share.terms for lane in self._lanes}
+        prospect = Prospect(
+            accounts=self._accounts.copy_without_claims(),
+            ledger=self._ledger.copy(),
+            stock=self._stock.copy(),
+            terms=terms,
+            environments=self._usable,
+            running=[each for each in running if not each.is_stopping],
+            heads={lane.name: lane.head for lane in stuck if lane.head is not None},
+        )
+        for each in sorted(running, key=_by_return, reverse=True):
+            if not each.is_stopping:
+                continue
+            prospect.release(each)
+            head = prospect.heads.get(each.share)
+            is_first = head is None or each.priority >= head.priority
+            if is_first and self._accounts.why_never(each.share, each.use) is None:
+                prospect.heads[each.share] = _once_back(each)
+        return prospect
+
+    def _settle(self, prospect: Prospect, lane: _Lane) -> bool:
+        job = lane.head
+        assert job is not None, lane.name
+        found = prospect.settle(lane.name, job)
+        if found is None:
+            return False
+        environment, taken = found
+        for slot, demand in zip(taken.slots, job.demands, strict=True):
+            self._ledger.occupy(environment, slot, demand)
+        return True
+
+
+def _by_return(job: RunningJob) -> tuple[int, int]:
+    """Order jobs that come back to their share as they will stand there."""
+    return (-job.priority, job.seq)
+
+
+def _once_back(job: RunningJob) -> WaitingJob:
+    amounts = [amount for _, amount in job.slots]
+    return WaitingJob(
+        job_id=job.job_id,
+        demand=sum(amounts, Amount()),
+        node_demands=amounts if len(amounts) > 1 else (),
+        seq=job.seq,
+        priority=job.priority,
+        use=job.use,
+    )
+
+
+def _seq_of_head(lane: _Lane) -> tuple[int, str]:
+    assert lane.head is not None, lane.name
+    return lane.head.seq, lane.name
