@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import ceil
 from statistics import median
+from sys import intern
 from time import thread_time
 from typing import Any
 
@@ -281,19 +282,18 @@ def _work(jobs: int, form: str, policy: str, instances: list[int]) -> list[Cell]
 
 
 def _accepts(jobs: int, total: int, form: str, policy: str) -> Iterator[i.AcceptJob]:
-    """Make jobs, or arrays, until there are enough: as they come from the store, nothing shared."""
+    """Make jobs, or arrays, until there are enough: alike as those that come from the store."""
     size = None
     if form == "arrays":
         size = jobs // (SHARES if policy == "fair" else ARRAYS)
-    queue_arn = _QUEUE.encode()
     for number in range(ceil(total / (size or 1))):
-        share = f"share-{number % SHARES:03d}" if policy == "fair" else None
+        share = intern(f"share-{number % SHARES:03d}") if policy == "fair" else None
         yield i.AcceptJob(
             job=QueuedJob(
                 seq=number + 1,
                 id=JobId(f"00000000-0000-4000-8000-{number:012d}"),
-                queue_arn=QueueArn(queue_arn.decode()),
-                demand=Amount(cpu_milli=int("1000"), memory_mib=int("1024")),
+                queue_arn=_QUEUE,
+                demand=_JOB,
                 attempts_max=1,
                 timeout_ms=None,
                 depends_on=(),

@@ -38,6 +38,9 @@ from batchyard.scheduler.fair_share import usage_after
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.rooms import RoomGroups
 
+#: Of a job without a quota share: one for all of them, for there may be a million.
+NO_USE: Mapping[str, int] = {}
+
 
 @dataclass(slots=True, kw_only=True)
 class Job:
@@ -66,7 +69,7 @@ class Job:
     #: Set exactly if the queue has quota shares.
     quota_share: str | None = None
     #: What an attempt uses of its quota share, in thousandths, by capacity unit.
-    use: Mapping[str, int] = field(default_factory=dict)
+    use: Mapping[str, int] = field(default_factory=lambda: NO_USE)
     #: How often it may be preempted and go on; None: any number.
     preemption_retries_max: int | None = None
     #: Set exactly for children and nodes.
