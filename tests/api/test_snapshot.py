@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchyard.model.ids import JobId, QueueArn
-from batchyard.model.records import FrontJob, QueueSnapshot
+from batchyard.model.records import FrontJob, QueueSnapshot, ShareUse
 from batchyard.store.snapshots import delete_snapshot, read_all_snapshots, write_snapshots
 from tests.api.conftest import ELSEWHERE, SCOPE, Yard
 
@@ -67,3 +67,23 @@ async def test_unknown_and_foreign_queues_are_refused(ready: Yard):
     for arn in (SCOPE.queue_arn("gone"), ELSEWHERE.queue_arn("jq")):
         message = await ready.refused("GetJobQueueSnapshot", jobQueue=arn)
         assert message == f"{arn} does not exist"
+
+
+async def test_shares_are_shown_by_what_they_hold(ready: Yard):
+    arn = SCOPE.queue_arn("jq")
+    top = (ShareUse(identifier="a", cpu_milli=2500), ShareUse(identifier="b", cpu_milli=250))
+    await take(ready, arn, cpu_milli=2750, active_share_count=2, top_shares=top)
+    answer = await ready.call("GetJobQueueSnapshot", jobQueue="jq")
+    assert answer["queueUtilization"]["fairshareUtilization"] == {
+        "activeShareCount": 2,
+        "topCapacityUtilization": [
+            {
+                "shareIdentifier": name,
+                "capacityUsage": [{"capacityUnit": "VCPU", "quantity": quantity}],
+            }
+            for name, quantity in (("a", 2.5), ("b", 0.25))
+        ],
+    }
+    await take(ready, arn)
+    answer = await ready.call("GetJobQueueSnapshot", jobQueue="jq")
+    assert "fairshareUtilization" not in answer["queueUtilization"]

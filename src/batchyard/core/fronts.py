@@ -5,13 +5,14 @@ to know when one is taken. Costs what it shows, not the length of the queue.
 """
 
 from collections.abc import Iterable, Mapping
+from heapq import nsmallest
 from itertools import zip_longest
 
 from batchyard.core.quota_books import counted_use
 from batchyard.core.state import Queue
 from batchyard.model.ids import JobId
-from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX
-from batchyard.model.records import FrontJob, QueueSnapshot, QuotaShareSnapshot
+from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX, TOP_SHARES_SHOWN_MAX
+from batchyard.model.records import FrontJob, QueueSnapshot, QuotaShareSnapshot, ShareUse
 from batchyard.scheduler.view import QueueView
 
 
@@ -45,10 +46,16 @@ def snapshot_of(
         for job_id, known in zip_longest(front, before.jobs[: len(front)])
     )
     shares = _quota_shares_of(queue, before, now_ms)
-    is_used_alike = queue.cpu_milli == before.cpu_milli and _uses(shares) == _uses(
-        before.quota_shares
+    top_shares, active_share_count = _share_uses_of(queue)
+    is_used_alike = (queue.cpu_milli, top_shares, active_share_count, _uses(shares)) == (
+        before.cpu_milli,
+        before.top_shares,
+        before.active_share_count,
+        _uses(before.quota_shares),
     )
     return QueueSnapshot(
+        top_shares=top_shares,
+        active_share_count=active_share_count,
         jobs=jobs,
         front_ms=before.front_ms if jobs == before.jobs else now_ms,
         cpu_milli=queue.cpu_milli,
@@ -59,6 +66,19 @@ def snapshot_of(
         else now_ms,
         head_waits_for=head_waits_for,
     )
+
+
+def _share_uses_of(queue: Queue) -> tuple[tuple[ShareUse, ...], int | None]:
+    """Name the shares that hold most, and count those that hold anything."""
+    if queue.policy is None:
+        return (), None
+    held = [
+        ShareUse(identifier=identifier, cpu_milli=share.cpu_milli)
+        for identifier, share in queue.shares.items()
+        if share.cpu_milli
+    ]
+    top = nsmallest(TOP_SHARES_SHOWN_MAX, held, key=lambda each: (-each.cpu_milli, each.identifier))
+    return tuple(top), len(held)
 
 
 def _quota_shares_of(

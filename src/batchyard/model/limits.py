@@ -15,6 +15,7 @@ BULK_STOP_JOBS_MAX = 50
 PAGE_SIZE_MAX = 100
 LIST_JOBS_PAGE_SIZE_MAX = 1000
 FRONT_OF_QUEUE_JOBS_MAX = 100
+TOP_SHARES_SHOWN_MAX = 20
 
 # Scheduling policies (reference/compute-and-scheduling.md section 3.2). A decay of 0 is the least.
 SHARE_DECAY_SECONDS_MIN = 600

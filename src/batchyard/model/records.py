@@ -404,6 +404,13 @@ class QuotaShareSnapshot(Struct, frozen=True, kw_only=True):
     used: Mapping[str, int]
 
 
+class ShareUse(Struct, frozen=True, kw_only=True):
+    """What the STARTING and RUNNING jobs of a fair-share identifier hold."""
+
+    identifier: str
+    cpu_milli: int
+
+
 class QueueSnapshot(Struct, frozen=True, kw_only=True):
     """How a queue stands, for GetJobQueueSnapshot. Written by the engine alone, now and then."""
 
@@ -415,6 +422,10 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     cpu_milli: int = 0
     #: When what they hold last changed.
     used_ms: int
+    #: How many fair-share identifiers hold something; None without a policy that has them.
+    active_share_count: int | None = None
+    #: Those that hold most, the first of them first.
+    top_shares: tuple[ShareUse, ...] = ()
     #: By name, in the order of their creation; empty without quota shares.
     quota_shares: tuple[QuotaShareSnapshot, ...] = ()
     #: When one of the first jobs in them last changed.

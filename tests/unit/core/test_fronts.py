@@ -6,7 +6,15 @@ from batchyard.core.fronts import front_of, snapshot_of
 from batchyard.core.viewing import view_of
 from batchyard.model.ids import JobId, child_id
 from batchyard.model.records import QueueSnapshot
-from tests.builders import a_job, job_id, queue_arn
+from tests.builders import (
+    a_host,
+    a_job,
+    a_policy,
+    a_queue,
+    an_environment,
+    job_id,
+    queue_arn,
+)
 from tests.unit.core.yard import Yard
 
 
@@ -55,3 +63,20 @@ def test_a_front_has_a_hundred_jobs_and_may_be_empty(yard: Yard):
     assert [each for each, _ in shown(look(yard, empty))] == [
         child_id(job_id(1), index) for index in range(100)
     ]
+
+
+def test_the_shares_that_hold_most_are_named():
+    policy = a_policy()
+    yard = Yard(a_host(cpu_milli=64_000), an_environment(vcpus=64), a_queue(policy=policy))
+    assert (look(yard).active_share_count, look(yard).top_shares) == (0, ())
+    holds = {f"s{number:02}": 250 * (1 + number % 7) for number in range(25)}
+    for number, (share, cpu_milli) in enumerate(holds.items(), start=1):
+        yard.feed(a_job(number, cpu_milli=cpu_milli, memory_mib=1, share_identifier=share))
+    first = look(yard)
+    yard.now_ms = 2_000
+    yard.round()
+    second = look(yard, first)
+    most = sorted(holds.items(), key=lambda item: (-item[1], item[0]))[:20]
+    assert [(each.identifier, each.cpu_milli) for each in second.top_shares] == most
+    assert (second.active_share_count, second.used_ms) == (25, 2_000)
+    assert look(Yard(a_host(), an_environment(), a_queue())).active_share_count is None

@@ -284,6 +284,8 @@ def _job_summary(record: JobRecord, arn: ConsumableArn) -> Json:
         "createdAt": job.created_ms,
         "consumableResourceProperties": {"consumableResourceList": _all_items(spec)},
     }
+    if job.share_identifier is not None:
+        shown["shareIdentifier"] = job.share_identifier
     if progress.status_reason is not None:
         shown["statusReason"] = progress.status_reason
     if progress.started_ms is not None:

@@ -71,6 +71,17 @@ def _utilization(record: QueueRecord, snapshot: QueueSnapshot) -> Json:
         "totalCapacityUsage": usage if snapshot.cpu_milli else [],
         "lastUpdatedAt": snapshot.used_ms,
     }
+    if snapshot.active_share_count is not None:
+        shown["fairshareUtilization"] = {
+            "activeShareCount": snapshot.active_share_count,
+            "topCapacityUtilization": [
+                {
+                    "shareIdentifier": each.identifier,
+                    "capacityUsage": [{"capacityUnit": unit, "quantity": each.cpu_milli / _MILLI}],
+                }
+                for each in snapshot.top_shares
+            ],
+        }
     if snapshot.quota_shares:
         by_use = sorted(snapshot.quota_shares, key=lambda each: -sum(each.used.values()))
         shown["quotaShareUtilization"] = {
