@@ -11,6 +11,10 @@ EXPERIMENTS = {
     "latency": "from SubmitJob's answer to the first line of the container's process",
     "memory": "memory of an idle server and its supervisor",
     "arrays": "an array of 10,000 beside a single job: time to submit, memory, bytes stored",
+    "scheduling": "what a decision costs, and a job that waits, by the length of the queue",
+    "engine": "jobs a second through the live engine, with a backend whose tasks end at once",
+    "loading": "how long a server takes to be in charge again with a full queue",
+    "rounds": "what a round costs by what lies around: environments, hosts, types, rooms, shares",
     "graphs": "what an edge of a graph of a million dependencies costs in the core",
 }
 

@@ -59,7 +59,7 @@ def failed(job_id: JobId, exit_code: int = 3) -> JobProgress:
         status_reason="Essential container in task exited",
         started_ms=NOW_MS + 500,
         stopped_ms=NOW_MS + 600,
-        attempts=[ended],
+        attempts=(ended,),
     )
 
 
@@ -279,7 +279,7 @@ async def test_an_ended_multi_node_job_shows_the_end_of_its_main_node(ready: Yar
             status_reason=reason,
             started_ms=NOW_MS + 500,
             stopped_ms=NOW_MS + 600,
-            attempts=[placed(job_id, exit_code=7, status_reason=reason)],
+            attempts=(placed(job_id, exit_code=7, status_reason=reason),),
         ),
     )
     job = await ready.job(job_id)
@@ -404,7 +404,7 @@ async def test_a_task_shows_what_became_of_each_container(ready: Yard):
     assert [each["networkInterfaces"] for each in task["containers"]] == [[], []]
     assert "container" not in waiting
     ended = placed(job_id, containers=results())
-    await ready.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=[ended]))
+    await ready.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=(ended,)))
     job = await ready.job(job_id)
     [task] = job["ecsProperties"]["taskProperties"]
     expected = shown_results(ended.task_id)
@@ -443,7 +443,7 @@ async def test_a_task_of_one_container_ends_as_its_attempt_does(ready: Yard):
 async def test_a_multi_node_job_of_tasks_shows_the_containers_of_its_main_node(ready: Yard):
     job_id = await a_multi_node_job(ready, {"ecsProperties": two_containers()})
     ended = placed(job_id, containers=results())
-    await ready.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=[ended]))
+    await ready.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=(ended,)))
     main = node_id(job_id, 1)
     await ready.progress(main, running(main, address="10.88.0.3"))
     [attempt] = (await ready.job(job_id))["attempts"]

@@ -92,7 +92,7 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
             status_reason="Essential container in task exited",
             started_ms=NOW_MS + 250,
             stopped_ms=NOW_MS + 300,
-            attempts=[
+            attempts=(
                 an_attempt(
                     job_id,
                     1,
@@ -108,7 +108,7 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
                     exit_code=3,
                     status_reason="Essential container in task exited",
                 ),
-            ],
+            ),
         ),
     )
     before = await ready.job(job_id)
@@ -144,7 +144,7 @@ async def test_a_finished_job_outlives_its_environment_and_queue(ready: Yard):
 async def test_a_retry_keeps_the_last_start_until_it_runs_and_shows_its_own_task(ready: Yard):
     job_id = await ready.submit()
     first = an_attempt(job_id, 1, started_ms=NOW_MS + 5, stopped_ms=NOW_MS + 9, exit_code=1)
-    progress = JobProgress(status=JobStatus.RUNNABLE, started_ms=NOW_MS + 5, attempts=[first])
+    progress = JobProgress(status=JobStatus.RUNNABLE, started_ms=NOW_MS + 5, attempts=(first,))
     await ready.progress(job_id, progress)
     waiting_again = await ready.job(job_id)
     assert waiting_again["startedAt"] == NOW_MS + 5
@@ -175,7 +175,7 @@ async def test_a_fargate_job_has_no_container_instance(yard: Yard):
     )
     job_id = await yard.submit()
     ended = an_attempt(job_id, stopped_ms=NOW_MS + 5, exit_code=0)
-    await yard.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=[ended]))
+    await yard.progress(job_id, JobProgress(status=JobStatus.SUCCEEDED, attempts=(ended,)))
     job = await yard.job(job_id)
     assert "containerInstanceArn" not in job["container"]
     assert "containerInstanceArn" not in job["attempts"][0]["container"]
@@ -253,7 +253,7 @@ async def test_a_finished_job_is_listed_with_its_end(ready: Yard):
             status=JobStatus.FAILED,
             status_reason="why",
             stopped_ms=NOW_MS + 5,
-            attempts=[ended],
+            attempts=(ended,),
         ),
     )
     [job] = (await ready.call("ListJobs", jobQueue="jq", jobStatus="FAILED"))["jobSummaryList"]

@@ -258,9 +258,9 @@ async def test_preempted_attempts_are_shown_among_the_others(quota: Yard) -> Non
 
     progress = JobProgress(
         status=JobStatus.RUNNABLE,
-        attempts=[ended(2, "failed")],
+        attempts=(ended(2, "failed"),),
         preempted_count=2,
-        preempted=[ended(1, "preempted"), ended(3, "preempted")],
+        preempted=(ended(1, "preempted"), ended(3, "preempted")),
     )
     await quota.progress(job_id, progress)
     shown = (await quota.job(job_id))["attempts"]

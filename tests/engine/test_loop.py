@@ -81,7 +81,7 @@ async def test_a_wish_about_a_job_still_submitted_waits_for_it(stage: Stage):
     await stage.wish(WishKind.CANCEL, 1, "never mind")
     async with stage.engine():
         record = await stage.until(1, FAILED)
-    assert (record.progress.status_reason, record.progress.attempts) == ("never mind", [])
+    assert (record.progress.status_reason, record.progress.attempts) == ("never mind", ())
 
 
 async def test_no_job_starts_after_its_cancel_however_many_wait(
@@ -97,7 +97,7 @@ async def test_no_job_starts_after_its_cancel_however_many_wait(
     async with stage.engine():
         for number in numbers:
             record = await stage.until(number, FAILED, RUNNING)
-            assert (record.progress.status_reason, record.progress.attempts) == ("never mind", [])
+            assert (record.progress.status_reason, record.progress.attempts) == ("never mind", ())
     assert stage.machine.begin_count_by_task == {}
 
 

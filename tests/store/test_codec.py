@@ -34,7 +34,7 @@ progresses = st.builds(
     status_reason=maybe_text,
     started_ms=st.none() | times,
     stopped_ms=st.none() | times,
-    attempts=st.lists(attempts, max_size=3),
+    attempts=st.lists(attempts, max_size=3).map(tuple),
     attempt=st.none() | attempts,
     is_cancelled=st.booleans(),
     is_terminated=st.booleans(),

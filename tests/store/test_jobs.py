@@ -58,7 +58,8 @@ async def test_submitted_jobs_are_read_oldest_first_until_the_engine_took_them(s
     assert [job.id for job in found] == [job.id for job in new[1:4]]
 
 
-async def test_live_jobs_come_in_pages_by_seq(store: Store) -> None:
+async def test_live_jobs_come_by_seq(store: Store, monkeypatch) -> None:
+    monkeypatch.setattr(live_jobs, "_PAGE_ROWS", 2)
     statuses = [*JobStatus] * 3
     new = [a_job() for _ in statuses]
     await submit(store, *new)
@@ -70,10 +71,7 @@ async def test_live_jobs_come_in_pages_by_seq(store: Store) -> None:
         for job, status in zip(new, statuses, strict=True)
         if status is not JobStatus.SUBMITTED and not status.is_terminal
     ]
-    found, after = [], 0
-    while page := await store.read(lambda conn: live_jobs.read_live(conn, after, 5)):  # noqa: B023
-        found += page
-        after = page[-1].seq
+    found = await store.read(lambda conn: list(live_jobs.read_live(conn)))
     assert [job.id for job in found] == live
     counts = await store.read(live_jobs.count_live)
     assert counts[JobStatus.RUNNABLE] == counts[JobStatus.SUBMITTED] == 3
@@ -86,7 +84,7 @@ async def test_progress_comes_back_whole(store: Store) -> None:
     made = progress(
         JobStatus.RUNNING,
         started_ms=5,
-        attempts=[an_attempt(stopped_ms=9, exit_code=137, reason="OutOfMemoryError: \x00")],
+        attempts=(an_attempt(stopped_ms=9, exit_code=137, reason="OutOfMemoryError: \x00"),),
         attempt=an_attempt(number=2),
         wish_reason="because",
         is_terminated=True,

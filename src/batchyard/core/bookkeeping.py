@@ -301,17 +301,12 @@ def _enter_room(environment: Environment, instance: Instance) -> None:
     free = instance.free
     if free.cpu_milli > 0 and instance.is_open:
         groups = environment.ready if instance.is_ready else environment.starting
-        groups.setdefault(free, {})[instance.record.id] = None
+        groups.enter(free, instance.record.id)
 
 
 def _leave_room(environment: Environment, instance: Instance) -> None:
-    free = instance.free
     groups = environment.ready if instance.is_ready else environment.starting
-    group = groups.get(free)
-    if group is not None:
-        group.pop(instance.record.id, None)
-        if not group:
-            del groups[free]
+    groups.leave(instance.free, instance.record.id)
 
 
 def watch_time(state: State, job: Job, attempt: Attempt) -> None:
@@ -328,11 +323,11 @@ def keep_attempt(progress: JobProgress, attempt: Attempt) -> None:
     """Keep an attempt that has ended: all that count, and the last of those that do not."""
     progress.attempt = None
     if attempt.stop_cause is None or not attempt.stop_cause.is_preemption:
-        progress.attempts.append(attempt)
+        progress.attempts = (*progress.attempts, attempt)
         return
     progress.preempted_count += 1
-    progress.preempted.append(attempt)
-    del progress.preempted[:-PREEMPTED_ATTEMPTS_KEPT_MAX]
+    kept = (*progress.preempted, attempt)
+    progress.preempted = kept[-PREEMPTED_ATTEMPTS_KEPT_MAX:]
 
 
 def attempt_of(job: Job) -> Attempt:

@@ -181,6 +181,8 @@ def check_instances_are_kept_by_their_room(state: State) -> None:
                 for instance_id in group
             )
             _demand(found == expected, f"{environment.arn} has rooms {found}, not {expected}")
+            sizes = sorted((e.cpu_milli, e.memory_mib, e.gpu_count) for e in groups)
+            _demand(groups.sizes == sizes, f"{environment.arn} has sizes {groups.sizes}")
         idle = sorted(e.record.id for e in own if e.is_ready and not e.attempt_count)
         _demand(sorted(environment.idle_since_ms) == idle, f"{environment.arn}: idle {idle}")
 

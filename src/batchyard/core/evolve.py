@@ -6,6 +6,8 @@ gives its state again. What is counted where is in `bookkeeping`; arrays and mul
 everything that is no job, have modules of their own.
 """
 
+from collections.abc import Mapping
+
 from batchyard.core import consumables
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import (
@@ -26,7 +28,7 @@ from batchyard.core.evolve_parts import array_progress_of, evolve_parts, new_arr
 from batchyard.core.evolve_resources import evolve_resource
 from batchyard.core.quota_books import use_of
 from batchyard.core.shares import count_use
-from batchyard.core.state import Job, State
+from batchyard.core.state import NO_USE, Job, State
 from batchyard.core.verdict import preemption_reason_of
 from batchyard.model import wording
 from batchyard.model.records import Attempt, JobProgress, WishKind
@@ -87,7 +89,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         exit_rules=event.exit_rules,
         timeout_ms=event.timeout_ms,
         needs=event.needs,
-        unmet=list(event.unmet),
+        unmet=event.unmet,
         progress=progress,
         share_identifier=event.share_identifier,
         priority=event.priority,
@@ -156,8 +158,8 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     return job
 
 
-def _use_of(event: e.JobAccepted) -> dict[str, int]:
-    return {} if event.quota_share is None else use_of(event.demand, event.capacity_use)
+def _use_of(event: e.JobAccepted) -> Mapping[str, int]:
+    return NO_USE if event.quota_share is None else use_of(event.demand, event.capacity_use)
 
 
 def _stop_attempt(job: Job, event: e.AttemptStopping) -> Job:

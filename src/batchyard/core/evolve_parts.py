@@ -87,7 +87,7 @@ def _end_dependency(state: State, event: e.DependencyEnded) -> Job | None:
         own_waits(array_of(state.jobs[parent_id]))[index] -= 1
         return None
     job = state.jobs[event.job_id]
-    job.unmet.remove(event.dependency_id)
+    job.unmet = tuple(each for each in job.unmet if each != event.dependency_id)
     return job
 
 
@@ -112,9 +112,9 @@ def _place_node(state: State, event: e.NodePlaced) -> Job:
     slot = slot_of_node(of_job, index)
     progress = JobProgress(
         status=JobStatus.STARTING,
-        attempts=[] if before is None else before.attempts,
+        attempts=() if before is None else before.attempts,
         preempted_count=0 if before is None else before.preempted_count,
-        preempted=[] if before is None else before.preempted,
+        preempted=() if before is None else before.preempted,
         attempt=Attempt(
             number=event.number,
             task_id=event.task_id,

@@ -6,7 +6,7 @@ Owns what is counted in a share as a job comes, runs and goes. For `bookkeeping`
 
 from collections.abc import Mapping
 
-from batchyard.core.state import Job, Queue, QuotaShare, State
+from batchyard.core.state import NO_USE, Job, Queue, QuotaShare, State
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import GPU, MEMORY_MIB, MILLI, UnitQuantity, use_of_demand
 from batchyard.model.ids import QueueArn
@@ -39,10 +39,10 @@ def use_of(demand: Amount, capacity_use: tuple[UnitQuantity, ...]) -> dict[str, 
     return {each.unit: each.quantity * MILLI for each in capacity_use}
 
 
-def use_in(queue: Queue | None, job: QueuedJob) -> dict[str, int]:
+def use_in(queue: Queue | None, job: QueuedJob) -> Mapping[str, int]:
     """Say what an attempt uses of its quota share; nothing where there are none."""
     if quota_share_name_of(queue, job) is None:
-        return {}
+        return NO_USE
     return use_of(job.demand, job.capacity_use)
 
 

@@ -112,7 +112,7 @@ def _job_of(state: State, record: QueuedJob) -> Job:
         attempts_max=record.attempts_max,
         exit_rules=record.exit_rules,
         timeout_ms=record.timeout_ms,
-        unmet=[],
+        unmet=(),
         progress=record.progress,
         needs=record.needs,
         share_identifier=share_identifier_of(queue, record),
@@ -136,7 +136,7 @@ def _enter(state: State, record: QueuedJob, ended: Mapping[JobId, Mapping[int, J
         _restore_waits(state, job, record, ended)
     if is_waiting:
         unmet = dict.fromkeys(record.depends_on)
-        job.unmet = [each for each in unmet if _is_live(state, each)]
+        job.unmet = tuple(each for each in unmet if _is_live(state, each))
     enter_job(state, job)
     if record.progress.array is not None and record.progress.array.rest is not None:
         set_rest(state, job, record.progress.array.rest)

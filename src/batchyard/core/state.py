@@ -36,6 +36,10 @@ from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
 from batchyard.scheduler.fair_share import usage_after
 from batchyard.scheduler.quota import QuotaTerms
+from batchyard.scheduler.rooms import RoomGroups
+
+#: Of a job without a quota share: one for all of them, for there may be a million.
+NO_USE: Mapping[str, int] = {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Job:
     timeout_ms: int | None
     #: Dependencies that are not over yet; empty unless PENDING. Those of an array hold up all its
     #: children: there are none before it is empty.
-    unmet: list[JobId]
+    unmet: tuple[JobId, ...]
     progress: JobProgress
     #: Set exactly if the queue has a scheduling policy.
     share_identifier: str | None = None
@@ -65,7 +69,7 @@ class Job:
     #: Set exactly if the queue has quota shares.
     quota_share: str | None = None
     #: What an attempt uses of its quota share, in thousandths, by capacity unit.
-    use: Mapping[str, int] = field(default_factory=dict)
+    use: Mapping[str, int] = field(default_factory=lambda: NO_USE)
     #: How often it may be preempted and go on; None: any number.
     preemption_retries_max: int | None = None
     #: Set exactly for children and nodes.
@@ -127,8 +131,8 @@ class Environment:
     #: Its instances, in the order of their launch.
     instances: dict[InstanceId, None] = field(default_factory=dict)
     #: Those with room that jobs can be placed on, by that room; and those that are still starting.
-    ready: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
-    starting: dict[Amount, dict[InstanceId, None]] = field(default_factory=dict)
+    ready: RoomGroups = field(default_factory=RoomGroups)
+    starting: RoomGroups = field(default_factory=RoomGroups)
     #: Those that are ready and run nothing, with the time since when; the longest idle first.
     idle_since_ms: dict[InstanceId, int] = field(default_factory=dict)
     #: Sum of the demands of the live attempts in it.
@@ -406,7 +410,7 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         attempts_max=parent.attempts_max,
         exit_rules=parent.exit_rules,
         timeout_ms=parent.timeout_ms if nodes is None else None,
-        unmet=[],
+        unmet=(),
         progress=progress,
         share_identifier=parent.share_identifier,
         priority=parent.priority,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Queue, Share, State, may_give_up
+from batchyard.core.state import Environment, Queue, Share, State, first_to_go, may_give_up
 from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
@@ -117,11 +117,16 @@ def _wanted_of(environment: Environment, settings: LaunchSettings) -> int:
 
 
 def _idle_instances(state: State) -> Iterator[IdleInstance]:
-    """Yield the instances that run nothing, the longest idle first."""
+    """Yield the instances that run nothing and may be given up, the longest idle first.
+
+    Nothing is told of environments that have no more than `minvCpus` asks for.
+    """
     by_environment = [
         sorted((since_ms, each) for each, since_ms in environment.idle_since_ms.items())
         for environment in state.environments.values()
-        if environment.idle_since_ms and may_give_up(environment)
+        if environment.idle_since_ms
+        and may_give_up(environment)
+        and first_to_go(state, environment) is not None
     ]
     for _, instance_id in merge(*by_environment):
         record = state.instances[instance_id].record

@@ -6,7 +6,9 @@ what is owed to the backends: that is the core's `resume` to say. What was in tr
 as it was asked for, and is settled in the first turn like any wish.
 """
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from batchyard.compute.port import Backend, Host
 from batchyard.core.inputs import PutHost
@@ -38,7 +40,9 @@ from batchyard.store import (
     shares,
 )
 
-_PAGE_ROWS = 5000
+#: So many jobs are never looked through for garbage again: it would take seconds. They are
+#: freed all the same, as soon as nobody holds them.
+_FROZEN_JOBS_MIN = 10_000
 
 
 def load_state(
@@ -48,6 +52,16 @@ def load_state(
 
     The outcome holds what is new: the hosts, which are not stored but offered at each start.
     """
+    with _collector_at_rest():
+        state, outcome = _load_state(connection, hosts, times, now_ms)
+    if len(state.jobs) >= _FROZEN_JOBS_MIN:
+        gc.freeze()
+    return state, outcome
+
+
+def _load_state(
+    connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
+) -> tuple[State, Outcome]:
     state = State()
     for environment in environments.read_all_environments(connection):
         step(state, put_environment_of(environment, times), now_ms)
@@ -60,7 +74,7 @@ def load_state(
     outcome = Outcome()
     for host in hosts:
         outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))
-    live = list(_live_jobs(connection))
+    live = list(live_jobs.read_live(connection))
     parts = [
         (row.parent_id, row.index, row.progress) for row in children.read_live_children(connection)
     ]
@@ -99,11 +113,14 @@ async def stop_given_up(store: Store, backend: Backend) -> None:
         await backend.stop(task_id, grace_ms=0)
 
 
-def _live_jobs(connection: Connection) -> Iterable[QueuedJob]:
-    after_seq = 0
-    while page := live_jobs.read_live(connection, after_seq, _PAGE_ROWS):
-        yield from page
-        after_seq = page[-1].seq
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Let Python not look for garbage while everything is loaded: there is none."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _ended_partners(

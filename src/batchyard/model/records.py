@@ -157,11 +157,11 @@ class JobProgress(Struct, kw_only=True):
     #: Set exactly when the status is terminal.
     stopped_ms: int | None = None
     #: Ended attempts that count, oldest first.
-    attempts: list[Attempt] = []
+    attempts: tuple[Attempt, ...] = ()
     #: How many attempts were stopped so that another job could start. They do not count.
     preempted_count: int = 0
     #: The last of these, oldest first; at most PREEMPTED_ATTEMPTS_KEPT_MAX.
-    preempted: list[Attempt] = []
+    preempted: tuple[Attempt, ...] = ()
     #: The live attempt: present exactly in STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False

@@ -65,8 +65,13 @@ def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Seque
     all the same, with no more than the largest machine has. So an environment that was made
     for a data centre works on a laptop too.
     """
+    for (
+        kind
+    ) in types:  # A round asks this of every environment, and the first one nearly always fits.
+        if kind.is_launchable and _fits_any(kind, machines):
+            return types
     launchable = [kind for kind in types if kind.is_launchable] or types
-    if any(kind.capacity.fits_in(machine) for kind in launchable for machine in machines):
+    if any(_fits_any(kind, machines) for kind in launchable):
         return types
     smallest = min(launchable, key=_size_of, default=None)
     largest = max(
@@ -80,6 +85,13 @@ def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Seque
         gpu_count=min(smallest.capacity.gpu_count, largest.gpu_count),
     )
     return (replace(smallest, capacity=capacity),)
+
+
+def _fits_any(kind: InstanceType, machines: Sequence[Amount]) -> bool:
+    for machine in machines:  # noqa: SIM110 -- a generator costs three times as much
+        if kind.capacity.fits_in(machine):
+            return True
+    return False
 
 
 def on_spot(kind: InstanceType, spot_price_micro: int | None, *, bid_percent: int) -> InstanceType:

@@ -17,6 +17,7 @@ Rules:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId
@@ -24,7 +25,7 @@ from batchyard.model.instances import InstanceId, InstanceType, instance_id_of
 from batchyard.scheduler.allocation import choices, may_exceed_max, too_dear
 from batchyard.scheduler.plan import Launch, Slot
 from batchyard.scheduler.rooms import Rooms
-from batchyard.scheduler.view import EnvironmentView, IdleInstance, View
+from batchyard.scheduler.view import EnvironmentView, IdleInstance, LaunchTerms, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,19 @@ class Ledger:
         self.launches: list[Launch] = []
         self.terminations: list[InstanceId] = []
         self._view = view
-        self._free_by_host = {host.host_id: host.capacity - host.used for host in view.hosts}
         self._host_by_launched: dict[InstanceId, HostId] = {}
-        self._view_by_arn = {each.arn: each for each in view.environments}
         self._budgets: dict[EnvironmentArn, _Budget] = {}
         #: Read once somebody needs room; those that were given up are taken out.
         self._idle: dict[InstanceId, IdleInstance] | None = None
+
+    @cached_property
+    def _free_by_host(self) -> dict[HostId, Amount]:
+        """What hosts have left; made once somebody asks: most rounds only fill instances."""
+        return {host.host_id: host.capacity - host.used for host in self._view.hosts}
+
+    @cached_property
+    def _view_by_arn(self) -> dict[EnvironmentArn, EnvironmentView]:
+        return {each.arn: each for each in self._view.environments}
 
     # -- placing ------------------------------------------------------------------------------
 
@@ -99,6 +107,8 @@ class Ledger:
         if terms is None:
             return None
         budget = self._budget_of(environment)
+        if _is_full(budget):
+            return None
         order = choices(terms.strategy, terms.types, demand, self._depth_of)
         order += too_dear(terms.types, demand)
         return next((kind for kind in order if self._is_within_max(budget, kind)), None)
@@ -175,6 +185,8 @@ class Ledger:
         terms = environment.launching
         if terms is None or not environment.is_valid:
             return
+        if environment.arn not in self._budgets and not _lacks_least(terms):
+            return
         budget = self._budget_of(environment)
         while budget.cpu_milli_launched < terms.cpu_milli_wanted:
             if not self._launch_for(budget, Amount()):
@@ -183,7 +195,7 @@ class Ledger:
     def _launch_for(self, budget: _Budget, demand: Amount) -> bool:
         """Launch an instance that the demand fits, if one may be launched and there is room."""
         terms = budget.view.launching
-        if terms is None:
+        if terms is None or _is_full(budget):
             return False
         for kind in choices(terms.strategy, terms.types, demand, self._depth_of):
             if self._is_within_max(budget, kind):
@@ -289,6 +301,16 @@ class Ledger:
 def _is_above_max(environment: EnvironmentView, demands: Sequence[Amount]) -> bool:
     """Tell whether a job asks for more than `maxvCpus`, which only an instance may exceed."""
     return sum(each.cpu_milli for each in demands) > environment.cpu_milli_max
+
+
+def _lacks_least(terms: LaunchTerms) -> bool:
+    """Tell whether an environment that nobody touched in this round has less than it keeps."""
+    return terms.cpu_milli_launched < terms.cpu_milli_wanted
+
+
+def _is_full(budget: _Budget) -> bool:
+    """Tell whether `maxvCpus` is reached: no type may be launched then, however small."""
+    return budget.cpu_milli_launched >= budget.view.cpu_milli_max
 
 
 def _times(amount: Amount, free: Amount) -> int:

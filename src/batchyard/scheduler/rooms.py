@@ -1,28 +1,74 @@
-"""Instances by the room they have, while a round gives it away.
+"""Instances by the room they have: kept by the core, and while a round gives it away.
 
 Owns the search for the fullest instance that a demand fits. Refuses to know environments. Instances
-with equal room are one group, and a group is read only as far as somebody is taken out of it: so a
-search costs the number of different rooms, not of instances.
+with equal room are one group, and a group is read only as far as somebody is taken out of it. The
+groups are kept in order of their room, vCPUs first, so that a search begins at the demand and ends
+at the first group that it fits: its cost follows neither the instances nor, but for odd shapes,
+the number of different rooms.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 
 from batchyard.model.amounts import Amount
 from batchyard.model.instances import InstanceId
 
+#: vCPUs, memory, GPUs: an amount that can be compared.
+_Size = tuple[int, int, int]
+
+
+class RoomGroups(dict[Amount, dict[InstanceId, None]]):
+    """Instances by the room they have. Entering and leaving cost O(log rooms)."""
+
+    __slots__ = ("sizes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Holds all and only the keys, in order.
+        self.sizes: list[_Size] = []
+
+    def enter(self, free: Amount, instance_id: InstanceId) -> None:
+        group = self.get(free)
+        if group is None:
+            group = self[free] = {}
+            _add(self.sizes, free)
+        group[instance_id] = None
+
+    def leave(self, free: Amount, instance_id: InstanceId) -> None:
+        """Take an instance out, if it is there."""
+        group = self.get(free)
+        if group is not None:
+            group.pop(instance_id, None)
+            if not group:
+                del self[free]
+                _drop(self.sizes, free)
+
 
 class Rooms:
-    """The instances of one environment, all ready or all still starting."""
+    """The instances of one environment, all ready or all still starting, during a round."""
 
-    __slots__ = ("_free_by_changed", "_given", "_gone", "_groups", "_returned")
+    __slots__ = (
+        "_free_by_changed",
+        "_given",
+        "_gone",
+        "_groups",
+        "_returned",
+        "_returned_sizes",
+        "_sizes",
+    )
 
     def __init__(self, groups: Mapping[Amount, Iterable[InstanceId]]) -> None:
         self._given = groups
-        self._groups: dict[Amount, Iterator[InstanceId]] = {
-            free: iter(group) for free, group in groups.items()
-        }
+        #: The groups that somebody was taken out of, from there on.
+        self._groups: dict[Amount, Iterator[InstanceId]] = {}
+        #: The groups in which there may be somebody.
+        if isinstance(groups, RoomGroups):
+            self._sizes = groups.sizes.copy()
+        else:
+            self._sizes = sorted(_size_of(free) for free in groups)
         #: Instances whose room has changed in this round, by it; the latest is taken first.
         self._returned: dict[Amount, list[InstanceId]] = {}
+        self._returned_sizes: list[_Size] = []
         self._free_by_changed: dict[InstanceId, Amount] = {}
         #: Instances that were given up.
         self._gone: set[InstanceId] = set()
@@ -32,6 +78,7 @@ class Rooms:
         copied = Rooms(self._given)
         for free, returned in self._returned.items():
             copied._returned[free] = list(returned)
+        copied._returned_sizes.extend(self._returned_sizes)
         copied._free_by_changed.update(self._free_by_changed)
         copied._gone.update(self._gone)
         return copied
@@ -71,31 +118,66 @@ class Rooms:
         return instance_id in self._free_by_changed
 
     def _fullest(self, demand: Amount) -> Amount | None:
-        fitting = [
-            free
-            for frees in (self._returned, self._groups)
-            for free in frees
-            if demand.fits_in(free)
+        found = [
+            size
+            for sizes in (self._returned_sizes, self._sizes)
+            if (size := _first_fitting(sizes, demand)) is not None
         ]
-        return min(fitting, key=_size_of, default=None)
+        if not found:
+            return None
+        cpu_milli, memory_mib, gpu_count = min(found)
+        return Amount(cpu_milli=cpu_milli, memory_mib=memory_mib, gpu_count=gpu_count)
 
     def _next(self, free: Amount) -> InstanceId | None:
         """Take an instance with exactly this room; None: there is none any more."""
         returned = self._returned.get(free)
         if returned is not None:
-            if returned:
-                return returned.pop()
-            del self._returned[free]
-        for instance_id in self._groups.get(free, ()):
+            found = returned.pop() if returned else None
+            if not returned:
+                del self._returned[free]
+                _drop(self._returned_sizes, free)
+            if found is not None or free not in self._given:
+                return found
+        group = self._groups.get(free)
+        if group is None:
+            group = self._groups[free] = iter(self._given.get(free, ()))
+        for instance_id in group:
             if instance_id not in self._gone and instance_id not in self._free_by_changed:
                 return instance_id
-        self._groups.pop(free, None)
+        _drop(self._sizes, free)
         return None
 
     def _put(self, instance_id: InstanceId, free: Amount) -> None:
         self._free_by_changed[instance_id] = free
-        self._returned.setdefault(free, []).append(instance_id)
+        others = self._returned.get(free)
+        if others is None:
+            self._returned[free] = [instance_id]
+            _add(self._returned_sizes, free)
+        else:
+            others.append(instance_id)
 
 
-def _size_of(free: Amount) -> tuple[int, int, int]:
+def _first_fitting(sizes: list[_Size], demand: Amount) -> _Size | None:
+    """Give the smallest of the sizes that has room for a demand."""
+    least = (demand.cpu_milli, demand.memory_mib, demand.gpu_count)
+    for at in range(bisect_left(sizes, least), len(sizes)):
+        size = sizes[at]
+        if demand.memory_mib <= size[1] and demand.gpu_count <= size[2]:
+            return size
+    return None
+
+
+def _size_of(free: Amount) -> _Size:
     return (free.cpu_milli, free.memory_mib, free.gpu_count)
+
+
+def _add(sizes: list[_Size], free: Amount) -> None:
+    insort(sizes, _size_of(free))
+
+
+def _drop(sizes: list[_Size], free: Amount) -> None:
+    """Take a size out, if it is there."""
+    size = _size_of(free)
+    at = bisect_left(sizes, size)
+    if at < len(sizes) and sizes[at] == size:
+        del sizes[at]

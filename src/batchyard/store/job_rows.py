@@ -1,8 +1,13 @@
 """Rows of the table `jobs`, to records and back.
 
 Owns which columns make up which record. Refuses to know queries.
+
+Rule: what many queued jobs have alike (a demand, the name of their queue or share, rules, needs) is
+one object in memory, for a million of them may be held.
 """
 
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,6 +17,9 @@ from batchyard.model.ids import DefinitionArn, JobId, QueueArn, Scope
 from batchyard.model.records import JobRecord, NewJob, QueuedJob
 from batchyard.store import codec
 from batchyard.store.schema import jobs
+
+#: Ours: different demands, rules and needs that are remembered while rows are read.
+_SHARED_MAX = 1024
 
 #: What an insert writes, in the order of `row_of`.
 INSERTED_COLUMNS = (
@@ -122,20 +130,20 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
     return QueuedJob(
         seq=seq,
         id=JobId(job_id),
-        queue_arn=QueueArn(queue_arn),
-        demand=Amount(cpu_milli=cpu, memory_mib=memory, gpu_count=gpu),
+        queue_arn=QueueArn(intern(queue_arn)),
+        demand=_demand_of(cpu, memory, gpu),
         attempts_max=attempts,
         timeout_ms=timeout,
         depends_on=codec.decode_job_ids(depends),
         created_ms=created,
         progress=codec.decode_progress(progress),
-        exit_rules=codec.decode_exit_rules(rules),
+        exit_rules=() if rules is None else _exit_rules_of(rules),
         array_size=array_size,
         depends_on_each=codec.decode_job_ids(depends_each),
         is_sequential=bool(is_sequential),
         nodes=codec.decode_node_plan(nodes),
-        needs=codec.decode_needs(needs),
-        share_identifier=share_identifier,
+        needs=() if needs is None else _needs_of(needs),
+        share_identifier=None if share_identifier is None else intern(share_identifier),
         scheduling_priority=priority,
     )
 
@@ -170,3 +178,12 @@ def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
         ),
         progress=codec.decode_progress(row.progress),
     )
+
+
+@lru_cache(_SHARED_MAX)
+def _demand_of(cpu_milli: int, memory_mib: int, gpu_count: int) -> Amount:
+    return Amount(cpu_milli=cpu_milli, memory_mib=memory_mib, gpu_count=gpu_count)
+
+
+_exit_rules_of = lru_cache(_SHARED_MAX)(codec.decode_exit_rules)
+_needs_of = lru_cache(_SHARED_MAX)(codec.decode_needs)

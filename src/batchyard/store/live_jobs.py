@@ -4,9 +4,9 @@ Owns the engine's side of the table `jobs`: it alone writes progress, of childre
 Refuses to know what callers ask, and which change of status is legal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import islice
+from operator import attrgetter
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
@@ -26,6 +26,9 @@ from batchyard.store.statements import in_lists, run_many
 
 #: Ours: far more containers than machines can hold.
 PLACED_JOBS_MAX = 10_000_000
+
+#: Rows of a status that are read at a time while everything is.
+_PAGE_ROWS = 5000
 
 #: In the order of a job's life.
 _LIVE = (JobStatus.PENDING, JobStatus.RUNNABLE, JobStatus.STARTING, JobStatus.RUNNING)
@@ -71,10 +74,9 @@ def has_submitted_after(conn: Connection, queue_arn: QueueArn, seq: int) -> bool
     return conn.scalars(_SUBMITTED_AFTER, where).one_or_none() is not None
 
 
-def read_live(conn: Connection, after_seq: int, limit: int) -> list[QueuedJob]:
-    """Read the next page of what the engine must hold: not terminal and not SUBMITTED, by seq."""
-    pages = [_read_live(conn, status, after_seq, limit) for status in _LIVE]
-    return list(islice(merge(*pages, key=lambda job: job.seq), limit))
+def read_live(conn: Connection) -> Iterator[QueuedJob]:
+    """Read what the engine must hold: not terminal and not SUBMITTED, by submission number."""
+    return merge(*(_read_all_live(conn, status) for status in _LIVE), key=attrgetter("seq"))
 
 
 def read_placed_tasks(conn: Connection) -> set[TaskId]:
@@ -141,4 +143,11 @@ def _read_live(conn: Connection, status: JobStatus, after_seq: int, limit: int) 
     rows = conn.execute(
         _READ_LIVE, {"status": status.value, "after_seq": after_seq, "limit": limit}
     )
-    return [queued_of(row) for row in rows]
+    return [queued_of(row) for row in rows.all()]
+
+
+def _read_all_live(conn: Connection, status: JobStatus) -> Iterator[QueuedJob]:
+    after_seq = 0
+    while page := _read_live(conn, status, after_seq, _PAGE_ROWS):
+        yield from page
+        after_seq = page[-1].seq

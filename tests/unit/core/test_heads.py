@@ -48,7 +48,7 @@ def test_a_head_that_is_blocked_for_too_long_is_given_up_and_the_next_one_starts
     assert outcome.is_partial, "another round is needed"
     assert limited.status(1) is FAILED
     assert reason_of(limited, 1) == GIVEN_UP + TOO_SMALL
-    assert limited.progress[job_id(1)].attempts == []
+    assert limited.progress[job_id(1)].attempts == ()
     assert limited.state.next_deadline_ms() is None
     limited.round()
     assert limited.status(2) is STARTING

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.effects import StopTask
+from batchyard.core.viewing import view_of
 from batchyard.model.records import StopCause, TerminationCause
 from batchyard.model.status import JobStatus, ResourceState
 from tests.builders import (
@@ -190,6 +191,16 @@ def test_an_environment_without_room_on_any_host_launches_nothing():
     yard.feed(a_job(1))
     yard.round()
     assert not yard.state.instances
+
+
+def test_a_round_is_told_of_no_idle_instances_that_min_vcpus_keeps(running) -> None:
+    """It would look at all of them again and again, and may have none."""
+    kept = a_yard(vcpus_min=2)
+    kept.round()
+    assert all(each.is_ready for each in kept.state.instances.values())
+    assert not list(view_of(kept.state, kept.now_ms).idle_instances)
+    running.feed(running.ended(1, 0))
+    assert len(list(view_of(running.state, running.now_ms).idle_instances)) == 1
 
 
 def test_spot_capacity_alone_is_reclaimed_unless_somebody_insists(running):

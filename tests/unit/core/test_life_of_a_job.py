@@ -225,7 +225,7 @@ class TestCancelAndTerminate:
         yard.feed(a_job(1), command(job_id=job_id(1), reason="not needed"))
         progress = yard.progress[job_id(1)]
         assert (progress.status, progress.status_reason) == (JobStatus.FAILED, "not needed")
-        assert progress.attempts == []
+        assert progress.attempts == ()
         assert progress.is_cancelled == (command is i.CancelJob)
 
     def test_terminate_stops_what_runs_and_keeps_the_first_reason(self, yard):

@@ -88,7 +88,7 @@ def test_what_is_lent_is_taken_back_and_its_job_goes_on_without_losing_an_attemp
     assert yard.round() == ([], []), "one is enough"
     yard.feed(yard.ended(4, 0))
     back = yard.progress[job_id(4)]
-    assert (back.status, back.status_reason, back.attempts) == (JobStatus.RUNNABLE, None, [])
+    assert (back.status, back.status_reason, back.attempts) == (JobStatus.RUNNABLE, None, ())
     assert (back.preempted_count, [each.status_reason for each in back.preempted]) == (
         1,
         [RECLAIMED],

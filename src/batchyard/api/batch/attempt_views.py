@@ -47,7 +47,7 @@ def ended_attempts(record: JobRecord) -> list[Attempt]:
     """
     progress = record.progress
     if not progress.preempted:
-        return progress.attempts
+        return list(progress.attempts)
     return sorted([*progress.attempts, *progress.preempted], key=lambda each: each.number)
 
 
