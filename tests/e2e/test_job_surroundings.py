@@ -227,7 +227,7 @@ def test_the_environment_is_what_was_asked_for_and_what_batch_tells(yard: LiveYa
     over = [{"name": "COLOUR", "value": "red green"}, {"name": "AWS_REGION", "value": "mars"}]
     job_id = start(
         yard,
-        "env | grep -v -e URI -e ^SHLVL= -e ^PWD= -e ^HOSTNAME= | sort",
+        "env | grep -v -e URI -e _METADATA_ -e ^SHLVL= -e ^PWD= -e ^HOSTNAME= | sort",
         environment=own,
         submission={"containerOverrides": {"environment": over}},
     )
