@@ -118,7 +118,7 @@ def submit_task(yard: LiveYard, wait: str) -> str:
 
 def test_nodes_of_a_job_reach_each_other_and_the_server(yard: LiveYard) -> None:
     main = (
-        # Its input stays open: at its end nc would close the line, perhaps before it heard anything.
+        # Its input stays open: at its end nc would close the line before it heard anything.
         "mkfifo /tmp/open; sleep 600 > /tmp/open & nc -l -p 7777 < /tmp/open > /tmp/heard;"
         " cat /tmp/heard;"
         " wget -qO- $ECS_CONTAINER_METADATA_URI_V4/task | grep -c TaskARN"

@@ -60,7 +60,7 @@ class QuotaCoreMachine(RuleBasedStateMachine):
         share=st.sampled_from(SHARES),
         priority=st.sampled_from([0, 0, 5]),
         cpu=st.sampled_from([1000, 1000, 2000]),
-        kind=st.sampled_from(["job", "job", "array", "nodes"]),
+        kind=st.sampled_from(["job", "job", "array", "nodes", "nodes"]),
         tries=st.tuples(st.integers(1, 2), st.sampled_from([None, None, None, 0, 1])),
     )
     def submit(self, share, priority, cpu, kind, tries) -> None:

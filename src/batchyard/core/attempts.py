@@ -25,7 +25,7 @@ from batchyard.core.multi_node import (
     nodes_of,
     note_main_end,
 )
-from batchyard.core.preempting import may_go_on, preempt
+from batchyard.core.preempting import is_share_open, may_go_on, preempt
 from batchyard.core.quota_books import counted_use, quota_accounts_of, quota_share_of
 from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
@@ -306,5 +306,6 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
         and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
         and queue is not None
         and not queue.is_draining
+        and is_share_open(state, job)
         and is_worth_retrying(job.exit_rules, attempt)
     )

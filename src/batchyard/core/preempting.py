@@ -35,12 +35,16 @@ def may_go_on(state: State, job: Job, ended: Attempt) -> bool:
     """Tell whether a job waits again after an attempt that was preempted."""
     if ended.stop_cause is None or not ended.stop_cause.is_preemption:
         return False
-    queue, share = state.queues.get(job.queue_arn), quota_share_of(state, job)
-    most = job.preemption_retries_max
+    queue, most = state.queues.get(job.queue_arn), job.preemption_retries_max
     return (
         queue is not None
         and not queue.is_draining
-        and share is not None
-        and not share.is_draining
+        and is_share_open(state, job)
         and (most is None or job.progress.preempted_count <= most)
     )
+
+
+def is_share_open(state: State, job: Job) -> bool:
+    """Tell whether a job may start once more, for all that its quota share says, if it has one."""
+    share = quota_share_of(state, job)
+    return job.quota_share is None or (share is not None and not share.is_draining)

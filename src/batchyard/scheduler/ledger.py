@@ -172,7 +172,7 @@ class Ledger:
         else:
             is_coming = budget.starting.is_touched(slot.instance_id)
             rooms = budget.starting if is_coming else budget.ready
-            rooms.change(slot.instance_id, self._view.free_of(slot.instance_id), amount)
+            rooms.change(slot.instance_id, self._view.free_of, amount)
 
     def occupy(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
         """Undo `release`. Room that is not free yet becomes less than none: nobody else has it."""

@@ -8,7 +8,7 @@ the number of different rooms.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from batchyard.model.amounts import Amount
 from batchyard.model.instances import InstanceId
@@ -106,12 +106,16 @@ class Rooms:
         self._returned[free].remove(instance_id)
         self._put(instance_id, free + demand)
 
-    def change(self, instance_id: InstanceId, free_before: Amount, more: Amount) -> None:
-        """Give an instance more room, or less; `free_before` counts if nothing changed yet."""
+    def change(
+        self, instance_id: InstanceId, free_of: Callable[[InstanceId], Amount], more: Amount
+    ) -> None:
+        """Give an instance more room, or less; `free_of` is asked where nothing changed yet."""
         free = self._free_by_changed.get(instance_id)
-        if free is not None:
+        if free is None:
+            free = free_of(instance_id)
+        else:
             self._returned[free].remove(instance_id)
-        self._put(instance_id, (free_before if free is None else free) + more)
+        self._put(instance_id, free + more)
 
     def is_touched(self, instance_id: InstanceId) -> bool:
         """Tell whether this round has taken something out of it, or launched it."""

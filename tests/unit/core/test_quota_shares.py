@@ -313,3 +313,16 @@ def test_the_example_of_the_documentation_comes_true() -> None:
     end(15, 16)
     assert run() == ([1, 2, 3, 4, 5, 6, 7, 8], [])
     check(yard.state)
+
+
+def test_nothing_is_tried_again_in_a_share_that_is_being_deleted(yard) -> None:
+    """The main node was over already when the share was deleted: nobody told it to stop."""
+    plan = NodePlan(main_index=0, groups=(NodeGroup(count=2, demand=an_amount()),))
+    yard.feed(of("lender", 1, cpu_milli=2000, memory_mib=1024, nodes=plan, attempts=2))
+    yard.round()
+    main, other = JobId(f"{job_id(1)}#0"), JobId(f"{job_id(1)}#1")
+    yard.feed(yard.started(main), yard.started(other), yard.ended(main, 1))
+    yard.feed(i.DeleteQuotaShare(queue_arn=queue_arn(), name="lender"))
+    events, _ = yard.feed(yard.ended(other, 143))
+    assert yard.status(1) is JobStatus.FAILED
+    assert events[-1] == e.QuotaShareDeleted(arn=queue_arn(), name="lender")
