@@ -8,6 +8,7 @@ from batchyard.core.step import step
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import NUM_INSTANCES, UnitQuantity
 from batchyard.model.fair_share import FairShare, ShareWeight
 from batchyard.model.ids import (
     ConsumableArn,
@@ -19,7 +20,15 @@ from batchyard.model.ids import (
     Scope,
 )
 from batchyard.model.instances import AllocationStrategy, InstanceType, LaunchSettings
-from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, QueuedJob, TimeLimit
+from batchyard.model.records import (
+    ConsumableNeed,
+    ExitRule,
+    JobProgress,
+    NodeGroup,
+    NodePlan,
+    QueuedJob,
+    TimeLimit,
+)
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.round import plan_round
@@ -43,6 +52,21 @@ def an_environment(name: str = "ce", *, vcpus: int = 4, is_enabled: bool = True,
         state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
         cpu_milli_max=vcpus * 1000,
         fault=fault,
+    )
+
+
+def service_environment_arn(name: str = "se") -> EnvironmentArn:
+    return SCOPE.service_environment_arn(name)
+
+
+def a_service_environment(name: str = "se", *, is_enabled: bool = True, **limits: int):
+    """An environment for training jobs: 4 instances of any type, unless something else is said."""
+    return i.PutEnvironment(
+        arn=service_environment_arn(name),
+        kind=EnvironmentKind.SAGEMAKER_TRAINING,
+        state=ResourceState.ENABLED if is_enabled else ResourceState.DISABLED,
+        cpu_milli_max=0,
+        limits=limits or {NUM_INSTANCES: 4},
     )
 
 
@@ -143,13 +167,15 @@ def a_queue(
     time_limits: dict[str, int] | None = None,
     policy: FairShare | None = None,
     has_quota_shares: bool = False,
+    service_environments=(),
 ):
     return i.PutQueue(
         arn=queue_arn(name),
         seq=seq,
         state=ResourceState.ENABLED,
         priority=priority,
-        environment_arns=tuple(environment_arn(each) for each in environments),
+        environment_arns=tuple(service_environment_arn(each) for each in service_environments)
+        or tuple(environment_arn(each) for each in environments),
         time_limits=tuple(
             TimeLimit(reason=reason, blocked_ms_max=limit_ms)
             for reason, limit_ms in (time_limits or {}).items()
@@ -242,6 +268,24 @@ def a_job(
             **more,
         ),
         finished={job_id(each): status for each, status in (finished or {}).items()},
+    )
+
+
+def a_service_job(
+    number: int, *, queue: str = "training", kind: str = "ml.one", count: int = 1, **more
+) -> i.AcceptJob:
+    """A training job on instances of 1 vCPU; with more than one they are its nodes."""
+    plan = None
+    if count > 1:
+        plan = NodePlan(main_index=0, groups=(NodeGroup(count=count, demand=an_amount()),))
+    return a_job(
+        number,
+        queue=queue,
+        cpu_milli=1000 * count,
+        memory_mib=512 * count,
+        nodes=plan,
+        capacity_use=(UnitQuantity(unit=kind, quantity=count),),
+        **more,
     )
 
 

@@ -73,7 +73,7 @@ class Fairness:
         self._sight: Sight | None = None
 
     def see(self, event: e.Event) -> None:
-        if isinstance(event, e.ShareForgotten):
+        if isinstance(event, e.ShareForgotten) and event.arn == FAIR_QUEUE:
             self._spans.pop(event.share_identifier, None)
         if not isinstance(event, e.AttemptPlaced | e.AttemptEnded) or "#" in event.job_id:
             return

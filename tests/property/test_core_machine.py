@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from batchyard.core import inputs as i
 from batchyard.core.check import check
+from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.ids import HostId, JobId, child_id, node_id
 from batchyard.model.instances import AllocationStrategy
 from batchyard.model.records import NodeGroup, NodePlan
@@ -28,6 +29,8 @@ from tests.builders import (
     a_queue,
     a_quota_share,
     a_registration,
+    a_service_environment,
+    a_service_job,
     an_amount,
     an_environment,
     an_unmanaged_environment,
@@ -37,10 +40,13 @@ from tests.builders import (
     needs,
     policy_arn,
     queue_arn,
+    service_environment_arn,
 )
 from tests.property.world import World, essence_of, essence_of_quota, essence_of_shares
 
 QUEUES = ("low", "high", "fair", "instances", "quota")
+SERVICE_QUEUES = ("training", "fairtraining")
+INSTANCE_TYPES = ("ml.one", "ml.other")
 QUOTA_SHARES = ("a", "b", "teamA")
 SHARES = ("a", "b", "teamA", "teamB")
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 137, None])
@@ -50,6 +56,8 @@ CONSUMABLES = {"license": True, "seat": True, "credit": False}
 TIME_LIMITS = {
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 60_000,
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT": 100_000,
+    "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE": 80_000,
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY": 120_000,
 }
 NEEDS = st.dictionaries(st.sampled_from(sorted(CONSUMABLES)), st.integers(1, 2), max_size=2)
 
@@ -87,6 +95,13 @@ class CoreMachine(RuleBasedStateMachine):
         for name in QUOTA_SHARES:
             borrows = {"teamA": None}.get(name, -1)
             self.world.feed(a_quota_share(name, queue="quota", borrows=borrows, VCPU=2))
+        self.world.feed(a_service_environment("se", **{"ml.one": 2, "ml.other": 1}))
+        self.world.feed(
+            a_queue("training", seq=6, service_environments=("se",), time_limits=TIME_LIMITS)
+        )
+        self.world.feed(
+            a_queue("fairtraining", seq=7, service_environments=("se",), policy=a_policy(b=2))
+        )
         self.world.feed(an_unmanaged_environment("own"))
         self.world.feed(a_queue("instances", seq=4, priority=5, environments=("ec2", "own", "ce")))
 
@@ -145,6 +160,42 @@ class CoreMachine(RuleBasedStateMachine):
         )
         self.world.submit(command.job)
         return command.job.id
+
+    @rule(data=st.data(), attempts=st.integers(1, 2), count=st.sampled_from([1, 1, 2, 3]))
+    def submit_service_job(self, data, attempts, count) -> None:
+        self.submitted += 1
+        command = a_service_job(
+            self.submitted,
+            queue=data.draw(st.sampled_from(SERVICE_QUEUES)),
+            kind=data.draw(st.sampled_from(INSTANCE_TYPES)),
+            count=count,
+            attempts=attempts,
+            share_identifier=data.draw(st.sampled_from(SHARES)),
+            scheduling_priority=data.draw(st.sampled_from([0, 7])),
+            timeout_ms=data.draw(st.sampled_from([60_000, 90_000])),
+        )
+        self.world.submit(command.job)
+
+    @rule(data=st.data(), priority=st.integers(0, 9))
+    @precondition(lambda self: self.submitted)
+    def prioritize(self, data, priority) -> None:
+        self.world.prioritize(job_id(data.draw(st.integers(1, self.submitted))), priority)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.world.live_tasks)
+    def report_taken(self, data) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.world.live_tasks)))
+        self.world.feed(i.TaskTaken(task_id=task_id))
+
+    @rule(
+        limits=st.sampled_from(
+            [{NUM_INSTANCES: 3}, {NUM_INSTANCES: 1}, {"ml.one": 1}, {"ml.one": 3, "ml.other": 2}]
+        ),
+        is_enabled=st.booleans(),
+    )
+    def change_service_environment(self, limits, is_enabled) -> None:
+        if service_environment_arn("se") in self.world.state.environments:
+            self.world.feed(a_service_environment("se", is_enabled=is_enabled, **limits))
 
     def some_dependency(self) -> st.SearchStrategy[JobId]:
         whole = st.integers(1, self.submitted).map(job_id)
@@ -290,7 +341,7 @@ class CoreMachine(RuleBasedStateMachine):
             i.DeregisterInstance(wish_seq=1, instance_id=instance_id, is_forced=is_forced)
         )
 
-    @rule(name=st.sampled_from(QUEUES))
+    @rule(name=st.sampled_from(QUEUES + SERVICE_QUEUES))
     @precondition(lambda self: self.submitted > 12)
     def delete_queue(self, name) -> None:
         if queue_arn(name) in self.world.state.queues:
@@ -327,6 +378,8 @@ class CoreMachine(RuleBasedStateMachine):
         for name in ("ce", "other"):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
+        if service_environment_arn("se") in world.state.environments:
+            world.feed(a_service_environment("se", **{NUM_INSTANCES: 100}))
         self.widen_quota_shares()
         for name, is_replenishable in CONSUMABLES.items():
             world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))

@@ -16,11 +16,12 @@ from batchyard.core.consumables import have_all
 from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, wish_reason_of
 from batchyard.core.heads import explain_heads, give_up_heads
-from batchyard.core.inputs import TaskEnded, TaskStarted
+from batchyard.core.inputs import TaskEnded, TaskStarted, TaskTaken
 from batchyard.core.instances import give_up, launch, settle_instances
 from batchyard.core.multi_node import (
     begin_main_node,
     begin_other_nodes,
+    decides,
     is_main,
     nodes_of,
     note_main_end,
@@ -29,7 +30,8 @@ from batchyard.core.preempting import is_share_open, may_go_on, preempt
 from batchyard.core.quota_books import counted_use, quota_accounts_of, quota_share_of
 from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
-from batchyard.core.retrying import is_worth_retrying
+from batchyard.core.retrying import is_worth_retrying, is_worth_retrying_service
+from batchyard.core.service_jobs import may_use, why_training_ended
 from batchyard.core.state import Environment, Job, Queue, State
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
@@ -80,6 +82,7 @@ def may_place(state: State, placement: Placement) -> bool:
         and environment.state is ResourceState.ENABLED
         and environment.fault is None
         and not environment.is_draining
+        and may_use(environment, job)
         and have_all(state.consumables, job.needs)
         and _fit_slots(state, job, environment, placement.slots)
     )
@@ -95,10 +98,24 @@ def _may_use_share(state: State, job: Job, queue: Queue) -> bool:
     return quota_accounts_of(queue).may_start(job.quota_share, counted_use(queue, job.use))
 
 
+def record_taken(turn: Turn, report: TaskTaken) -> None:
+    """SCHEDULED -> STARTING; a repeated or late report changes nothing."""
+    job = turn.state.job_of_task(report.task_id)
+    if job is not None:
+        take(turn, job)
+
+
+def take(turn: Turn, job: Job) -> None:
+    """SCHEDULED -> STARTING: somebody has begun with the attempt; a node's is its job's."""
+    whole = job.parent if job.parent is not None and is_node(job) else job
+    if whole.progress.status is JobStatus.SCHEDULED:
+        turn.emit(e.AttemptTaken(job_id=whole.id))
+
+
 def record_start(turn: Turn, report: TaskStarted) -> None:
     """STARTING -> RUNNING; a repeated or late report changes nothing."""
     job = turn.state.job_of_task(report.task_id)
-    if job is None or job.progress.status is not JobStatus.STARTING:
+    if job is None or job.progress.attempt is None or attempt_of(job).started_ms is not None:
         return
     _start(turn, job, report.at_ms, report.address)
     if job.parent is not None and is_node(job) and is_main(job):
@@ -118,7 +135,9 @@ def record_end(turn: Turn, report: TaskEnded) -> None:
         verdict = Verdict(is_success=False, exit_code=None, reason=None)
     if verdict.exit_code is not None and attempt.started_ms is None:
         _start(turn, job, report.at_ms, None)
-    status_reason = _why_ended(job, attempt, verdict, is_lost=report.is_lost)
+        if job.parent is not None and job.is_service and verdict.is_success and is_main(job):
+            begin_other_nodes(turn, job.parent)
+    status_reason = _why_ended(job, attempt, verdict, report)
     if is_node(job):
         _end_node(turn, job, verdict, status_reason, report.at_ms)
     else:
@@ -150,7 +169,8 @@ def _fit_slots(state: State, job: Job, environment: Environment, slots: Sequence
         else:
             held = on_instances.get(slot.instance_id, Amount())
             on_instances[slot.instance_id] = held + demand
-    is_within_max = environment.has_instances or (
+    is_unbounded = environment.has_instances or environment.limits is not None
+    is_within_max = is_unbounded or (
         environment.used.cpu_milli + job.demand.cpu_milli <= environment.cpu_milli_max
     )
     return (
@@ -212,11 +232,13 @@ def _place(turn: Turn, placement: Placement) -> None:
             attempt_number=number,
             environment_arn=placement.environment_arn,
             host_id=main.host_id,
+            share=job.demand if job.is_service else None,
         )
     )
 
 
 def _start(turn: Turn, job: Job, at_ms: int, address: str | None) -> None:
+    take(turn, job)
     turn.emit(e.AttemptStarted(job_id=job.id, at_ms=at_ms, address=address))
     if is_node(job) and is_main(job):
         assert job.parent is not None, job.id
@@ -247,7 +269,8 @@ def _end_node(turn: Turn, node: Job, verdict: Verdict, status_reason: str, at_ms
     is_good = verdict.is_success and of_node.stop_cause in (None, StopCause.MAIN_NODE_ENDED)
     ending = Success if is_good else Failure
     end(turn, [ending(job_id=node.id, status_reason=status_reason, at_ms=at_ms)])
-    if is_main(node):
+    has_failed = not verdict.is_success and of_node.stop_cause is None
+    if decides(node, has_failed=has_failed):
         note_main_end(turn, parent, verdict, status_reason, at_ms)
     whole = attempt_of(parent)
     if whole.stopped_ms is not None and not nodes_of(parent).live:
@@ -268,11 +291,21 @@ def _emit_end(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_ms:
     )
 
 
-def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
+def _why_ended(job: Job, attempt: Attempt, verdict: Verdict, report: TaskEnded) -> str:
     if attempt.stop_cause is StopCause.TERMINATED:
         return wish_reason_of(job)
     reason = _REASON_BY_CAUSE.get(attempt.stop_cause) or preemption_reason_of(attempt.stop_cause)
-    return reason or _why_ended_unasked(attempt, verdict, is_lost=is_lost)
+    if reason is not None:
+        return reason
+    if job.is_service:
+        return _why_training_ended(attempt, verdict, report)
+    return _why_ended_unasked(attempt, verdict, is_lost=report.is_lost)
+
+
+def _why_training_ended(attempt: Attempt, verdict: Verdict, report: TaskEnded) -> str:
+    if report.is_lost or attempt.stop_cause is StopCause.INSTANCE_TERMINATED:
+        return wording.TRAINING_HOST_LOST
+    return why_training_ended(verdict, report.message)
 
 
 def _why_ended_unasked(attempt: Attempt, verdict: Verdict, *, is_lost: bool) -> str:
@@ -307,5 +340,7 @@ def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
         and queue is not None
         and not queue.is_draining
         and is_share_open(state, job)
-        and is_worth_retrying(job.exit_rules, attempt)
+        and (is_worth_retrying_service if job.is_service else is_worth_retrying)(
+            job.exit_rules, attempt
+        )
     )

@@ -16,6 +16,7 @@ from batchyard.core.state import Environment, Instance, Job, State, new_child
 from batchyard.core.transitions import check_move
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import added, count_instances
 from batchyard.model.ids import (
     EnvironmentArn,
     JobId,
@@ -116,6 +117,16 @@ def drop_job(state: State, job: Job) -> None:
     state.pair_dependents.pop(job.id, None)
 
 
+def set_priority(state: State, job: Job, priority: int) -> None:
+    """Let a job stand elsewhere in its line."""
+    is_waiting = job.progress.status is JobStatus.RUNNABLE
+    if is_waiting:
+        _leave_line(state, job, job.id)
+    job.priority = priority
+    if is_waiting:
+        _join_line(state, job)
+
+
 def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
     """Change the status of every child of the rest at once."""
     array, progress = parent.array, parent.progress.array
@@ -165,6 +176,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count += 1
         _count_in_queue(state, job, job.demand.cpu_milli)
+        _count_instances(state, job, attempt, 1)
         count_start(state, job)
     consumables.hold(state.consumables, job.needs)
     watch_time(state, job, attempt)
@@ -182,6 +194,7 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
     if not is_node(job):
         state.environments[attempt.environment_arn].attempt_count -= 1
         _count_in_queue(state, job, -job.demand.cpu_milli)
+        _count_instances(state, job, attempt, -1)
         count_end(state, job)
     consumables.release(state.consumables, job.needs)
 
@@ -192,6 +205,20 @@ def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
         queue.cpu_milli += cpu_milli
     if (share := share_of(state, job)) is not None:
         share.cpu_milli += cpu_milli
+
+
+def _count_instances(state: State, job: Job, attempt: Attempt, sign: int) -> None:
+    """Count what a service job takes of its environment, and shows in its queue and share."""
+    if not job.is_service:
+        return
+    more = count_instances(job.capacity_use, sign=sign)
+    environment = state.environments[attempt.environment_arn]
+    environment.instances_used = added(environment.instances_used, more)
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None:
+        queue.instances = added(queue.instances, more)
+    if (share := share_of(state, job)) is not None:
+        share.instances = added(share.instances, more)
 
 
 def note_task(state: State, job: Job, attempt: Attempt) -> None:

@@ -80,10 +80,10 @@ def _candidates(state: State, job: Job, queue: Queue) -> Iterator[tuple[Change, 
     for environment in environments:
         if environment.state is ResourceState.DISABLED and environment.fault is None:
             yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), 1, 1
-    if job.nodes is None:
+    if job.nodes is None and not job.is_service:
         yield from _smaller_demands(state, job, environments)
     for environment in environments:
-        if environment.is_unmanaged:  # It has no maximum.
+        if environment.is_unmanaged or environment.limits is not None:  # It has no maximum.
             continue
         change = Change(kind=ChangeKind.RAISE_MAX_VCPUS, subject=environment.arn)
         short = environment.used.cpu_milli + job.demand.cpu_milli - environment.cpu_milli_max

@@ -19,6 +19,7 @@ from batchyard.core.state import (
 )
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import added, count_instances
 from batchyard.model.ids import (
     ConsumableArn,
     EnvironmentArn,
@@ -145,10 +146,36 @@ def check_counters_equal_what_they_count(state: State) -> None:
     for instance_id, instance in state.instances.items():
         used = on_instance[instance_id]
         _demand(instance.used == used, f"{instance_id} counts {instance.used}, not {used}")
+    _check_instances_of_service_jobs(state)
     for environment in state.environments.values():
         arn = environment.arn
         _demand(environment.used == in_environment[arn], f"{arn} counts {environment.used}")
         _demand(environment.attempt_count == count[arn], f"{arn} counts its attempts wrongly")
+
+
+def _check_instances_of_service_jobs(state: State) -> None:
+    in_environment: dict[EnvironmentArn, dict[str, int]] = {arn: {} for arn in state.environments}
+    in_queue: dict[QueueArn, dict[str, int]] = {arn: {} for arn in state.queues}
+    in_share: dict[tuple[QueueArn, str], dict[str, int]] = {}
+    for job in state.jobs.values():
+        attempt = job.progress.attempt
+        if attempt is None or not job.is_service or is_node(job):
+            continue
+        more, arn = count_instances(job.capacity_use), attempt.environment_arn
+        in_environment[arn] = added(in_environment[arn], more)
+        _demand(state.environments[arn].limits is not None, f"{job.id} is in the wrong environment")
+        in_queue[job.queue_arn] = added(in_queue.get(job.queue_arn, {}), more)
+        if job.share_identifier is not None:
+            key = (job.queue_arn, job.share_identifier)
+            in_share[key] = added(in_share.get(key, {}), more)
+    for arn, environment in state.environments.items():
+        used = environment.instances_used
+        _demand(used == in_environment[arn], f"{arn} counts {used}")
+    for queue in state.queues.values():
+        _demand(queue.instances == in_queue[queue.arn], f"{queue.arn} counts {queue.instances}")
+        for name, share in queue.shares.items():
+            held = in_share.get((queue.arn, name), {})
+            _demand(share.instances == held, f"{name} of {queue.arn} counts {share.instances}")
 
 
 def check_queues_count_what_they_hold(state: State) -> None:
@@ -317,6 +344,7 @@ def check_timed_attempts_have_deadlines(state: State) -> None:
         and attempt.stop_cause is None
         and attempt.stopped_ms is None
         and job.timeout_ms is not None
+        and (job.nodes is None or not job.is_service)  # Its nodes are watched, each for itself.
     ]
     if timed:
         next_ms = state.next_deadline_ms()

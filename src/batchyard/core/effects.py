@@ -6,6 +6,7 @@ durable.
 
 from msgspec import Struct
 
+from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 
 
@@ -19,6 +20,8 @@ class StartTask(Struct, frozen=True, kw_only=True):
     host_id: HostId
     #: For the nodes of a multi-node job, but for the main one: where that is reached.
     main_address: str | None = None
+    #: Of a service job: what it, or this node of it, has here of its instance.
+    share: Amount | None = None
 
 
 class StopTask(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ Owns the words that are appended to the store and from which every record can be
 event never changes its meaning; a new meaning is a new version. Refuses to know who reads them.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
@@ -128,8 +130,16 @@ class JobMarked(JobFact, frozen=True, kw_only=True):
     reason: str
 
 
+class JobPrioritized(JobFact, frozen=True, kw_only=True):
+    """A service job has another priority from now on."""
+
+    priority: int
+
+
 class AttemptPlaced(JobFact, frozen=True, kw_only=True):
     """RUNNABLE -> STARTING: the attempt holds capacity from now on.
+
+    A service job becomes SCHEDULED by it.
 
     For a multi-node job it is the capacity of all its nodes; task and host are the main node's.
     """
@@ -154,6 +164,10 @@ class NodePlaced(JobFact, frozen=True, kw_only=True):
     at_ms: int
 
 
+class AttemptTaken(JobFact, frozen=True, kw_only=True):
+    """SCHEDULED -> STARTING: somebody has begun with the attempt of a service job."""
+
+
 class AttemptStarted(JobFact, frozen=True, kw_only=True):
     """STARTING -> RUNNING. A multi-node job does so with its main node."""
 
@@ -163,7 +177,10 @@ class AttemptStarted(JobFact, frozen=True, kw_only=True):
 
 
 class MainNodeEnded(JobFact, frozen=True, kw_only=True):
-    """The main node of the job is over: so is the job, once its other nodes are."""
+    """The node is over that decides how the job ends: so is the job, once its other nodes are.
+
+    That is the main node; of a service job the first one that fails, or the last one.
+    """
 
     at_ms: int
     exit_code: int | None
@@ -210,13 +227,15 @@ class JobFailed(JobFact, frozen=True, kw_only=True):
 
 
 class EnvironmentSettled(Struct, frozen=True, kw_only=True):
-    """A compute environment is VALID, or INVALID for `fault`, with these values."""
+    """A compute or service environment is VALID, or INVALID for `fault`, with these values."""
 
     arn: EnvironmentArn
     kind: EnvironmentKind
     state: ResourceState
     cpu_milli_max: int
     fault: str | None
+    #: Of a service environment: see `PutEnvironment`.
+    limits: Mapping[str, int] | None = None
     #: None: it launches no instances.
     launching: LaunchSettings | None = None
     has_instances: bool = False
@@ -383,7 +402,9 @@ JobEvent = (
     | JobBecameRunnable
     | JobReasonChanged
     | JobMarked
+    | JobPrioritized
     | AttemptPlaced
+    | AttemptTaken
     | NodePlaced
     | AttemptStarted
     | AttemptStopping

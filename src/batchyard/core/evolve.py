@@ -21,6 +21,7 @@ from batchyard.core.bookkeeping import (
     note_idle,
     own_job,
     release_capacity,
+    set_priority,
     show_reason,
     watch_time,
 )
@@ -43,7 +44,7 @@ def evolve(state: State, event: e.Event) -> Job | None:
     return None
 
 
-def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
+def _evolve_job(  # noqa: C901, PLR0911, PLR0912 -- one branch an event
     state: State, event: e.JobEvent
 ) -> Job | None:
     match event:
@@ -51,6 +52,10 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return _accept(state, event)
         case e.AttemptPlaced():
             return _place(state, event)
+        case e.AttemptTaken():
+            job = state.jobs[event.job_id]
+            move(state, job, JobStatus.STARTING)
+            return job
         case e.AttemptStarted():
             return _start(state, event)
         case e.AttemptEnded():
@@ -67,6 +72,10 @@ def _evolve_job(  # noqa: C901, PLR0911 -- one branch an event
             return job
         case e.JobMarked():
             return _mark(own_job(state, event.job_id), event)
+        case e.JobPrioritized():
+            job = state.jobs[event.job_id]
+            set_priority(state, job, event.priority)
+            return job
         case e.AttemptStopping():
             job = state.jobs[event.job_id]
             return _stop_attempt(job, event)
@@ -95,6 +104,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
         priority=event.priority,
         quota_share=event.quota_share,
         use=_use_of(event),
+        capacity_use=event.capacity_use,
         preemption_retries_max=event.preemption_retries_max,
         array=array,
         nodes=None if event.nodes is None else new_nodes(event.nodes),
@@ -107,7 +117,7 @@ def _accept(state: State, event: e.JobAccepted) -> Job:
 
 def _place(state: State, event: e.AttemptPlaced) -> Job:
     job = own_job(state, event.job_id, joins_line=False)
-    move(state, job, JobStatus.STARTING)
+    move(state, job, JobStatus.SCHEDULED if job.is_service else JobStatus.STARTING)
     attempt = Attempt(
         number=event.number,
         task_id=event.task_id,

@@ -83,6 +83,7 @@ def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
             state=event.state,
             cpu_milli_max=event.cpu_milli_max,
             fault=event.fault,
+            limits=event.limits,
             launching=event.launching,
             has_instances=event.has_instances,
             uuid=event.uuid,
@@ -94,6 +95,7 @@ def _settle_environment(state: State, event: e.EnvironmentSettled) -> None:
     environment.state = event.state
     environment.cpu_milli_max = event.cpu_milli_max
     environment.fault = event.fault
+    environment.limits = event.limits
     environment.launching = event.launching
     environment.has_instances = event.has_instances
     environment.cpu_milli_wanted = wanted

@@ -14,6 +14,7 @@ from batchyard.core.consumables import available_of
 from batchyard.core.explaining_quota import in_share, quota_reason
 from batchyard.core.state import Environment, Job, State, child_status
 from batchyard.core.viewing import has_waiting, view_of
+from batchyard.model.capacity_use import count_instances
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.ids import JobId, child_id, name_in_arn
 from batchyard.model.status import JobStatus, ResourceState
@@ -255,14 +256,15 @@ def _environment(
 ) -> Reason:
     """Say what keeps a job out of one environment; NOTHING: it has room there."""
     name, arn = name_in_arn(environment.arn), environment.arn
+    kind = "Compute" if environment.limits is None else "Service"
     if environment.is_draining:
-        text = f"Compute environment {name} is being deleted."
+        text = f"{kind} environment {name} is being deleted."
     elif environment.fault is not None:
-        text = f"Compute environment {name} is INVALID: {environment.fault}."
+        text = f"{kind} environment {name} is INVALID: {environment.fault}."
     elif environment.state is ResourceState.DISABLED:
-        text = f"Compute environment {name} is DISABLED."
+        text = f"{kind} environment {name} is DISABLED."
     else:
-        lacks = lacks_of(view, job.demands, whole.hosts)
+        lacks = lacks_of(view, job, whole.hosts)
         if len(lacks) == 1:
             return lacks[0]
         if lacks:
@@ -327,6 +329,7 @@ def _waiting_job(job: Job) -> WaitingJob:
         node_demands=() if job.nodes is None else job.nodes.demands,
         needs=job.needs,
         seq=job.seq,
+        instances=count_instances(job.capacity_use),
     )
 
 
@@ -337,7 +340,7 @@ def _why_not_over(job: Job) -> list[Reason]:
     attempt = job.progress.attempt
     if attempt is not None and attempt.stop_cause is not None:
         return [Reason(cause=Cause.STOPPING, text="It has been told to stop.")]
-    if job.progress.status is JobStatus.STARTING:
+    if job.progress.status in (JobStatus.SCHEDULED, JobStatus.STARTING):
         where = "" if attempt is None or attempt.instance_id is None else f" {attempt.instance_id}"
         text = f"It has its place{where and ' on' + where}; its containers are being started."
         return [Reason(cause=Cause.STARTING, text=text)]

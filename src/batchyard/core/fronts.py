@@ -47,8 +47,15 @@ def snapshot_of(
     )
     shares = _quota_shares_of(queue, before, now_ms)
     top_shares, active_share_count = _share_uses_of(queue)
-    is_used_alike = (queue.cpu_milli, top_shares, active_share_count, _uses(shares)) == (
+    is_used_alike = (
+        queue.cpu_milli,
+        queue.instances,
+        top_shares,
+        active_share_count,
+        _uses(shares),
+    ) == (
         before.cpu_milli,
+        before.instances,
         before.top_shares,
         before.active_share_count,
         _uses(before.quota_shares),
@@ -59,6 +66,7 @@ def snapshot_of(
         jobs=jobs,
         front_ms=before.front_ms if jobs == before.jobs else now_ms,
         cpu_milli=queue.cpu_milli,
+        instances=queue.instances,
         used_ms=before.used_ms if is_used_alike else now_ms,
         quota_shares=shares,
         quota_front_ms=before.quota_front_ms
@@ -73,7 +81,7 @@ def _share_uses_of(queue: Queue) -> tuple[tuple[ShareUse, ...], int | None]:
     if queue.policy is None:
         return (), None
     held = [
-        ShareUse(identifier=identifier, cpu_milli=share.cpu_milli)
+        ShareUse(identifier=identifier, cpu_milli=share.cpu_milli, instances=share.instances)
         for identifier, share in queue.shares.items()
         if share.cpu_milli
     ]

@@ -29,7 +29,7 @@ def explain_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
         if job is None or job.progress.status is not JobStatus.RUNNABLE:
             continue
         _clear_former_head(turn, job)
-        reason = _text_of(head)
+        reason = _text_of(head, job)
         since_ms = None if reason is None else _since_ms(job, reason, turn.now_ms)
         if (job.progress.status_reason, job.progress.blocked_ms) != (reason, since_ms):
             turn.emit(e.JobReasonChanged(job_id=job.id, status_reason=reason, since_ms=since_ms))
@@ -50,11 +50,17 @@ def give_up_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
             reason = turn.state.jobs[head.job_id].progress.status_reason
             assert reason is not None, head.job_id
             code = wording.reason_code_of(reason)
-            fail_job(turn, head.job_id, wording.canceled_by_time_limit(code))
+            is_service = turn.state.jobs[head.job_id].is_service
+            worded = (
+                wording.terminated_by_time_limit if is_service else wording.canceled_by_time_limit
+            )
+            fail_job(turn, head.job_id, worded(code))
             turn.outcome.is_partial = True
 
 
-def _text_of(head: BlockedHead) -> str | None:
+def _text_of(head: BlockedHead, job: Job) -> str | None:
+    if job.is_service and (text := _TEXT_FOR_SERVICE_JOBS.get(head.obstacle)) is not None:
+        return text
     if head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY:
         return wording.insufficient_instance_capacity(head.instance_type or "")
     return _TEXT_BY_OBSTACLE.get(head.obstacle)
@@ -75,11 +81,18 @@ def _since_ms(job: Job, reason: str, now_ms: int) -> int:
     return before.blocked_ms if is_same else now_ms
 
 
+_TEXT_FOR_SERVICE_JOBS = {
+    Obstacle.NO_VALID_ENVIRONMENT: wording.NO_VALID_SERVICE_ENVIRONMENT,
+    Obstacle.NO_ENABLED_ENVIRONMENT: wording.NO_ENABLED_SERVICE_ENVIRONMENT,
+    Obstacle.ABOVE_HOST_CAPACITY: wording.NO_ROOM_FOR_SERVICE_JOB,
+    Obstacle.INSUFFICIENT_INSTANCE_CAPACITY: wording.NO_ROOM_FOR_SERVICE_JOB,
+}
 _TEXT_BY_OBSTACLE = {
     Obstacle.NO_VALID_ENVIRONMENT: wording.NO_VALID_ENVIRONMENT,
     Obstacle.NO_ENABLED_ENVIRONMENT: wording.NO_ENABLED_ENVIRONMENT,
     Obstacle.ABOVE_ENVIRONMENT_MAX: wording.ENVIRONMENT_TOO_SMALL,
     Obstacle.ABOVE_HOST_CAPACITY: wording.JOB_TOO_LARGE,
+    Obstacle.ABOVE_SERVICE_ENVIRONMENT_MAX: wording.SERVICE_ENVIRONMENT_TOO_SMALL,
     Obstacle.ABOVE_QUOTA: wording.ABOVE_QUOTA,
     Obstacle.ABOVE_BORROW_LIMIT: wording.ABOVE_BORROW_LIMIT,
     Obstacle.ABOVE_BORROWABLE: wording.ABOVE_BORROWABLE,

@@ -48,14 +48,27 @@ class TerminateJob(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class PrioritizeJob(Struct, frozen=True, kw_only=True):
+    """Let a live service job have another priority within its share."""
+
+    job_id: JobId
+    priority: int
+
+
 class PutEnvironment(Struct, frozen=True, kw_only=True):
-    """A compute environment was created or changed. Unset `fault` means that it can be used."""
+    """A compute or service environment was created or changed.
+
+    Unset `fault` means that it can be used.
+    """
 
     arn: EnvironmentArn
     kind: EnvironmentKind
     state: ResourceState
-    #: `maxvCpus`, in thousandths.
+    #: `maxvCpus`, in thousandths; of a service environment what bounds nothing.
     cpu_milli_max: int
+    #: Of a service environment, and of no other: how many instances its jobs may use, by capacity
+    #: unit.
+    limits: Mapping[str, int] | None = None
     #: Why it is INVALID, in AWS's form.
     fault: str | None = None
     #: How it launches instances; None: it launches none.
@@ -183,6 +196,12 @@ class DeregisterInstance(Struct, frozen=True, kw_only=True):
     is_forced: bool = False
 
 
+class TaskTaken(Struct, frozen=True, kw_only=True):
+    """The backend has the task, and begins with its images. Told of service jobs only."""
+
+    task_id: TaskId
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -225,6 +244,8 @@ class TaskEnded(Struct, frozen=True, kw_only=True):
     reason: str | None
     is_lost: bool = False
     containers: tuple[ContainerEnded, ...] = ()
+    #: What the program of a training job left to say why it failed.
+    message: str | None = None
 
 
 class Tick(Struct, frozen=True, kw_only=True):
@@ -235,6 +256,7 @@ Input = (
     AcceptJob
     | CancelJob
     | TerminateJob
+    | PrioritizeJob
     | PutEnvironment
     | DeleteEnvironment
     | PutQueue
@@ -248,6 +270,7 @@ Input = (
     | InterruptInstance
     | RegisterInstances
     | DeregisterInstance
+    | TaskTaken
     | TaskStarted
     | TaskEnded
     | Plan

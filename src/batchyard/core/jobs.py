@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import array_of, is_node
 from batchyard.core.endings import Ending, Failure, RestFailure, end, release, wish_reason_of
-from batchyard.core.inputs import AcceptJob, CancelJob, TerminateJob
+from batchyard.core.inputs import AcceptJob, CancelJob, PrioritizeJob, TerminateJob
 from batchyard.core.quota_books import quota_share_name_of, takes_jobs
+from batchyard.core.service_jobs import fitted
 from batchyard.core.shares import priority_of, share_identifier_of
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.stopping import stop_attempt
@@ -27,7 +28,7 @@ from batchyard.model.status import JobStatus
 
 def accept_job(turn: Turn, command: AcceptJob) -> None:
     """Take in a SUBMITTED job; one accepted before is left as it is."""
-    new = command.job
+    new = fitted(turn.state, command.job)
     if new.id in turn.state.jobs:
         return
     unmet, has_failed = _sort_dependencies(turn.state, new.depends_on, command.finished)
@@ -73,6 +74,17 @@ def terminate_job(turn: Turn, command: TerminateJob) -> None:
         _give_up_waiting(turn, job, WishKind.TERMINATE, command.reason)
     elif attempt.stopped_ms is None:
         _terminate_running(turn, job, command.reason)
+
+
+def prioritize_job(turn: Turn, command: PrioritizeJob) -> None:
+    """Let a live service job stand elsewhere among those of its share; without shares all is as it
+    was.
+    """
+    job = turn.state.jobs.get(command.job_id)
+    if job is None or not job.is_service or job.priority == command.priority:
+        return
+    if job.share_identifier is not None or job.quota_share is not None:
+        turn.emit(e.JobPrioritized(job_id=job.id, priority=command.priority))
 
 
 def fail_job(turn: Turn, job_id: JobId, status_reason: str) -> None:

@@ -6,7 +6,8 @@ report of its start.
 Rules that hold here: all nodes hold their capacity from the moment the attempt is placed; the main
 node starts first, and the others once it runs; the end of another node changes nothing for the job;
 the end of the main node decides how the job ends, and the others are stopped; the attempt is over,
-and may be tried again, only when the last of them is gone.
+and may be tried again, only when the last of them is gone. The nodes of a service job are all
+alike, as SageMaker has it: the first that fails by itself decides, else the last one.
 """
 
 from batchyard.core import events as e
@@ -44,7 +45,7 @@ def begin_other_nodes(turn: Turn, parent: Job) -> None:
 
 
 def note_main_end(turn: Turn, parent: Job, verdict: Verdict, reason: str, at_ms: int) -> None:
-    """Keep how the main node ended, and stop the others."""
+    """Keep how the node ended that decides, and stop the others."""
     turn.emit(
         e.MainNodeEnded(
             job_id=parent.id,
@@ -58,6 +59,20 @@ def note_main_end(turn: Turn, parent: Job, verdict: Verdict, reason: str, at_ms:
     stop_nodes(turn, parent, StopCause.MAIN_NODE_ENDED)
 
 
+def decides(node: Job, *, has_failed: bool) -> bool:
+    """Tell whether the end of a node decides how its job ends.
+
+    Of a service job that is the first node that fails by itself, or the last one.
+    """
+    parent = node.parent
+    assert parent is not None, node.id
+    if not parent.is_service:
+        return is_main(node)
+    whole, nodes = attempt_of(parent), nodes_of(parent)
+    is_last = not nodes.live and (not nodes.waiting or whole.stop_cause is not None)
+    return whole.stopped_ms is None and (has_failed or is_last)
+
+
 def start_of_node(node: Job) -> StartTask:
     """Say what starts the live attempt of a node."""
     assert node.parent is not None, node.id
@@ -69,6 +84,7 @@ def start_of_node(node: Job) -> StartTask:
         environment_arn=attempt.environment_arn,
         host_id=attempt.host_id,
         main_address=None if is_main(node) else attempt_of(node.parent).address,
+        share=node.demand if node.is_service else None,
     )
 
 

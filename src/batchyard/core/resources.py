@@ -35,6 +35,7 @@ def put_environment(turn: Turn, command: PutEnvironment) -> None:
             state=command.state,
             cpu_milli_max=command.cpu_milli_max,
             fault=command.fault,
+            limits=command.limits,
             launching=command.launching,
             has_instances=command.has_instances,
             uuid=command.uuid,

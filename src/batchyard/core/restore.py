@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from batchyard.core.array import CODE_BY_STATUS, DOOMED, Array
-from batchyard.core.attempts import record_end
+from batchyard.core.attempts import record_end, take
 from batchyard.core.bookkeeping import (
     add_instance,
     array_of,
@@ -29,11 +29,12 @@ from batchyard.core.instances import lose_instances_on
 from batchyard.core.jobs import doomed_by
 from batchyard.core.multi_node import start_of_node
 from batchyard.core.quota_books import quota_share_name_of, use_in
+from batchyard.core.service_jobs import fitted
 from batchyard.core.shares import priority_of, restore_share, share_identifier_of
 from batchyard.core.state import Job, Nodes, State, child_status, part_of
+from batchyard.core.stopping import stop_of
 from batchyard.core.turn import Outcome, Turn
 from batchyard.model.ids import HostId, JobId, QueueArn, TaskId, is_part_id, split_part_id
-from batchyard.model.limits import STOP_GRACE_MS
 from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 
@@ -102,6 +103,7 @@ def restore_jobs(
 
 
 def _job_of(state: State, record: QueuedJob) -> Job:
+    record = fitted(state, record)
     size = record.array_size
     queue = state.queues.get(record.queue_arn)
     return Job(
@@ -119,6 +121,7 @@ def _job_of(state: State, record: QueuedJob) -> Job:
         priority=priority_of(queue, record),
         quota_share=quota_share_name_of(queue, record),
         use=use_in(queue, record),
+        capacity_use=record.capacity_use,
         preemption_retries_max=record.preemption_retries_max,
         array=None
         if size is None
@@ -227,14 +230,13 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
         if attempt.host_id != host_id:
             continue
         if attempt.task_id in known_tasks:
+            take(turn, job)
             if attempt.stop_cause is not None:
-                turn.ask(StopTask(task_id=attempt.task_id, host_id=host_id, grace_ms=STOP_GRACE_MS))
-        elif (
-            not is_gone and job.progress.status is JobStatus.STARTING and attempt.stop_cause is None
-        ):
+                turn.ask(stop_of(job, attempt))
+        elif not is_gone and attempt.started_ms is None and attempt.stop_cause is None:
             turn.ask(_start_of(job))
         else:
-            is_lost = is_gone or job.progress.status is JobStatus.RUNNING
+            is_lost = is_gone or attempt.started_ms is not None
             record_end(turn, _lost(attempt.task_id, now_ms, is_lost=is_lost))
     if is_gone:
         lose_instances_on(turn, host_id)
@@ -254,6 +256,7 @@ def _start_of(job: Job) -> StartTask:
         attempt_number=attempt.number,
         environment_arn=attempt.environment_arn,
         host_id=attempt.host_id,
+        share=job.demand if job.is_service else None,
     )
 
 

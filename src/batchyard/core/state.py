@@ -16,6 +16,7 @@ from batchyard.core.consumables import Consumable
 from batchyard.core.deadlines import Deadlines
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.fair_share import FairShare, ShareWeight
 from batchyard.model.ids import (
     ConsumableArn,
@@ -70,6 +71,8 @@ class Job:
     quota_share: str | None = None
     #: What an attempt uses of its quota share, in thousandths, by capacity unit.
     use: Mapping[str, int] = field(default_factory=lambda: NO_USE)
+    #: Of a service job, for which they are never empty: how many instances of which type it takes.
+    capacity_use: tuple[UnitQuantity, ...] = ()
     #: How often it may be preempted and go on; None: any number.
     preemption_retries_max: int | None = None
     #: Set exactly for children and nodes.
@@ -83,6 +86,10 @@ class Job:
     #: What each attempt takes of consumable resources; a node takes nothing, for its job does.
     needs: tuple[ConsumableNeed, ...] = ()
 
+    @property
+    def is_service(self) -> bool:
+        return bool(self.capacity_use)
+
 
 @dataclass(slots=True, kw_only=True)
 class Nodes:
@@ -90,6 +97,8 @@ class Nodes:
 
     All nodes of an attempt are placed together, and hold their capacity from then on. The main node
     starts first; the others exist only once it runs.
+
+    A service job is over when all its nodes are, or the first of them has failed.
     """
 
     main_index: int
@@ -105,16 +114,21 @@ class Nodes:
 
 @dataclass(slots=True, kw_only=True)
 class Environment:
-    """A compute environment."""
+    """A compute or service environment."""
 
     arn: EnvironmentArn
     kind: EnvironmentKind
     state: ResourceState
     #: `maxvCpus`, in thousandths. Lowering it below what is used stops nothing that runs. Of an
-    #: unmanaged one `unmanagedvCpus`, which bounds nothing; 0: not given.
+    #: unmanaged one `unmanagedvCpus`, which bounds nothing; 0: not given. Bounds no service
+    #: environment.
     cpu_milli_max: int
     #: Why it is INVALID; None if it is VALID.
     fault: str | None
+    #: How many instances service jobs may use, by capacity unit; None: it is none for them.
+    limits: Mapping[str, int] | None = None
+    #: How many they use, by instance type.
+    instances_used: dict[str, int] = field(default_factory=dict)
     #: Identity of this incarnation of the name.
     uuid: str = ""
     #: None: it launches no instances.
@@ -158,6 +172,8 @@ class Share:
     #: What its live attempts hold, in milli-vCPUs; what its nodes do not need any more of a
     #: multi-node job is held until that ends.
     cpu_milli: int = 0
+    #: How many instances its service jobs use, by type.
+    instances: dict[str, int] = field(default_factory=dict)
     #: As of `counted_ms`: see `scheduler.fair_share`.
     usage: int = 0
     #: When `cpu_milli` last changed; 0: never yet.
@@ -212,6 +228,8 @@ class Queue:
     blocked_id: JobId | None = None
     #: vCPUs that its live attempts hold, in thousandths; a multi-node job's until it ends.
     cpu_milli: int = 0
+    #: How many instances its service jobs use, by type.
+    instances: dict[str, int] = field(default_factory=dict)
     #: Both set for ever, or never.
     policy_arn: PolicyArn | None = None
     policy: FairShare | None = None
@@ -399,7 +417,8 @@ def new_child(parent: Job, index: int) -> Job:
 def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
     """Make a child or a node: its parent's job, under its own id and with its own progress.
 
-    The timeout of a multi-node job is its own, not that of its nodes; nor are nodes tried again.
+    The timeout of a multi-node job is its own, not that of its nodes; nor are nodes tried again. A
+    service job's nodes have it, too: its main node may be the first to end.
     """
     nodes = parent.nodes
     return Job(
@@ -409,13 +428,14 @@ def part_of(parent: Job, index: int, progress: JobProgress) -> Job:
         demand=parent.demand if nodes is None else nodes.demands[index],
         attempts_max=parent.attempts_max,
         exit_rules=parent.exit_rules,
-        timeout_ms=parent.timeout_ms if nodes is None else None,
+        timeout_ms=parent.timeout_ms if nodes is None or parent.is_service else None,
         unmet=(),
         progress=progress,
         share_identifier=parent.share_identifier,
         priority=parent.priority,
         quota_share=parent.quota_share,
         use=parent.use,
+        capacity_use=parent.capacity_use,
         preemption_retries_max=parent.preemption_retries_max,
         parent=parent,
         index=index,

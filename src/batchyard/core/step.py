@@ -8,9 +8,15 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from batchyard.core import inputs as i
-from batchyard.core.attempts import carry_out_plan, record_end, record_start, stop_overdue
+from batchyard.core.attempts import (
+    carry_out_plan,
+    record_end,
+    record_start,
+    record_taken,
+    stop_overdue,
+)
 from batchyard.core.instances import advance_instances, interrupt
-from batchyard.core.jobs import accept_job, cancel_job, terminate_job
+from batchyard.core.jobs import accept_job, cancel_job, prioritize_job, terminate_job
 from batchyard.core.quota_shares import delete_quota_share, put_quota_share
 from batchyard.core.registering import deregister, register
 from batchyard.core.resources import (
@@ -49,6 +55,8 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             accept_job(turn, happening)
         case Plan():
             carry_out_plan(turn, happening)
+        case i.TaskTaken():
+            record_taken(turn, happening)
         case i.TaskStarted():
             record_start(turn, happening)
         case i.TaskEnded():
@@ -60,6 +68,8 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             cancel_job(turn, happening)
         case i.TerminateJob():
             terminate_job(turn, happening)
+        case i.PrioritizeJob():
+            prioritize_job(turn, happening)
         case i.PutEnvironment():
             put_environment(turn, happening)
         case i.DeleteEnvironment():

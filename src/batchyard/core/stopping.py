@@ -11,7 +11,7 @@ from batchyard.core.effects import StopTask
 from batchyard.core.state import Job
 from batchyard.core.turn import Turn
 from batchyard.model.ids import node_id
-from batchyard.model.limits import STOP_GRACE_MS
+from batchyard.model.limits import STOP_GRACE_MS, TRAINING_STOP_GRACE_MS
 from batchyard.model.records import Attempt, StopCause
 
 #: After these a job ends.
@@ -28,9 +28,15 @@ def stop_attempt(turn: Turn, job: Job, cause: StopCause) -> None:
     if job.nodes is None and is_asked:
         return
     if job.nodes is None:
-        turn.ask(StopTask(task_id=attempt.task_id, host_id=attempt.host_id, grace_ms=STOP_GRACE_MS))
+        turn.ask(stop_of(job, attempt))
     else:
         stop_nodes(turn, job, cause)
+
+
+def stop_of(job: Job, attempt: Attempt) -> StopTask:
+    """Say what stops the task of a live attempt."""
+    grace_ms = TRAINING_STOP_GRACE_MS if job.is_service else STOP_GRACE_MS
+    return StopTask(task_id=attempt.task_id, host_id=attempt.host_id, grace_ms=grace_ms)
 
 
 def is_to_go_on(attempt: Attempt, cause: StopCause | None = None) -> bool:

@@ -12,7 +12,8 @@ from batchyard.model.status import JobStatus
 LEGAL_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.SUBMITTED: frozenset({JobStatus.PENDING, JobStatus.RUNNABLE, JobStatus.FAILED}),
     JobStatus.PENDING: frozenset({JobStatus.RUNNABLE, JobStatus.FAILED}),
-    JobStatus.RUNNABLE: frozenset({JobStatus.STARTING, JobStatus.FAILED}),
+    JobStatus.RUNNABLE: frozenset({JobStatus.STARTING, JobStatus.SCHEDULED, JobStatus.FAILED}),
+    JobStatus.SCHEDULED: frozenset({JobStatus.STARTING, JobStatus.RUNNABLE, JobStatus.FAILED}),
     JobStatus.STARTING: frozenset({JobStatus.RUNNING, JobStatus.RUNNABLE, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.RUNNABLE, JobStatus.FAILED}),
     JobStatus.SUCCEEDED: frozenset(),

@@ -89,6 +89,8 @@ def _view_environment(environment: Environment, machines: Sequence[Amount]) -> E
         is_enabled=environment.state is ResourceState.ENABLED,
         cpu_milli_max=environment.cpu_milli_max,
         cpu_milli_used=environment.used.cpu_milli,
+        limits=environment.limits,
+        instances_used=environment.instances_used,
         launching=None
         if settings is None
         else LaunchTerms(
@@ -192,6 +194,12 @@ def _weight_of(share: Share, count_by_prefix: Counter[str]) -> int:
     return weight.weight_e4 * (count_by_prefix[weight.text] if weight.is_prefix else 1)
 
 
+def _has_no_sum(environment: Environment) -> bool:
+    if environment.limits is not None:
+        return True
+    return environment.is_unmanaged and not environment.cpu_milli_max
+
+
 def _limit_of(state: State, queue: Queue, policy: FairShare, active_count: int) -> int | None:
     """Tell how much the active shares may use; nothing is reserved where the sum is not known."""
     if not policy.reservation_percent:
@@ -199,7 +207,7 @@ def _limit_of(state: State, queue: Queue, policy: FairShare, active_count: int) 
     environments = [
         state.environments[arn] for arn in queue.environment_arns if arn in state.environments
     ]
-    if any(each.is_unmanaged and not each.cpu_milli_max for each in environments):
+    if any(_has_no_sum(each) for each in environments):
         return None
     total = sum(each.cpu_milli_max for each in environments)
     return reserve_limit(total, policy.reservation_percent, active_count)

@@ -11,6 +11,7 @@ from batchyard.core.quota_books import counted_use
 from batchyard.core.state import Job, Queue, QuotaShare, State
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import count_instances
 from batchyard.model.ids import node_id, whole_id_of
 from batchyard.scheduler.plan import Slot
 from batchyard.scheduler.quota import RunningJob
@@ -31,6 +32,7 @@ def waiting_jobs(
             seq=job.seq,
             priority=job.priority,
             use={} if queue is None else counted_use(queue, job.use),
+            instances=count_instances(job.capacity_use) if job.capacity_use else {},
         )
 
 
@@ -72,6 +74,7 @@ def _running(state: State, queue: Queue, share: QuotaShare) -> Iterable[RunningJ
             seq=job.seq,
             environment_arn=attempt.environment_arn,
             slots=[each for each in _held(state, job) if _comes_free(state, each[0])],
+            instances=count_instances(job.capacity_use),
             is_stopping=attempt.stop_cause is not None or attempt.stopped_ms is not None,
         )
 

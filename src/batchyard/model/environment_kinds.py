@@ -9,7 +9,11 @@ from typing import Any
 from batchyard.model.status import EnvironmentKind
 
 #: What `computeResources.type` may be.
-MANAGED_KINDS = tuple(each for each in EnvironmentKind if each is not EnvironmentKind.UNMANAGED)
+MANAGED_KINDS = tuple(
+    each
+    for each in EnvironmentKind
+    if each is not EnvironmentKind.UNMANAGED and not each.is_service
+)
 
 
 def kind_of_environment(detail: Mapping[str, Any]) -> EnvironmentKind:

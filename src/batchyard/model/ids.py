@@ -50,6 +50,9 @@ class Scope(Struct, frozen=True):
     def environment_arn(self, name: str) -> EnvironmentArn:
         return EnvironmentArn(self.arn("batch", f"compute-environment/{name}"))
 
+    def service_environment_arn(self, name: str) -> EnvironmentArn:
+        return EnvironmentArn(self.arn("batch", f"service-environment/{name}"))
+
     def policy_arn(self, name: str) -> PolicyArn:
         return PolicyArn(self.arn("batch", f"scheduling-policy/{name}"))
 
@@ -61,6 +64,9 @@ class Scope(Struct, frozen=True):
 
     def job_arn(self, job_id: JobId) -> str:
         return self.arn("batch", f"job/{job_id}")
+
+    def service_job_arn(self, job_id: JobId) -> str:
+        return self.arn("batch", f"service-job/{job_id}")
 
 
 def is_job_id(text: str) -> bool:
@@ -96,6 +102,11 @@ def split_part_id(job_id: JobId) -> tuple[JobId, int]:
 def name_in_arn(arn: str) -> str:
     """Give the part behind the last `/` of a resource ARN: its name (with revision, if any)."""
     return arn.rsplit("/", 1)[-1]
+
+
+def is_service_environment_arn(arn: EnvironmentArn) -> bool:
+    """Tell a service environment from a compute environment."""
+    return ":service-environment/" in arn
 
 
 def task_id_of(job_id: JobId, attempt_number: int) -> TaskId:

@@ -26,7 +26,13 @@ from batchyard.model.ids import (
     TaskId,
 )
 from batchyard.model.instances import InstanceId
-from batchyard.model.status import DefinitionStatus, JobStatus, ResourceState, ResourceStatus
+from batchyard.model.status import (
+    CONTAINER_JOB_STATUSES,
+    DefinitionStatus,
+    JobStatus,
+    ResourceState,
+    ResourceStatus,
+)
 
 #: A JSON object in the form that the wire shows.
 Json = dict[str, Any]
@@ -87,7 +93,7 @@ class Attempt(Struct, kw_only=True):
     task_id: TaskId
     environment_arn: EnvironmentArn
     host_id: HostId
-    #: When the job entered STARTING.
+    #: When the job entered STARTING; a service job SCHEDULED.
     placed_ms: int
     #: When the container's process started; None if it never did.
     started_ms: int | None = None
@@ -137,7 +143,9 @@ class ArrayProgress(Struct, kw_only=True):
 
     def count_by_status(self) -> dict[JobStatus, int]:
         """Count the children in each status, zeros included; their sum is `size` or 0."""
-        counts = {status: self.own_count_by_status.get(status, 0) for status in JobStatus}
+        counts: dict[JobStatus, int] = {
+            status: self.own_count_by_status.get(status, 0) for status in CONTAINER_JOB_STATUSES
+        }
         if self.rest is not None:
             counts[self.rest] += self.rest_count
         return counts
@@ -162,7 +170,7 @@ class JobProgress(Struct, kw_only=True):
     preempted_count: int = 0
     #: The last of these, oldest first; at most PREEMPTED_ATTEMPTS_KEPT_MAX.
     preempted: tuple[Attempt, ...] = ()
-    #: The live attempt: present exactly in STARTING and RUNNING.
+    #: The live attempt: present exactly in SCHEDULED, STARTING and RUNNING.
     attempt: Attempt | None = None
     is_cancelled: bool = False
     is_terminated: bool = False
@@ -226,6 +234,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     scope: Scope
     queue_arn: QueueArn
     name: str
+    #: Empty for a service job.
     definition_arn: DefinitionArn
     created_ms: int
     #: What one attempt needs: of an array's child, or of all nodes of a multi-node job together.
@@ -252,7 +261,14 @@ class NewJob(Struct, frozen=True, kw_only=True):
     share_identifier: str | None = None
     #: 0..9999, higher goes first within its share; set exactly if the queue has a policy.
     scheduling_priority: int | None = None
-    #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON.
+    #: Of a service job, for which they are never empty: how many instances of which type it takes.
+    capacity_use: tuple[UnitQuantity, ...] = ()
+    #: Of a service job: set exactly if the queue has quota shares.
+    quota_share: str | None = None
+    #: Of a service job: how often it may be preempted and go on; None: any number.
+    preemption_retries_max: int | None = None
+    #: The resolved definition with overrides merged, in DescribeJobs' form, as encoded JSON; of a
+    #: service job what DescribeServiceJob shows of the request.
     spec: bytes
     tags: Mapping[str, str]
 
@@ -290,8 +306,9 @@ class QueuedJob(Struct, frozen=True, kw_only=True):
     needs: tuple[ConsumableNeed, ...] = ()
     share_identifier: str | None = None
     scheduling_priority: int | None = None
-    #: Of a service job: its quota share; what it uses of that; how often it may be preempted and go
-    #: on (None: any number). A container job's quota share is its share identifier.
+    #: Of a service job: its quota share; how many instances of which type it takes; how often it
+    #: may be preempted and go on (None: any number). A container job's quota share is its share
+    #: identifier.
     quota_share: str | None = None
     capacity_use: tuple[UnitQuantity, ...] = ()
     preemption_retries_max: int | None = None
@@ -322,6 +339,24 @@ class EnvironmentRecord(Struct, frozen=True, kw_only=True):
     cpu_milli_launched: int = 0
     #: How many instances it has ever launched. Written by the engine alone.
     launch_count: int = 0
+
+
+class ServiceEnvironmentRecord(Struct, frozen=True, kw_only=True):
+    """A service environment.
+
+    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
+    """
+
+    #: Creation order.
+    seq: int
+    arn: EnvironmentArn
+    scope: Scope
+    name: str
+    state: ResourceState
+    status: ResourceStatus
+    #: Everything else as DescribeServiceEnvironments shows it.
+    detail: Json
+    tags: Mapping[str, str]
 
 
 class QueueRecord(Struct, frozen=True, kw_only=True):
@@ -405,10 +440,12 @@ class QuotaShareSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class ShareUse(Struct, frozen=True, kw_only=True):
-    """What the STARTING and RUNNING jobs of a fair-share identifier hold."""
+    """What the jobs of a fair-share identifier hold that have a place."""
 
     identifier: str
     cpu_milli: int
+    #: Of service jobs: how many instances of each type.
+    instances: Mapping[str, int] = {}
 
 
 class QueueSnapshot(Struct, frozen=True, kw_only=True):
@@ -420,6 +457,8 @@ class QueueSnapshot(Struct, frozen=True, kw_only=True):
     front_ms: int
     #: vCPUs that its STARTING and RUNNING jobs hold, in thousandths.
     cpu_milli: int = 0
+    #: Of service jobs: how many instances of each type.
+    instances: Mapping[str, int] = {}
     #: When what they hold last changed.
     used_ms: int
     #: How many fair-share identifiers hold something; None without a policy that has them.
@@ -504,15 +543,20 @@ class WishKind(StrEnum):
 
     CANCEL = "CANCEL"
     TERMINATE = "TERMINATE"
+    #: Let a service job have another priority.
+    PRIORITIZE = "PRIORITIZE"
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """A durable CancelJob or TerminateJob, until the engine has settled it."""
+    """A durable CancelJob, TerminateJob or UpdateServiceJob, until the engine has settled it."""
 
     seq: int
     kind: WishKind
     job_id: JobId
+    #: The caller's; empty for PRIORITIZE.
     reason: str
+    #: Set exactly for PRIORITIZE.
+    priority: int | None = None
 
 
 class TerminationCause(StrEnum):

@@ -1,5 +1,6 @@
 """AWS's enumerations, spelt the AWS way. Compare members with `is`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -9,6 +10,8 @@ class JobStatus(StrEnum):
     SUBMITTED = "SUBMITTED"
     PENDING = "PENDING"
     RUNNABLE = "RUNNABLE"
+    #: Of service jobs alone: handed over, and nobody has begun with it yet.
+    SCHEDULED = "SCHEDULED"
     STARTING = "STARTING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
@@ -21,7 +24,15 @@ class JobStatus(StrEnum):
     @property
     def has_task(self) -> bool:
         """True while an attempt holds capacity and a backend has, or will have, a task for it."""
-        return self is JobStatus.STARTING or self is JobStatus.RUNNING
+        return (
+            self is JobStatus.RUNNING or self is JobStatus.STARTING or self is JobStatus.SCHEDULED
+        )
+
+
+#: The states that a job with containers can have, in the order of its life.
+CONTAINER_JOB_STATUSES: Sequence[JobStatus] = tuple(
+    each for each in JobStatus if each is not JobStatus.SCHEDULED
+)
 
 
 class ResourceStatus(StrEnum):
@@ -48,7 +59,10 @@ class ResourceState(StrEnum):
 
 
 class EnvironmentKind(StrEnum):
-    """`computeResources.type` of a managed compute environment; one that is not has none."""
+    """`computeResources.type` of a managed compute environment; one that is not has none.
+
+    And the type of a service environment.
+    """
 
     EC2 = "EC2"
     SPOT = "SPOT"
@@ -57,6 +71,8 @@ class EnvironmentKind(StrEnum):
     MANAGED_INSTANCES = "ECS_MANAGED_INSTANCES"
     #: Its operator registers the instances.
     UNMANAGED = "UNMANAGED"
+    #: A service environment, for training jobs.
+    SAGEMAKER_TRAINING = "SAGEMAKER_TRAINING"
 
     @property
     def is_fargate(self) -> bool:
@@ -66,6 +82,10 @@ class EnvironmentKind(StrEnum):
     def has_vcpu_bounds(self) -> bool:
         """It has `minvCpus` and `desiredvCpus`."""
         return self is EnvironmentKind.EC2 or self is EnvironmentKind.SPOT
+
+    @property
+    def is_service(self) -> bool:
+        return self is EnvironmentKind.SAGEMAKER_TRAINING
 
 
 class DefinitionStatus(StrEnum):

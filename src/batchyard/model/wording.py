@@ -58,6 +58,35 @@ ABOVE_BORROWABLE = (
 )
 
 
+SERVICE_ENVIRONMENT_TOO_SMALL = (
+    "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE - Service environment(s) associated with the"
+    " job queue cannot meet the capacity requirement of the job."
+)
+NO_ROOM_FOR_SERVICE_JOB = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Unable to provision requested compute resources"
+)
+#: Ours, in the form of those of compute environments.
+NO_VALID_SERVICE_ENVIRONMENT = (
+    "ACTION_REQUIRED - Service environment(s) associated with the job queue are invalid."
+)
+NO_ENABLED_SERVICE_ENVIRONMENT = (
+    "ACTION_REQUIRED - Service environment(s) associated with the job queue are disabled."
+)
+FROM_SAGEMAKER = "Received status from SageMaker:"
+TRAINING_COMPLETED = f"{FROM_SAGEMAKER} Training job completed"
+#: Clients compare it with and without the blank behind the colon: see `retrying`.
+TRAINING_HOST_LOST = (
+    f"{FROM_SAGEMAKER} InternalServerError: We encountered an internal error. Please try again."
+)
+
+
+def training_failed(text: str, exit_code: int | None) -> str:
+    """Say how a training job ended, in SageMaker's words; `text` is what its program left."""
+    if exit_code is None:
+        return f"{FROM_SAGEMAKER} ClientError: {text}"
+    return f"{FROM_SAGEMAKER} AlgorithmError: {text}, exit code: {exit_code}"
+
+
 def preemption_in_progress(reason: str) -> str:
     """Say of a job that is being stopped that it will wait again."""
     return f"PREEMPTION_IN_PROGRESS: {reason}"
@@ -71,6 +100,11 @@ def reason_code_of(status_reason: str) -> str:
 def canceled_by_time_limit(code: str) -> str:
     """Say that the job was at the head of its queue, blocked for one reason, for too long."""
     return f"Canceled by JobStateTimeLimit action due to reason: {code}"
+
+
+def terminated_by_time_limit(code: str) -> str:
+    """Say the same of a service job."""
+    return f"Terminated by JobStateTimeLimit action due to reason: {code}"
 
 
 def insufficient_instance_capacity(instance_type: str) -> str:

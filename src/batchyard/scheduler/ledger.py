@@ -15,17 +15,18 @@ Rules:
   and nothing more is launched for him.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import added, are_within
 from batchyard.model.ids import EnvironmentArn, HostId
 from batchyard.model.instances import InstanceId, InstanceType, instance_id_of
 from batchyard.scheduler.allocation import choices, may_exceed_max, too_dear
 from batchyard.scheduler.plan import Launch, Slot
 from batchyard.scheduler.rooms import Rooms
-from batchyard.scheduler.view import EnvironmentView, IdleInstance, LaunchTerms, View
+from batchyard.scheduler.view import EnvironmentView, IdleInstance, LaunchTerms, View, WaitingJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class _Budget:
     launch_count: int
     ready: Rooms
     starting: Rooms
+    #: Of a service environment, by type.
+    instances_used: Mapping[str, int]
 
 
 class Ledger:
@@ -81,15 +84,18 @@ class Ledger:
     # -- placing ------------------------------------------------------------------------------
 
     def take(
-        self, environment: EnvironmentView, demands: Sequence[Amount], *, may_launch: bool = True
+        self, environment: EnvironmentView, job: WaitingJob, *, may_launch: bool = True
     ) -> Taken | None:
-        """Reserve a slot for each demand, or for none: None then. May launch instances.
+        """Reserve a slot for each demand of a job, or for none: None then. May launch instances.
 
         Where an instance must start first, the slots are held, and the answer says so.
         """
+        demands = job.demands
         if environment.launching is not None and _is_above_max(environment, demands):
             return None
         budget = self._budget_of(environment)
+        if not _may_use(budget, job):
+            return None
         held: list[_Held] = []
         for demand in demands:
             one = self._take_one(budget, demand, may_launch=may_launch)
@@ -98,8 +104,14 @@ class Ledger:
                     self._give_back(budget, each)
                 return None
             held.append(one)
+        if job.instances:
+            budget.instances_used = added(budget.instances_used, job.instances)
         is_coming = any(each.rooms is budget.starting for each in held)
         return Taken(slots=tuple(each.slot for each in held), is_coming=is_coming)
+
+    def lacks_only_room(self, environment: EnvironmentView, job: WaitingJob) -> bool:
+        """Tell whether a service environment would let a job start if a machine had room for it."""
+        return environment.limits is not None and _may_use(self._budget_of(environment), job)
 
     def could_launch(self, environment: EnvironmentView, demand: Amount) -> InstanceType | None:
         """Give the type that would be launched if there were room, or if it were cheaper."""
@@ -129,7 +141,8 @@ class Ledger:
 
     def _take_slice(self, budget: _Budget, demand: Amount) -> _Held | None:
         """Give a slice of a host to the job alone, within `maxvCpus`."""
-        if budget.cpu_milli_used + demand.cpu_milli > budget.view.cpu_milli_max:
+        is_bounded = budget.view.limits is None
+        if is_bounded and budget.cpu_milli_used + demand.cpu_milli > budget.view.cpu_milli_max:
             return None
         host_id = self._host_with_room(demand)
         if host_id is None:
@@ -173,6 +186,15 @@ class Ledger:
             is_coming = budget.starting.is_touched(slot.instance_id)
             rooms = budget.starting if is_coming else budget.ready
             rooms.change(slot.instance_id, self._view.free_of, amount)
+
+    def give_back_instances(
+        self, environment: EnvironmentView, instances: Mapping[str, int], *, sign: int = 1
+    ) -> None:
+        """Count instances of a service environment as free again, or with sign -1 as used."""
+        if instances:
+            budget = self._budget_of(environment)
+            less = {unit: -sign * count for unit, count in instances.items()}
+            budget.instances_used = added(budget.instances_used, less)
 
     def occupy(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
         """Undo `release`. Room that is not free yet becomes less than none: nobody else has it."""
@@ -294,6 +316,7 @@ class Ledger:
                 launch_count=0 if terms is None else terms.launch_count,
                 ready=Rooms(view.ready),
                 starting=Rooms(view.starting),
+                instances_used=view.instances_used,
             )
         return budget
 
@@ -301,6 +324,14 @@ class Ledger:
 def _is_above_max(environment: EnvironmentView, demands: Sequence[Amount]) -> bool:
     """Tell whether a job asks for more than `maxvCpus`, which only an instance may exceed."""
     return sum(each.cpu_milli for each in demands) > environment.cpu_milli_max
+
+
+def _may_use(budget: _Budget, job: WaitingJob) -> bool:
+    """Tell whether an environment is of the job's kind, and its limits allow the job now."""
+    limits = budget.view.limits
+    if limits is None:
+        return not job.instances
+    return bool(job.instances) and are_within(added(budget.instances_used, job.instances), limits)
 
 
 def _lacks_least(terms: LaunchTerms) -> bool:

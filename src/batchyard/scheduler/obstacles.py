@@ -4,9 +4,10 @@ Decides the cause that is told, the most lasting one first (reference/jobs.md se
 to change anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import are_within
 from batchyard.scheduler.allocation import may_exceed_max
 from batchyard.scheduler.ledger import Ledger
 from batchyard.scheduler.plan import BlockedHead, Obstacle
@@ -21,10 +22,14 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
         obstacle = Obstacle.NO_VALID_ENVIRONMENT
     elif not usable:
         obstacle = Obstacle.NO_ENABLED_ENVIRONMENT
+    elif all(is_above_limits(each, job.instances) for each in usable):
+        obstacle = Obstacle.ABOVE_SERVICE_ENVIRONMENT_MAX
     elif all(_is_above_max(each, job) for each in usable):
         obstacle = Obstacle.ABOVE_ENVIRONMENT_MAX
-    elif not any(can_ever_hold(each, job.demands, view.hosts) for each in usable):
+    elif not any(can_ever_hold(each, job, view.hosts) for each in usable):
         obstacle = Obstacle.ABOVE_HOST_CAPACITY
+    elif any(ledger.lacks_only_room(each, job) for each in usable):
+        obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
     else:
         missing = _missing_type(job, usable, ledger)
         obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY if missing else Obstacle.CAPACITY_IN_USE
@@ -35,7 +40,7 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
 
 def _is_above_max(environment: EnvironmentView, job: WaitingJob) -> bool:
     """Tell whether `maxvCpus` keeps the job out, or every instance that it fits."""
-    if environment.is_unbounded:
+    if environment.is_unbounded or environment.limits is not None:
         return False
     if job.demand.cpu_milli > environment.cpu_milli_max:
         return True
@@ -48,15 +53,17 @@ def _is_above_max(environment: EnvironmentView, job: WaitingJob) -> bool:
     )
 
 
-def can_ever_hold(
-    environment: EnvironmentView, demands: Sequence[Amount], hosts: Sequence[HostView]
-) -> bool:
-    """Tell whether the demands fit an environment that nobody else uses.
+def can_ever_hold(environment: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]) -> bool:
+    """Tell whether a job fits an environment that nobody else uses.
 
     Whether a machine has room for the instances is not asked: another machine may come.
     """
+    demands = job.demands
     if environment.is_unbounded:
         return True  # Somebody may register what it takes.
+    if environment.limits is not None:
+        is_within = not is_above_limits(environment, job.instances)
+        return is_within and fit_machines(demands, [host.capacity for host in hosts])
     if sum(demand.cpu_milli for demand in demands) > environment.cpu_milli_max:
         return False
     if environment.launching is not None:
@@ -64,12 +71,17 @@ def can_ever_hold(
         return all(any(demand.fits_in(kind.capacity) for kind in types) for demand in demands)
     if environment.has_instances:
         return True  # Somebody else brings the instances.
-    return _fit_hosts(demands, hosts)
+    return fit_machines(demands, [host.capacity for host in hosts])
 
 
-def _fit_hosts(demands: Sequence[Amount], hosts: Sequence[HostView]) -> bool:
-    """Tell whether empty hosts have room for all demands at once, each on the first that has."""
-    free = [host.capacity for host in hosts]
+def is_above_limits(environment: EnvironmentView, instances: Mapping[str, int]) -> bool:
+    """Tell whether a service environment keeps a job out that takes so many instances."""
+    return environment.limits is not None and not are_within(instances, environment.limits)
+
+
+def fit_machines(demands: Sequence[Amount], machines: Iterable[Amount]) -> bool:
+    """Tell whether empty machines have room for all demands at once, each on the first that has."""
+    free = list(machines)
     for demand in demands:
         at = next((index for index, each in enumerate(free) if demand.fits_in(each)), None)
         if at is None:

@@ -20,6 +20,8 @@ class Obstacle(StrEnum):
     NO_ENABLED_ENVIRONMENT = "NO_ENABLED_ENVIRONMENT"
     #: The job asks for more vCPUs than `maxvCpus` of every usable environment.
     ABOVE_ENVIRONMENT_MAX = "ABOVE_ENVIRONMENT_MAX"
+    #: The service job takes more instances than every usable service environment may give at all.
+    ABOVE_SERVICE_ENVIRONMENT_MAX = "ABOVE_SERVICE_ENVIRONMENT_MAX"
     #: The job asks for more than any host or instance type has, even when empty; or its nodes, than
     #: all hosts have.
     ABOVE_HOST_CAPACITY = "ABOVE_HOST_CAPACITY"

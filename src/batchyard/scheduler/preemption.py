@@ -75,7 +75,7 @@ class Prospect:
     def release(self, job: RunningJob) -> None:
         """Count what comes free with the end of a job."""
         self.accounts.end(job.share, job.use)
-        self._change_room(job, self.ledger.release)
+        self._change_room(job, self.ledger.release, sign=1)
 
     def note_return(self, job: RunningJob) -> None:
         """Let a job that is to end stand where it will wait again."""
@@ -96,7 +96,7 @@ class Prospect:
     def _occupy(self, job: RunningJob) -> None:
         """Undo `release`."""
         self.accounts.start(job.share, job.use)
-        self._change_room(job, self.ledger.occupy)
+        self._change_room(job, self.ledger.occupy, sign=-1)
 
     def _find_victims(self, share: str, job: WaitingJob) -> list[RunningJob]:
         across = self._borrowing_elsewhere(share)
@@ -262,12 +262,13 @@ class Prospect:
         environment, taken = found
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self.ledger.release(environment, slot, demand)
+        self.ledger.give_back_instances(environment, job.instances)
 
     def _take(self, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """Take room for a job where it will be; nothing is launched for that."""
         for environment in self.environments:
             is_slice = not environment.has_instances
-            taken = self.ledger.take(environment, job.demands, may_launch=is_slice)
+            taken = self.ledger.take(environment, job, may_launch=is_slice)
             if taken is not None:
                 return environment, taken
         return None
@@ -277,11 +278,12 @@ class Prospect:
         arn = job.environment_arn
         return next((each for each in self.environments if each.arn == arn), None)
 
-    def _change_room(self, job: RunningJob, change: _Change) -> None:
+    def _change_room(self, job: RunningJob, change: _Change, *, sign: int) -> None:
         environment = self._environment_of(job)
         if environment is not None:
             for slot, amount in job.slots:
                 change(environment, slot, amount)
+            self.ledger.give_back_instances(environment, job.instances, sign=sign)
 
 
 def _rank_of(job: RunningJob) -> tuple[int, int]:
@@ -297,4 +299,5 @@ def _once_back(job: RunningJob) -> WaitingJob:
         seq=job.seq,
         priority=job.priority,
         use=job.use,
+        instances=job.instances,
     )

@@ -72,6 +72,8 @@ class RunningJob(Struct, frozen=True, kw_only=True):
     environment_arn: EnvironmentArn
     #: The room that comes free with its end, and that something else could have.
     slots: Sequence[tuple[Slot, Amount]]
+    #: Of a service job: how many instances it takes of its environment, by type.
+    instances: Mapping[str, int] = {}
     #: It has been told to end.
     is_stopping: bool = False
 

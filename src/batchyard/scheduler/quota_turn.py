@@ -172,7 +172,7 @@ class QuotaTurn:
             environments = self._for_borrowers
             may_launch = environments is self._usable
         for environment in environments:
-            taken = self._ledger.take(environment, job.demands, may_launch=may_launch)
+            taken = self._ledger.take(environment, job, may_launch=may_launch)
             if taken is not None:
                 return environment, taken
         return None
@@ -202,7 +202,7 @@ class QuotaTurn:
     def _possible_for(self, job: WaitingJob) -> list[EnvironmentView]:
         """Give the environments that the job would fit if nobody else used them."""
         hosts = self._view.hosts
-        return [each for each in self._usable if can_ever_hold(each, job.demands, hosts)]
+        return [each for each in self._usable if can_ever_hold(each, job, hosts)]
 
     def _block(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
         self._note(lane, job, why)
@@ -252,6 +252,7 @@ class QuotaTurn:
         environment, taken = found
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self._ledger.occupy(environment, slot, demand)
+        self._ledger.give_back_instances(environment, job.instances, sign=-1)
         return True
 
 

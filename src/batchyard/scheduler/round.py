@@ -118,7 +118,7 @@ def _serve_next(made: _Round, turn: _Turn) -> bool:
             return False
     lack = _lack_of(made, order, job)
     for environment in turn.environments if lack is None else ():
-        taken = made.ledger.take(environment, job.demands, may_launch=not turn.is_passing)
+        taken = made.ledger.take(environment, job, may_launch=not turn.is_passing)
         if taken is not None:
             order.take()
             made.stock.take(job.needs)
@@ -156,9 +156,7 @@ def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) ->
         if lack is not None and head.obstacle is Obstacle.CAPACITY_IN_USE:
             head = replace(head, obstacle=lack)
         made.blocked.append(head)
-    possible = [
-        each for each in turn.environments if can_ever_hold(each, job.demands, made.view.hosts)
-    ]
+    possible = [each for each in turn.environments if can_ever_hold(each, job, made.view.hosts)]
     if possible and lack is Obstacle.RESERVED_FOR_OTHERS:
         return False
     if possible:

@@ -5,25 +5,29 @@ there. Refuses to know whose turn it is. Looks at each different room once, howe
 have it; what it says is about a state in which nothing more can be placed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.explanation import Cause, Reason
 from batchyard.model.ids import name_in_arn
 from batchyard.model.instances import InstanceType
 from batchyard.scheduler.allocation import choices, may_exceed_max
-from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms
+from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, WaitingJob
 
 _MILLI = 1000
 
 
 def lacks_of(
-    environment: EnvironmentView, demands: Sequence[Amount], hosts: Sequence[HostView]
+    environment: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]
 ) -> list[Reason]:
     """Say why a job has no room in an environment that is VALID and ENABLED; empty: it has.
 
     Of a multi-node job, whose nodes all need room at once, the node is told of that asks for most.
     """
+    demands = job.demands
+    if environment.limits is not None:
+        return _lacks_of_service(environment, environment.limits, job, hosts)
     total = sum(each.cpu_milli for each in demands)
     if total > environment.cpu_milli_max and not environment.is_unbounded:
         return [_above_max(environment, total)]
@@ -36,6 +40,40 @@ def lacks_of(
         found.append(_max_in_use(environment, total, environment.cpu_milli_used, short))
     miss = _miss_on_hosts(largest, hosts, "the job")
     return [*found, miss] if miss is not None else found
+
+
+def _lacks_of_service(
+    environment: EnvironmentView,
+    limits: Mapping[str, int],
+    job: WaitingJob,
+    hosts: Sequence[HostView],
+) -> list[Reason]:
+    name = name_in_arn(environment.arn)
+    used = environment.instances_used
+    found = []
+    for unit, asked in _by_unit(job.instances, limits).items():
+        held = sum(used.values()) if unit == NUM_INSTANCES else used.get(unit, 0)
+        most = limits.get(unit, 0)
+        short = held + asked - most
+        if short <= 0:
+            continue
+        is_never = asked > most
+        found.append(
+            Reason(
+                cause=Cause.NEVER_FITS if is_never else Cause.CAPACITY,
+                text=f"{name} uses {held} of {most} {unit}; asked {asked}: short by {short}.",
+                subject=environment.arn,
+                numbers={"asked": asked, "used": held, "max": most, "short": short},
+            )
+        )
+    largest = max(job.demands, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib))
+    miss = _miss_on_hosts(largest, hosts, "the job")
+    return found if miss is None or found else [miss]
+
+
+def _by_unit(instances: Mapping[str, int], limits: Mapping[str, int]) -> Mapping[str, int]:
+    """Count what a job takes in the units of an environment."""
+    return {NUM_INSTANCES: sum(instances.values())} if NUM_INSTANCES in limits else instances
 
 
 def nearest(demand: Amount, rooms: Iterable[Amount]) -> Amount | None:

@@ -34,6 +34,8 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     priority: int = 0
     #: What it uses of its quota share, in thousandths, by capacity unit; empty without one.
     use: Use = {}
+    #: Of a service job, for which they are never none: how many instances it takes, by type.
+    instances: Mapping[str, int] = {}
 
     @property
     def demands(self) -> Sequence[Amount]:
@@ -123,6 +125,11 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     cpu_milli_max: int
     #: What bounds it are the instances that somebody registers, and `cpu_milli_max` says nothing.
     is_unbounded: bool = False
+    #: Of a service environment, which nothing else bounds: how many instances its jobs may use, by
+    #: capacity unit.
+    limits: Mapping[str, int] | None = None
+    #: How many they use, by type.
+    instances_used: Mapping[str, int] = {}
     #: Sum of what its jobs ask for.
     cpu_milli_used: int
     #: None: it has no instances of its own making. Its jobs take slices of a host (Fargate).

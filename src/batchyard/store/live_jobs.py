@@ -31,7 +31,13 @@ PLACED_JOBS_MAX = 10_000_000
 _PAGE_ROWS = 5000
 
 #: In the order of a job's life.
-_LIVE = (JobStatus.PENDING, JobStatus.RUNNABLE, JobStatus.STARTING, JobStatus.RUNNING)
+_LIVE = (
+    JobStatus.PENDING,
+    JobStatus.RUNNABLE,
+    JobStatus.SCHEDULED,
+    JobStatus.STARTING,
+    JobStatus.RUNNING,
+)
 
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 _WRITE_PROGRESS = "UPDATE jobs SET status = ?, stopped_ms = ?, progress = ? WHERE id = ?"
@@ -83,7 +89,7 @@ def read_placed_tasks(conn: Connection) -> set[TaskId]:
     """Name the tasks of all live attempts, children and nodes included."""
     whole = (
         job.progress
-        for status in (JobStatus.STARTING, JobStatus.RUNNING)
+        for status in (JobStatus.SCHEDULED, JobStatus.STARTING, JobStatus.RUNNING)
         for job in _read_live(conn, status, 0, PLACED_JOBS_MAX)
     )
     return {

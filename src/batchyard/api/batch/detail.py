@@ -21,7 +21,7 @@ from batchyard.api.batch.attempt_views import (
 )
 from batchyard.model.node_ranges import range_of_node
 from batchyard.model.records import JobProgress, JobRecord, Json
-from batchyard.model.status import JobStatus
+from batchyard.model.status import CONTAINER_JOB_STATUSES
 
 _decode = msgspec.json.Decoder(Json).decode
 
@@ -156,7 +156,7 @@ def _array_properties(record: JobRecord) -> Json:
     if record.index is not None:
         return {"index": record.index}
     array = record.progress.array
-    counts = dict.fromkeys(JobStatus, 0) if array is None else array.count_by_status()
+    counts = dict.fromkeys(CONTAINER_JOB_STATUSES, 0) if array is None else array.count_by_status()
     shown: Json = {
         "size": record.job.array_size,
         "statusSummary": {status.value: count for status, count in counts.items()},

@@ -87,6 +87,8 @@ def _reason_of(
             return _why_pending(record, statuses)
         case JobStatus.RUNNABLE:
             return _why_runnable(record, fronts[record.job.queue_arn])
+        case JobStatus.SCHEDULED:
+            return "It has its place; it is about to be started."
         case JobStatus.STARTING:
             attempt = record.progress.attempt
             instance = None if attempt is None else attempt.instance_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
-from batchyard.model.status import JobStatus
+from batchyard.model.status import CONTAINER_JOB_STATUSES, JobStatus
 
 _ANY = "*"
 
@@ -41,8 +41,8 @@ def job_filters_of(filters: Sequence[Json]) -> JobFilters:
     """Read the filters of ListJobsByConsumableResource; given together, both hold."""
     values = _values_by_name(filters, ("JOB_STATUS", "JOB_NAME"))
     status = values.get("JOB_STATUS")
-    if status is not None and status not in list(JobStatus):
-        raise client_exception(f"Job status is not one of {' | '.join(JobStatus)}")
+    if status is not None and status not in CONTAINER_JOB_STATUSES:
+        raise client_exception(f"Job status is not one of {' | '.join(CONTAINER_JOB_STATUSES)}")
     return JobFilters(
         status=None if status is None else JobStatus(status), named=_named(values.get("JOB_NAME"))
     )

@@ -10,7 +10,7 @@ from batchyard.api.batch.rules.names import definition_name_of
 from batchyard.model.ids import Scope
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
-from batchyard.model.status import JobStatus
+from batchyard.model.status import CONTAINER_JOB_STATUSES, JobStatus
 from batchyard.store.jobs import JobFilter
 
 _ANY = "*"
@@ -39,8 +39,8 @@ def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> W
     Every filter lists jobs of all states, and the status of the request does not count then; only
     with SHARE_IDENTIFIER it does, if there is one.
     """
-    if status and status not in list(JobStatus):
-        raise client_exception(f"Job status is not one of {' | '.join(JobStatus)}")
+    if status and status not in CONTAINER_JOB_STATUSES:
+        raise client_exception(f"Job status is not one of {' | '.join(CONTAINER_JOB_STATUSES)}")
     if not filters:
         return Wanted(statuses=(JobStatus(status or JobStatus.RUNNING),), narrowed=JobFilter())
     if len(filters) > 1:
