@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from batchyard.core import events as e
 from batchyard.core.turn import Outcome
 from batchyard.model import wording
-from batchyard.model.ids import JobId, QueueArn
+from batchyard.model.ids import JobId, QueueArn, is_service_environment_arn
 from batchyard.model.records import EventRecord, JobProgress, QueueSnapshot
 from batchyard.model.status import ResourceStatus
 from batchyard.store import (
@@ -27,6 +27,7 @@ from batchyard.store import (
     policies,
     queues,
     quota_shares,
+    service_environments,
     shares,
     wishes,
 )
@@ -129,6 +130,8 @@ def _write_resource(  # noqa: C901 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:
+        case e.EnvironmentSettled() if event.kind.is_service:
+            service_environments.settle_service_environment(connection, event.arn)
         case e.EnvironmentSettled():
             environments.update_environment(
                 connection,
@@ -143,6 +146,8 @@ def _write_resource(  # noqa: C901 -- one branch an event
                 status=ResourceStatus.VALID,
                 status_reason=wording.QUEUE_HEALTHY,
             )
+        case e.EnvironmentDeleted() if is_service_environment_arn(event.arn):
+            service_environments.delete_service_environment(connection, event.arn)
         case e.EnvironmentDeleted():
             environments.delete_environment(connection, event.arn)
         case e.QueueDeleted():

@@ -22,6 +22,7 @@ from batchyard.engine.wishes import (
     put_environment_of,
     put_queue_of,
     put_quota_share_of,
+    put_service_environment_of,
 )
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
@@ -37,6 +38,7 @@ from batchyard.store import (
     live_jobs,
     queues,
     quota_shares,
+    service_environments,
     shares,
 )
 
@@ -65,6 +67,8 @@ def _load_state(
     state = State()
     for environment in environments.read_all_environments(connection):
         step(state, put_environment_of(environment, times), now_ms)
+    for place in service_environments.read_all_service_environments(connection):
+        step(state, put_service_environment_of(place), now_ms)
     for queue in queues.read_all_queues(connection):
         step(state, put_queue_of(connection, queue), now_ms)
     for share in quota_shares.read_all_quota_shares(connection):

@@ -1,10 +1,7 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition, consumable resources that changed. Refuses to decide about any of it. A
-wish about a job that is itself still SUBMITTED waits until the job has been taken in. The end of a
-queue waits until all its jobs have been taken in: a queue of the same name must not get them.
-and queues in transition, changed policies. Refuses to decide about any of it. A wish about a job
+and queues in transition, consumable resources and policies that changed. Refuses to decide about any of it. A wish about a job
 that is itself still SUBMITTED waits until the job has been taken in. The end of a queue waits until
 all its jobs have been taken in: a queue of the same name must not get them.
 """
@@ -27,6 +24,7 @@ from batchyard.model.records import (
     QueuedJob,
     QueueRecord,
     QuotaShareRecord,
+    ServiceEnvironmentRecord,
     TimeLimit,
     Wish,
     WishKind,
@@ -42,6 +40,7 @@ from batchyard.store import (
     policies,
     queues,
     quota_shares,
+    service_environments,
 )
 from batchyard.store import wishes as wish_table
 
@@ -111,6 +110,19 @@ def put_environment_of(record: EnvironmentRecord, times: LaunchTimes) -> i.PutEn
         has_instances=not kind.is_fargate,
         uuid=record.uuid,
         launch_count=record.launch_count,
+    )
+
+
+def put_service_environment_of(record: ServiceEnvironmentRecord) -> i.PutEnvironment:
+    """Say to the core how many instances service jobs may use."""
+    return i.PutEnvironment(
+        arn=record.arn,
+        kind=EnvironmentKind(record.detail["serviceEnvironmentType"]),
+        state=record.state,
+        cpu_milli_max=0,
+        limits={
+            each["capacityUnit"]: each["maxCapacity"] for each in record.detail["capacityLimits"]
+        },
     )
 
 
@@ -193,6 +205,11 @@ def _resource_inputs(
             yield i.DeleteEnvironment(arn=environment.arn)
         else:
             yield put_environment_of(environment, times)
+    for place in service_environments.read_service_environments_in_transition(connection):
+        if place.status is ResourceStatus.DELETING:
+            yield i.DeleteEnvironment(arn=place.arn)
+        else:
+            yield put_service_environment_of(place)
     for policy in policies.read_unsettled_policies(connection):
         yield i.PutPolicy(
             arn=policy.arn, revision=policy.revision, policy=fair_share_of(policy.detail)
@@ -276,7 +293,11 @@ def _input_of_instance_wish(
     )
 
 
-def _input_of_wish(wish: Wish) -> i.CancelJob | i.TerminateJob:
-    if wish.kind is WishKind.CANCEL:
-        return i.CancelJob(job_id=wish.job_id, reason=wish.reason)
-    return i.TerminateJob(job_id=wish.job_id, reason=wish.reason)
+def _input_of_wish(wish: Wish) -> i.CancelJob | i.TerminateJob | i.PrioritizeJob:
+    match wish.kind:
+        case WishKind.CANCEL:
+            return i.CancelJob(job_id=wish.job_id, reason=wish.reason)
+        case WishKind.TERMINATE:
+            return i.TerminateJob(job_id=wish.job_id, reason=wish.reason)
+        case WishKind.PRIORITIZE:
+            return i.PrioritizeJob(job_id=wish.job_id, priority=wish.priority or 0)

@@ -227,6 +227,13 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         return [group.demand for group in self.groups for _ in range(group.count)]
 
 
+class ServiceTerms(Struct, frozen=True, kw_only=True):
+    """What a service job takes and puts up with, as it is stored beside everything else."""
+
+    capacity_use: tuple[UnitQuantity, ...]
+    preemption_retries_max: int | None = None
+
+
 class NewJob(Struct, frozen=True, kw_only=True):
     """A job as the API submits it: immutable from then on. It is stored as SUBMITTED."""
 

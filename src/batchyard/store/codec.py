@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import JobId
 from batchyard.model.records import (
     ConsumableNeed,
@@ -21,7 +22,10 @@ from batchyard.model.records import (
     Json,
     NodePlan,
     QueueSnapshot,
+    ServiceTerms,
 )
+
+_NO_SERVICE = ServiceTerms(capacity_use=())
 
 _encode = msgspec.json.Encoder().encode
 _decode_progress = msgspec.json.Decoder(JobProgress).decode
@@ -31,6 +35,7 @@ _decode_exit_rules = msgspec.json.Decoder(tuple[ExitRule, ...]).decode
 _decode_needs = msgspec.json.Decoder(tuple[ConsumableNeed, ...]).decode
 _decode_snapshot = msgspec.json.Decoder(QueueSnapshot).decode
 _decode_node_plan = msgspec.json.Decoder(NodePlan).decode
+_decode_service_terms = msgspec.json.Decoder(ServiceTerms).decode
 _decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -109,6 +114,20 @@ def encode_node_plan(plan: NodePlan | None) -> bytes | None:
 
 def decode_node_plan(stored: bytes | None) -> NodePlan | None:
     return None if stored is None else _decode_node_plan(stored)
+
+
+def encode_service_terms(
+    capacity_use: tuple[UnitQuantity, ...], preemption_retries_max: int | None
+) -> bytes | None:
+    """NULL: it is no service job."""
+    if not capacity_use:
+        return None
+    terms = ServiceTerms(capacity_use=capacity_use, preemption_retries_max=preemption_retries_max)
+    return _encode(terms)
+
+
+def decode_service_terms(stored: bytes | None) -> ServiceTerms:
+    return _NO_SERVICE if stored is None else _decode_service_terms(stored)
 
 
 def encode_text(text: str) -> bytes:

@@ -47,6 +47,8 @@ INSERTED_COLUMNS = (
     "needs",
     "share_identifier",
     "scheduling_priority",
+    "quota_share",
+    "service",
 )
 
 #: What `queued_of` reads, in its order.
@@ -70,6 +72,8 @@ QUEUED_COLUMNS = (
     jobs.c.needs,
     jobs.c.share_identifier,
     jobs.c.scheduling_priority,
+    jobs.c.quota_share,
+    jobs.c.service,
 )
 
 
@@ -101,6 +105,8 @@ def row_of(job: NewJob) -> tuple[str | bytes | int | None, ...]:
         codec.encode_needs(job.needs),
         job.share_identifier,
         job.scheduling_priority,
+        job.quota_share,
+        codec.encode_service_terms(job.capacity_use, job.preemption_retries_max),
     )
 
 
@@ -126,7 +132,10 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         needs,
         share_identifier,
         priority,
+        quota_share,
+        service,
     ) = row
+    terms = codec.decode_service_terms(service)
     return QueuedJob(
         seq=seq,
         id=JobId(job_id),
@@ -145,11 +154,15 @@ def queued_of(row: Row[*tuple[Any, ...]]) -> QueuedJob:
         needs=() if needs is None else _needs_of(needs),
         share_identifier=None if share_identifier is None else intern(share_identifier),
         scheduling_priority=priority,
+        quota_share=quota_share,
+        capacity_use=terms.capacity_use,
+        preemption_retries_max=terms.preemption_retries_max,
     )
 
 
 def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
     """Read a whole row."""
+    terms = codec.decode_service_terms(row.service)
     return JobRecord(
         seq=row.seq,
         job=NewJob(
@@ -175,6 +188,9 @@ def record_of(row: Row[*tuple[Any, ...]]) -> JobRecord:
             needs=codec.decode_needs(row.needs),
             share_identifier=row.share_identifier,
             scheduling_priority=row.scheduling_priority,
+            quota_share=row.quota_share,
+            capacity_use=terms.capacity_use,
+            preemption_retries_max=terms.preemption_retries_max,
         ),
         progress=codec.decode_progress(row.progress),
     )

@@ -70,6 +70,7 @@ class JobFilter:
     #: Exclusive.
     created_after_ms: int | None = None
     share_identifier: str | None = None
+    quota_share: str | None = None
 
 
 _NO_FILTER = JobFilter()
@@ -176,6 +177,11 @@ def write_job_tags(conn: Connection, job_id: JobId, tags: Mapping[str, str]) -> 
     return changed_rows(conn, statement) > 0
 
 
+def write_priority(conn: Connection, job_id: JobId, priority: int) -> None:
+    """Let a job have another priority in its record; the engine is told by a wish."""
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(scheduling_priority=priority))
+
+
 def delete_finished_before(conn: Connection, stopped_ms: int, limit: int) -> int:
     """Delete up to `limit` jobs that ended before, longest ago first, with all that hangs on them.
 
@@ -260,4 +266,6 @@ def _narrow(query: Select[*tuple[Any, ...]], by: JobFilter) -> Select[*tuple[Any
         query = query.where(jobs.c.created_ms > by.created_after_ms)
     if by.share_identifier is not None:
         query = query.where(jobs.c.share_identifier == by.share_identifier)
+    if by.quota_share is not None:
+        query = query.where(jobs.c.quota_share == by.quota_share)
     return query

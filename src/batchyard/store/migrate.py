@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, inspect
 from batchyard.store.schema import metadata
 from batchyard.store.trouble import StoreTrouble
 
-#: Every revision there ever was, oldest first.
+#: Every revision there ever was, oldest first; the numbers alone say nothing of the order.
 REVISIONS: Sequence[str] = (
     "0001",
     "0002",
@@ -27,6 +27,7 @@ REVISIONS: Sequence[str] = (
     "0008",
     "0010",
     "0012",
+    "0011",
 )
 
 _VERSION_TABLE = "alembic_version"

@@ -77,6 +77,9 @@ jobs = Table(
     #: Both NULL: its queue has no scheduling policy.
     Column("share_identifier", String),
     Column("scheduling_priority", Integer),
+    #: Both of service jobs alone; `service` is JSON of ServiceTerms.
+    Column("quota_share", String),
+    Column("service", LargeBinary),
     sqlite_autoincrement=True,
 )
 
@@ -137,6 +140,8 @@ wishes = Table(
     Column("job_id", String, nullable=False),
     #: UTF-8.
     Column("reason", LargeBinary, nullable=False),
+    #: Of a wish for one; else NULL.
+    Column("priority", Integer),
     sqlite_autoincrement=True,
 )
 
@@ -181,6 +186,33 @@ environments = Table(
     UniqueConstraint("arn"),
     sqlite_autoincrement=True,
 )
+
+service_environments = Table(
+    "service_environments",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("arn", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("tags", LargeBinary),
+    UniqueConstraint("arn"),
+    sqlite_autoincrement=True,
+)
+
+#: SubmitServiceJob requests with a clientToken, so that a repeated one is found.
+service_job_requests = Table(
+    "service_job_requests",
+    metadata,
+    #: Of all that makes two requests the same one.
+    Column("digest", LargeBinary, primary_key=True),
+    Column("job_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+Index("ix_service_job_requests_at_ms", service_job_requests.c.at_ms)
 
 #: Slices of hosts that environments have launched. Ended ones stay as long as finished jobs do.
 instances = Table(

@@ -1,5 +1,5 @@
-"""Tags of anything that has an ARN of ours: jobs, queues, environments, definitions, consumable
-resources, log groups.
+"""Tags of anything that has an ARN of ours: jobs of both kinds, queues, environments of both kinds,
+definitions, consumable resources, log groups.
 
 Owns the way from an ARN to the row that carries its tags. Refuses to know which tags are allowed.
 """
@@ -20,6 +20,7 @@ from batchyard.store.schema import (
     policies,
     queues,
     quota_shares,
+    service_environments,
 )
 from batchyard.store.statements import changed_rows
 
@@ -27,6 +28,7 @@ _ARN_PARTS = 6
 _TABLE_BY_KIND = {
     "job-queue": queues,
     "compute-environment": environments,
+    "service-environment": service_environments,
     "job-definition": definitions,
     "consumable-resource": consumables,
     "scheduling-policy": policies,
@@ -64,8 +66,10 @@ def _find(arn: str) -> tuple[Table, ColumnElement[Any]] | None:
     kind, _, name = resource.partition("/")
     if kind == "job-queue" and "/" in name:
         return quota_shares, quota_shares.c.arn == arn
-    if kind == "job":
-        return jobs, _in_scope(jobs, account, region) & (jobs.c.id == name)
+    if kind in ("job", "service-job"):
+        is_service = jobs.c.service.is_not(None)
+        of_kind = is_service if kind == "service-job" else ~is_service
+        return jobs, _in_scope(jobs, account, region) & (jobs.c.id == name) & of_kind
     table = _TABLE_BY_KIND.get(kind)
     if table is None:
         return None

@@ -18,9 +18,16 @@ from batchyard.store.statements import in_lists
 _READ = select(wishes).order_by(wishes.c.seq).limit(bindparam("limit"))
 
 
-def add_wish(conn: Connection, kind: WishKind, job_id: JobId, reason: str) -> None:
+def add_wish(
+    conn: Connection, kind: WishKind, job_id: JobId, reason: str, *, priority: int | None = None
+) -> None:
     """Keep a wish until it is settled."""
-    values = {"kind": kind.value, "job_id": job_id, "reason": codec.encode_text(reason)}
+    values = {
+        "kind": kind.value,
+        "job_id": job_id,
+        "reason": codec.encode_text(reason),
+        "priority": priority,
+    }
     conn.execute(insert(wishes).values(values))
 
 
@@ -32,6 +39,7 @@ def read_wishes(conn: Connection, limit: int) -> list[Wish]:
             kind=WishKind(row.kind),
             job_id=JobId(row.job_id),
             reason=codec.decode_text(row.reason),
+            priority=row.priority,
         )
         for row in conn.execute(_READ, {"limit": limit})
     ]
