@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import click
 import structlog
@@ -27,8 +27,10 @@ from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
 from batchyard.compute.local.detect import machine_capacity
 from batchyard.compute.machine_share import MachineShare
-from batchyard.compute.port import Backend, Network, OutputSink, Trouble
+from batchyard.compute.port import Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
+from batchyard.compute.training import TrainingBackend
+from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
@@ -51,17 +53,6 @@ _log = structlog.get_logger()
 def clock_ms() -> int:
     """Unix time in milliseconds: the one clock of a live server."""
     return time.time_ns() // 1_000_000
-
-
-class RunsHere(Backend, Protocol):
-    """A backend of this machine."""
-
-    async def leave_if_idle(self) -> bool:
-        """Leave nothing behind if every task has ended; return whether it is so.
-
-        After True nothing but `close` may follow.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,8 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         stack.callback(secret_reader.close)
         files = JsonFiles(data_path / "json-logs")
         output = OutputRouter(streams=log_store, files=files)
-        backend = await asyncio.to_thread(make_backend, settings, output)
+        inner = await asyncio.to_thread(make_backend, settings, output)
+        backend = TrainingBackend(inner, data_path=data_path)
 
         def url_seen_from(network: Network) -> str | None:
             return server.local_url if network is Network.HOST else server.task_url
@@ -101,6 +93,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             read_secrets=secret_reader.read,
             surroundings=Surroundings(
                 folder_by_file_system=settings.file_systems,
+                folder_by_prefix=_real_folders(settings.training_folders),
                 environment=settings.job_environment,
                 url_seen_from=url_seen_from,
                 tokens=TaskTokens(secret),
@@ -127,7 +120,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         await backend.open()
         stack.push_async_callback(_let_go, backend)
         days = settings.finished_job_retention_days
-        house = partial(keep_house, store, log_store, files, clock_ms, days=days)
+        house = partial(
+            keep_house, store, log_store, files, clock_ms, days=days, results=backend.folders
+        )
         running = asyncio.ensure_future(_run(engine, house))
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
@@ -223,7 +218,8 @@ def launch_times(settings: Settings) -> LaunchTimes:
 
 def mountable_folders(settings: Settings) -> list[Path]:
     """Give the folders that jobs may mount; refuses those that would show them our keys."""
-    folders = _folders([*settings.host_paths, *settings.file_systems.values()])
+    of_aws = (*settings.file_systems.values(), *settings.training_folders.values())
+    folders = _folders([*settings.host_paths, *of_aws])
     data_path = settings.data_path.resolve()
     for folder in folders:
         if data_path.is_relative_to(folder.resolve()):
@@ -236,6 +232,11 @@ def mountable_folders(settings: Settings) -> list[Path]:
 
 def _folders(paths: Iterable[str]) -> list[Path]:
     return [Path(path).expanduser().absolute() for path in paths]
+
+
+def _real_folders(given: Mapping[str, str]) -> dict[str, str]:
+    """Give folders as they really are, so that no link in them can lead elsewhere later."""
+    return {prefix: str(_folders([path])[0].resolve()) for prefix, path in given.items()}
 
 
 async def _let_go(backend: RunsHere) -> None:

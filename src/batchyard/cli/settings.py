@@ -73,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Folders of this machine that stand for AWS's file systems, as `ID=FOLDER`: by the id of an
     #: EFS file system or access point, or the ARN of one of S3 Files. Jobs may mount them.
     file_systems: dict[str, str] = {}
+    #: Folders of this machine that stand for prefixes of S3 in training jobs (service jobs), as
+    #: `s3://BUCKET/PREFIX=FOLDER`: their data, checkpoints and results. Jobs may mount them.
+    training_folders: dict[Annotated[str, Meta(pattern=r"^s3://[^/]+")], str] = {}
     #: Devices of this machine that jobs may have (`linuxParameters.devices`), or folders of them.
     devices: tuple[str, ...] = ()
     #: Let jobs be privileged, and see the processes of this machine: they can then do anything.
@@ -142,7 +145,7 @@ def read_settings(
 #: Given in a variable as items between commas.
 _LISTS = ("devices", "gpus", "host_paths", "insecure_registries")
 #: Given in a variable as `NAME=VALUE` between commas.
-_TABLES = ("file_systems", "job_environment", "spot_prices")
+_TABLES = ("file_systems", "job_environment", "spot_prices", "training_folders")
 
 
 def _read_variable(name: str, text: str) -> object:

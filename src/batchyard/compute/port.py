@@ -15,7 +15,7 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 5. `stop` sends SIGTERM to the container's first process, and SIGKILL after the grace time.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -86,6 +86,9 @@ class Mount:
     volume: str = ""
     destination: str
     is_read_only: bool = False
+    #: It lies in the folder that the backend's data folder has for training jobs; jobs themselves
+    #: cannot ask for that. Else `source` must be among what the operator lets jobs mount.
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,8 @@ class RegistryAuth:
 class ContainerSpec:
     """One container of a task.
 
-    `command` replaces the image's CMD (its ENTRYPOINT stays); None keeps the image's own. `limits`
+    `command` replaces the image's CMD (its ENTRYPOINT stays); None keeps the image's own, but
+    with an `entrypoint`, which replaces the image's own, there is none then. `limits`
     are real: memory is a hard limit; CPU is a weight, or a hard ceiling where the task
     `is_cpu_capped`; GPUs are whole devices that no other task has meanwhile. `user` has docker's
     forms (`user`, `uid`, `user:group`, …); None is the image's user. `swap_mib` None is no swap, as
@@ -159,6 +163,7 @@ class ContainerSpec:
     limits: Amount
     log: Target | None
     command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     is_root_read_only: bool = False
@@ -207,6 +212,34 @@ class Sharing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingChannel:
+    """Data of the host that a training job reads: a folder, or a single file."""
+
+    name: str
+    path: str
+    is_read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSetting:
+    """What surrounds the container of a training job, by SageMaker's contract (`/opt/ml`)."""
+
+    #: The instances of an attempt that have the same share their model, and know each other.
+    attempt_id: TaskId
+    instance_count: int
+    #: Of the training job: names where its results are kept.
+    job_name: str
+    #: The files of `/opt/ml/input/config`, by name.
+    config: Mapping[str, str]
+    channels: tuple[TrainingChannel, ...] = ()
+    #: Where checkpoints are kept, and what shows them in the container; None: nowhere.
+    checkpoint_path: str | None = None
+    checkpoint_destination: str = "/opt/ml/checkpoints"
+    #: The folder that gets the results, in a folder of the job's name; None: the server's own.
+    results_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """Everything a backend needs to run one attempt: one container, or several that share a life.
 
@@ -221,6 +254,13 @@ class TaskSpec:
     network: Network = Network.HOST
     processes: Sharing = Sharing.NONE
     ipc: Sharing = Sharing.NONE
+    #: What the task's machine is called; None: by its id.
+    host_name: str | None = None
+    #: A file of the backend's own (see `Mount.is_own`) that is `/etc/hosts` for the task: with a
+    #: network of its own the backend adds a line with the task's address before anything runs.
+    hosts_path: str | None = None
+    #: Set for training jobs: see `compute.training`. Other backends never get to see it.
+    training: TrainingSetting | None = None
 
 
 #: A report is an input of the core as it stands.

@@ -17,7 +17,7 @@ import structlog
 from batchyard.compute.port import Backend, TaskSpec, Trouble
 from batchyard.compute.secrets import SecretUnavailable
 from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
-from batchyard.core.inputs import TaskEnded
+from batchyard.core.inputs import TaskEnded, TaskTaken
 from batchyard.engine.launch import (
     CannotLaunch,
     Surroundings,
@@ -80,7 +80,7 @@ class Dispatch:
         backend: Backend,
         store: Store,
         kind_of: Callable[[EnvironmentArn], EnvironmentKind],
-        report: Callable[[TaskEnded], None],
+        report: Callable[[TaskEnded | TaskTaken], None],
         forget_output: ForgetOutput,
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
@@ -174,6 +174,9 @@ class Dispatch:
                 tasks.append(task)
         self._offered.update(task.task_id for task in tasks)
         await self._backend.start(tasks)
+        for task in tasks:
+            if task.training is not None:
+                self._report(TaskTaken(task_id=task.task_id))
         self._offered.clear()
         self._refused.clear()
 

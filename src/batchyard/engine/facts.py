@@ -126,7 +126,7 @@ def _write_instance(connection: Connection, event: e.InstanceEvent) -> None:
             assert_never(event)
 
 
-def _write_resource(  # noqa: C901 -- one branch an event
+def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
     connection: Connection, event: e.ResourceEvent
 ) -> None:
     match event:

@@ -40,13 +40,20 @@ class ExpiringFiles(Protocol):
     async def sweep(self, before_ms: int, live: Collection[TaskId]) -> int: ...
 
 
-async def keep_house(
+class ExpiringResults(Protocol):
+    """Whatever keeps the results of training jobs that no folder of the operator's is for."""
+
+    def sweep_results(self, before_ms: int) -> int: ...
+
+
+async def keep_house(  # noqa: PLR0913 -- what holds what expires
     store: Store,
     logs: ExpiringLogs,
     files: ExpiringFiles,
     clock_ms: Callable[[], int],
     *,
     days: int,
+    results: ExpiringResults | None = None,
 ) -> None:
     """Throw away what is past its time, for ever, once an hour."""
     while True:
@@ -57,6 +64,8 @@ async def keep_house(
             await store.write(partial(delete_settled_before, at_ms=before_ms))
             line_count = await logs.sweep()
             file_count = await files.sweep(before_ms, await store.read_long(read_placed_tasks))
+            if results is not None:
+                file_count += await asyncio.to_thread(results.sweep_results, before_ms)
         except (StoreTrouble, OSError) as trouble:
             _log.error("expired_not_deleted", reason=str(trouble))
         else:

@@ -253,7 +253,7 @@ class Engine:
             for report in batch:
                 self._take_report(report)
 
-    def _take_report(self, report: port.Report) -> None:
+    def _take_report(self, report: port.Report | i.TaskTaken) -> None:
         self._reports.append(report)
         self._wake.set()
 

@@ -1,9 +1,10 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition, consumable resources and policies that changed. Refuses to decide about any of it. A wish about a job
-that is itself still SUBMITTED waits until the job has been taken in. The end of a queue waits until
-all its jobs have been taken in: a queue of the same name must not get them.
+and queues in transition, consumable resources and policies that changed. Refuses to decide about
+any of it. A wish about a job that is itself still SUBMITTED waits until the job has been taken in.
+The end of a queue waits until all its jobs have been taken in: a queue of the same name must not
+get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -200,16 +201,7 @@ def _resource_inputs(
 
     `last_seq` is of the last job that is taken in this time.
     """
-    for environment in environments.read_environments_in_transition(connection):
-        if environment.status is ResourceStatus.DELETING:
-            yield i.DeleteEnvironment(arn=environment.arn)
-        else:
-            yield put_environment_of(environment, times)
-    for place in service_environments.read_service_environments_in_transition(connection):
-        if place.status is ResourceStatus.DELETING:
-            yield i.DeleteEnvironment(arn=place.arn)
-        else:
-            yield put_service_environment_of(place)
+    yield from _environment_inputs(connection, times)
     for policy in policies.read_unsettled_policies(connection):
         yield i.PutPolicy(
             arn=policy.arn, revision=policy.revision, policy=fair_share_of(policy.detail)
@@ -224,6 +216,19 @@ def _resource_inputs(
             yield put_quota_share_of(share)
         elif not live_jobs.has_submitted_after(connection, share.queue_arn, last_seq):
             yield i.DeleteQuotaShare(queue_arn=share.queue_arn, name=share.name)
+
+
+def _environment_inputs(connection: Connection, times: LaunchTimes) -> Iterable[i.Input]:
+    for environment in environments.read_environments_in_transition(connection):
+        if environment.status is ResourceStatus.DELETING:
+            yield i.DeleteEnvironment(arn=environment.arn)
+        else:
+            yield put_environment_of(environment, times)
+    for place in service_environments.read_service_environments_in_transition(connection):
+        if place.status is ResourceStatus.DELETING:
+            yield i.DeleteEnvironment(arn=place.arn)
+        else:
+            yield put_service_environment_of(place)
 
 
 def _accepts(

@@ -74,6 +74,11 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
+def is_whole_job_id(text: str) -> bool:
+    """Tell whether `text` has the form of the id of a job that is no part of another one."""
+    return len(text) == _WHOLE_LENGTH and is_job_id(text)
+
+
 def child_id(parent_id: JobId, index: int) -> JobId:
     """Spell the id of an array's child."""
     return JobId(f"{parent_id}:{index}")

@@ -50,7 +50,9 @@ _READ_PARTS = select(jobs.c.array_size, jobs.c.nodes).where(jobs.c.id == bindpar
 _PART_RANGES = ((":", ";"), ("#", "$"))
 _IN_SCOPE = (jobs.c.account == bindparam("account"), jobs.c.region == bindparam("region"))
 _READ_SCOPED_JOBS = _READ_JOBS.where(*_IN_SCOPE)
-_READ_ARRAY_SIZES = select(jobs.c.id, jobs.c.array_size).where(jobs.c.id.in_(_IDS), *_IN_SCOPE)
+_READ_ARRAY_SIZES = select(jobs.c.id, jobs.c.array_size).where(
+    jobs.c.id.in_(_IDS), *_IN_SCOPE, jobs.c.service.is_(None)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +105,8 @@ def read_array_sizes(
 ) -> dict[JobId, int | None]:
     """Tell which of the ids exist in the scope, and how many children each has; None: no array.
 
-    Ended ones are included. A child exists as soon as its parent does; a node never counts as
-    something to refer to. Reads no job whole.
+    Ended ones are included. A child exists as soon as its parent does; a node and a service job
+    never count as something to refer to. Reads no job whole.
     """
     where = {"account": scope.account, "region": scope.region}
     size_by_id = {

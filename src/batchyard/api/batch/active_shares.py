@@ -36,7 +36,7 @@ class ActiveShares:
             return
 
         def insert(conn: Connection) -> None:
-            _check_room(conn, key, now_ms)
+            check_active_shares(conn, job, now_ms)
             insert_jobs(conn, [job])
             self._store.note_wish()
 
@@ -46,8 +46,9 @@ class ActiveShares:
         self._fresh_until_ms[key] = now_ms + _FRESH_MS
 
 
-def _check_room(conn: Connection, key: tuple[QueueArn, str], now_ms: int) -> None:
-    queue_arn, identifier = key
+def check_active_shares(conn: Connection, job: NewJob, now_ms: int) -> None:
+    """Refuse a job that would make one share more active than a queue may have."""
+    queue_arn, identifier = job.queue_arn, job.share_identifier
     queue = queues.read_queue(conn, queue_arn)
     policy_arn = None if queue is None else queue.detail.get("schedulingPolicyArn")
     policy = None if policy_arn is None else policies.read_policy(conn, policy_arn)

@@ -28,6 +28,7 @@ QUEUE_TYPE_BY_PLATFORM = {
     Platform.FARGATE: "ECS_FARGATE",
     Platform.EKS: "EKS",
     Platform.MANAGED_INSTANCES: "ECS_MANAGED_INSTANCES",
+    Platform.SAGEMAKER_TRAINING: "SAGEMAKER_TRAINING",
 }
 _PLATFORM_BY_QUEUE_TYPE = {text: platform for platform, text in QUEUE_TYPE_BY_PLATFORM.items()}
 

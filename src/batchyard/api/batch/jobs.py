@@ -1,21 +1,16 @@
 """DescribeJobs and ListJobs (reference/jobs.md section 12)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from batchyard.api.batch.detail import job_detail, job_summary
-from batchyard.api.batch.paging import (
-    page_size,
-    read_named_token,
-    read_token,
-    write_named_token,
-    write_token,
-)
+from batchyard.api.batch.pages_of_jobs import WriteToken, pages_of
+from batchyard.api.batch.paging import page_size, read_token, write_token
 from batchyard.api.batch.refusals import executing
-from batchyard.api.batch.rules.job_filters import Wanted, filter_of
+from batchyard.api.batch.rules.job_filters import filter_of
 from batchyard.api.batch.rules.names import is_arn_in, job_id_of, queue_arn_of
+from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING
 from batchyard.api.batch.service import Service
 from batchyard.api.batch.waiting import with_reasons
-from batchyard.model.ids import QueueArn
 from batchyard.model.limits import DESCRIBE_IDS_MAX, LIST_JOBS_PAGE_SIZE_MAX, PAGE_SIZE_MAX
 from batchyard.model.records import JobRecord, Json
 from batchyard.model.refusal import client_exception
@@ -25,9 +20,6 @@ from batchyard.wire.call import Call
 
 #: What ListJobs can be asked about.
 _SELECTORS = ("jobQueue", "arrayJobId", "multiNodeJobId")
-
-_ReadPage = Callable[[Connection, int], list[JobRecord]]
-_WriteToken = Callable[[JobRecord], str]
 
 
 async def describe_jobs(service: Service, call: Call, request: Json) -> Json:
@@ -42,7 +34,7 @@ async def describe_jobs(service: Service, call: Call, request: Json) -> Json:
     records = await service.store.read(
         lambda conn: with_reasons(conn, jobs.read_jobs(conn, call.scope, ids))
     )
-    return {"jobs": [job_detail(record) for record in records]}
+    return {"jobs": [job_detail(record) for record in records if not record.job.capacity_use]}
 
 
 async def list_jobs(service: Service, call: Call, request: Json) -> Json:
@@ -65,11 +57,14 @@ async def _list_queue(service: Service, call: Call, request: Json) -> Json:
     size_max = PAGE_SIZE_MAX if given else LIST_JOBS_PAGE_SIZE_MAX
     size = page_size(request.get("maxResults"), size_max=size_max)
     query = ("ListJobs", arn, wanted)
-    read_page, write_next = _pages(arn, wanted, query, request.get("nextToken"))
+    read_page, write_next = pages_of(arn, wanted, query, request.get("nextToken"))
 
     def read(conn: Connection) -> list[JobRecord]:
-        if not is_arn_in(scope, arn) or queues.read_queue(conn, arn) is None:
+        queue = queues.read_queue(conn, arn) if is_arn_in(scope, arn) else None
+        if queue is None:
             raise client_exception(f"JobQueue {text} not found.")
+        if queue.detail["jobQueueType"] == SAGEMAKER_TRAINING:
+            raise client_exception(f"{arn} has service jobs alone: use ListServiceJobs.")
         return with_reasons(conn, read_page(conn, size + 1))
 
     # A filter may look at every job of the queue: not on the loop that takes submissions.
@@ -105,41 +100,12 @@ async def _list_parts(service: Service, call: Call, request: Json, member: str) 
 def _has_parts(record: JobRecord, member: str) -> bool:
     job = record.job
     parts = job.array_size if member == "arrayJobId" else job.nodes
-    return record.index is None and parts is not None
+    return record.index is None and parts is not None and not job.capacity_use
 
 
-def _page_of(records: Sequence[JobRecord], size: int, write_next: _WriteToken) -> Json:
+def _page_of(records: Sequence[JobRecord], size: int, write_next: WriteToken) -> Json:
     """Answer a page; `records` has one more than the page holds if there is a next one."""
     answer: Json = {"jobSummaryList": [job_summary(record) for record in records[:size]]}
     if len(records) > size:
         answer["nextToken"] = write_next(records[size - 1])
     return answer
-
-
-def _pages(
-    arn: QueueArn, wanted: Wanted, query: Sequence[object], token: str | None
-) -> tuple[_ReadPage, _WriteToken]:
-    """Give the reader of the page that `token` names, and the writer of the next page's token.
-
-    With JOB_NAME the jobs are grouped by their names; otherwise the newest come first.
-    """
-    if wanted.is_grouped_by_name:
-        after = read_named_token(query, token)
-        return (
-            lambda conn, limit: jobs.list_jobs_by_name(
-                conn, arn, narrowed=wanted.narrowed, after=after, limit=limit
-            ),
-            lambda record: write_named_token(query, record.job.name, record.seq),
-        )
-    before_seq = read_token(query, token)
-    return (
-        lambda conn, limit: jobs.list_jobs(
-            conn,
-            arn,
-            statuses=wanted.statuses,
-            before_seq=before_seq,
-            limit=limit,
-            narrowed=wanted.narrowed,
-        ),
-        lambda record: write_token(query, record.seq),
-    )

@@ -3,45 +3,43 @@
 Creating, updating and deleting are wishes: the record says so until the engine has settled it.
 """
 
-from collections.abc import Sequence
-
-from batchyard.api.batch.catalog import QUEUE_TYPE_BY_PLATFORM
-from batchyard.api.batch.environments import BEING_MODIFIED, platform_of_environment
+from batchyard.api.batch.environments import BEING_MODIFIED
 from batchyard.api.batch.listing import Listing, describe
+from batchyard.api.batch.queue_orders import (
+    ORDER,
+    check_may_have_quotas,
+    mixed_kinds,
+    order_of,
+    queue_type_of,
+)
 from batchyard.api.batch.quota_queues import (
     check_connections,
     check_may_have_shares,
     is_of_quota_shares,
 )
-from batchyard.api.batch.refusals import refuse_given, unsupported
-from batchyard.api.batch.rules.ground import Platform
 from batchyard.api.batch.rules.names import (
     check_resource_name,
-    environment_arn_of,
     is_arn_in,
     is_policy_arn_in,
     queue_arn_of,
 )
+from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
-from batchyard.engine.catalogue import architectures_of
-from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
+from batchyard.model.ids import PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
-    ENVIRONMENTS_PER_QUEUE_MAX,
     QUEUE_COUNT_MAX,
     QUEUE_PRIORITY_MAX,
 )
 from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import ResourceState, ResourceStatus
-from batchyard.store import Connection, environments, policies, queues
+from batchyard.store import Connection, policies, queues
 from batchyard.store.quota_shares import quota_shares_of_queue
 from batchyard.wire.call import Call
 
-_UNSUPPORTED = ("serviceEnvironmentOrder",)
 _TIME_LIMITS = "jobStateTimeLimitActions"
-_TYPES = "instanceTypes"
 _POLICY = "schedulingPolicyArn"
 
 
@@ -51,21 +49,21 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     name: str = request["jobQueueName"]
     check_resource_name(name, "jobQueueName")
     state = state_of(request.get("state")) or ResourceState.ENABLED
-    refuse_given(request, _UNSUPPORTED)
     _check_priority(request["priority"])
-    order = _resolved_order(scope, request.get("computeEnvironmentOrder", []))
+    order = order_of(scope, request) or order_of(scope, {ORDER: []})
+    assert order is not None
     time_limits = request.get(_TIME_LIMITS, [])
-    check_time_limits(time_limits)
+    check_time_limits(time_limits, is_service=order.is_service)
     tags = request.get("tags", {})
     check_tags(tags)
     arn = scope.queue_arn(name)
     policy_arn: str = request.get(_POLICY) or ""
 
     def insert(conn: Connection) -> None:
-        queue_type = _queue_type(conn, scope, order)
+        queue_type = queue_type_of(conn, scope, order)
         _check_queue_type(request.get("jobQueueType"), queue_type)
         detail: Json = {
-            "computeEnvironmentOrder": order,
+            **order.shown(),
             "jobQueueType": queue_type,
             _TIME_LIMITS: time_limits,
         }
@@ -73,10 +71,12 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
             _check_policy(conn, scope, policy_arn)
             detail[_POLICY] = policy_arn
         is_quota = is_of_quota_shares(conn, policy_arn)
-        if is_quota:
+        if is_quota and order.is_service:
+            check_may_have_quotas(conn, order)
+        elif is_quota:
             is_allowed = service.are_container_quota_shares_allowed
             check_may_have_shares(queue_type, is_allowed=is_allowed)
-        check_connections(conn, arn, _in_order(order), is_quota=is_quota)
+        check_connections(conn, arn, order.arns, is_quota=is_quota)
         count = queues.count_queues(conn, scope)
         is_new = queues.insert_queue(
             conn,
@@ -85,7 +85,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
             name=name,
             state=state,
             priority=request["priority"],
-            environment_arns=_in_order(order),
+            environment_arns=order.arns,
             detail=detail,
             tags=tags,
         )
@@ -108,31 +108,31 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
     arn = queue_arn_of(scope, request["jobQueue"])
     if not is_arn_in(scope, arn):
         raise client_exception(f"{arn} does not exist")
-    refuse_given(request, _UNSUPPORTED)
     state = state_of(request.get("state"))
     if "priority" in request:
         _check_priority(request["priority"])
-    order: list[Json] | None = None
-    if "computeEnvironmentOrder" in request:
-        order = _resolved_order(scope, request["computeEnvironmentOrder"])
-    check_time_limits(request.get(_TIME_LIMITS, []))
+    order = order_of(scope, request)
 
     def update(conn: Connection) -> str:
         record = _settled(conn, arn, "update")
         detail = record.detail
         environment_arns = record.environment_arns
         if order is not None:
-            if _queue_type(conn, scope, order) != detail["jobQueueType"]:
-                raise _mixed_kinds()
-            detail = {**detail, "computeEnvironmentOrder": order}
-            environment_arns = _in_order(order)
+            if queue_type_of(conn, scope, order) != detail["jobQueueType"]:
+                raise mixed_kinds()
+            detail = {**detail, **order.shown()}
+            environment_arns = order.arns
         if _TIME_LIMITS in request:
+            is_service = detail["jobQueueType"] == SAGEMAKER_TRAINING
+            check_time_limits(request[_TIME_LIMITS], is_service=is_service)
             detail = {**detail, _TIME_LIMITS: request[_TIME_LIMITS]}
         if _POLICY in request:
             detail = _with_policy(conn, scope, detail, request[_POLICY] or "")
         if order is not None:
             is_quota = is_of_quota_shares(conn, detail.get(_POLICY))
             check_connections(conn, arn, environment_arns, is_quota=is_quota)
+            if is_quota:
+                check_may_have_quotas(conn, order)
         queues.update_queue(
             conn,
             arn,
@@ -198,63 +198,15 @@ def _check_priority(priority: int) -> None:
         raise client_exception(f"priority must be between 0 and {QUEUE_PRIORITY_MAX}.")
 
 
-def _resolved_order(scope: Scope, order: Sequence[Json]) -> list[Json]:
-    """Give the order with ARNs for names. Refuses none, too many, and the same one twice."""
-    if not order:
-        raise client_exception("At least 1 compute environment must be provided")
-    if len(order) > ENVIRONMENTS_PER_QUEUE_MAX:
-        raise client_exception(
-            f"A job queue cannot have more than {ENVIRONMENTS_PER_QUEUE_MAX} compute environments."
-        )
-    resolved = [
-        {
-            "order": item["order"],
-            "computeEnvironment": environment_arn_of(scope, item["computeEnvironment"]),
-        }
-        for item in order
-    ]
-    for member in ("order", "computeEnvironment"):
-        if len({item[member] for item in resolved}) < len(resolved):
-            raise client_exception(f"computeEnvironmentOrder must not repeat {member}.")
-    return resolved
-
-
-def _in_order(order: Sequence[Json]) -> tuple[EnvironmentArn, ...]:
-    ranked = sorted(order, key=lambda item: int(item["order"]))
-    return tuple(EnvironmentArn(item["computeEnvironment"]) for item in ranked)
-
-
-def _queue_type(conn: Connection, scope: Scope, order: Sequence[Json]) -> str:
-    """Infer the queue's type. Refuses environments that are unknown, not VALID, or do not mix."""
-    types: list[str] = []
-    architectures: set[str] = set()
-    for item in order:
-        arn = EnvironmentArn(item["computeEnvironment"])
-        record = environments.read_environment(conn, arn)
-        if record is None or record.scope != scope:
-            raise client_exception(f"{arn} does not exist")
-        platform = platform_of_environment(record.detail)
-        # Those of EKS have nothing to run on yet, and say so: jobs wait in their queues.
-        is_waiting = platform is Platform.EKS and record.status is ResourceStatus.INVALID
-        if record.status is not ResourceStatus.VALID and not is_waiting:
-            raise client_exception(f"{arn} must have status VALID, but is {record.status}.")
-        types.append(QUEUE_TYPE_BY_PLATFORM[platform])
-        architectures |= architectures_of(record.detail.get("computeResources", {}).get(_TYPES, ()))
-    if len(set(types)) > 1:
-        raise _mixed_kinds()
-    if len(architectures) > 1:
-        raise client_exception(
-            "The compute environments of a job queue must all have the same CPU architecture."
-        )
-    return types[0]
-
-
 def _check_queue_type(asked: str | None, inferred: str) -> None:
-    if asked == "SAGEMAKER_TRAINING":
-        raise unsupported(f"jobQueueType {asked}")
-    if asked and asked != inferred:
+    if not asked and inferred == SAGEMAKER_TRAINING:
         raise client_exception(
-            f"jobQueueType {asked} does not fit the compute environments, which need {inferred}."
+            f"jobQueueType must be {inferred} for a job queue with service environments."
+        )
+    if asked and asked != inferred:
+        kind = "service" if inferred == SAGEMAKER_TRAINING else "compute"
+        raise client_exception(
+            f"jobQueueType {asked} does not fit the {kind} environments, which need {inferred}."
         )
 
 
@@ -280,13 +232,6 @@ def _with_policy(conn: Connection, scope: Scope, detail: Json, arn: str) -> Json
             "A job queue has quota shares, or shares of a fairsharePolicy, for life."
         )
     return {**detail, _POLICY: arn}
-
-
-def _mixed_kinds() -> Exception:
-    return client_exception(
-        "The compute environments of a job queue must all be EC2 or SPOT, all be Fargate, all be"
-        " EKS, or all be ECS_MANAGED_INSTANCES."
-    )
 
 
 def _shown(record: QueueRecord) -> Json:

@@ -22,6 +22,7 @@ from batchyard.api.batch.rules.quota import (
     check_preemption,
     check_sharing,
 )
+from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING, check_instance_units
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import QueueArn, QuotaShareArn, Scope
@@ -156,7 +157,9 @@ def _checked(request: Json) -> Json:
 
 
 def _check_units(queue: QueueRecord, detail: Json) -> None:
-    if queue.environment_arns:
+    if queue.detail["jobQueueType"] == SAGEMAKER_TRAINING:
+        check_instance_units(detail[LIMITS])
+    elif queue.environment_arns:
         check_container_units(detail[LIMITS])
 
 

@@ -4,9 +4,11 @@ The engine writes down how each queue stands, at most once a second; this reads 
 (reference/compute-and-scheduling.md section 2.6).
 """
 
+from collections.abc import Mapping
+
 from batchyard.api.batch.rules.names import is_arn_in, queue_arn_of
+from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING
 from batchyard.api.batch.service import Service
-from batchyard.model.ids import Scope
 from batchyard.model.records import (
     FrontJob,
     Json,
@@ -35,40 +37,54 @@ async def get_job_queue_snapshot(service: Service, call: Call, request: Json) ->
     if snapshot is None:
         return {"frontOfQueue": {"jobs": []}, "queueUtilization": {"totalCapacityUsage": []}}
     answer = {
-        "frontOfQueue": _front(call.scope, snapshot),
+        "frontOfQueue": _front(record, snapshot),
         "queueUtilization": _utilization(record, snapshot),
     }
     if snapshot.quota_shares:
-        answer["frontOfQuotaShares"] = _fronts_of_shares(call.scope, snapshot)
+        answer["frontOfQuotaShares"] = _fronts_of_shares(record, snapshot)
     return answer
 
 
-def _front(scope: Scope, snapshot: QueueSnapshot) -> Json:
+def _front(queue: QueueRecord, snapshot: QueueSnapshot) -> Json:
     return {
-        "jobs": [_front_job(scope, each) for each in snapshot.jobs],
+        "jobs": [_front_job(queue, each) for each in snapshot.jobs],
         "lastUpdatedAt": snapshot.front_ms,
     }
 
 
-def _fronts_of_shares(scope: Scope, snapshot: QueueSnapshot) -> Json:
+def _fronts_of_shares(queue: QueueRecord, snapshot: QueueSnapshot) -> Json:
     return {
         "quotaShares": {
-            each.name: [] if each.front is None else [_front_job(scope, each.front)]
+            each.name: [] if each.front is None else [_front_job(queue, each.front)]
             for each in snapshot.quota_shares
         },
         "lastUpdatedAt": snapshot.quota_front_ms,
     }
 
 
-def _front_job(scope: Scope, job: FrontJob) -> Json:
-    return {"jobArn": scope.job_arn(job.job_id), "earliestTimeAtPosition": job.since_ms}
+def _front_job(queue: QueueRecord, job: FrontJob) -> Json:
+    arn_of = queue.scope.service_job_arn if _has_service_jobs(queue) else queue.scope.job_arn
+    return {"jobArn": arn_of(job.job_id), "earliestTimeAtPosition": job.since_ms}
+
+
+def _has_service_jobs(queue: QueueRecord) -> bool:
+    return bool(queue.detail["jobQueueType"] == SAGEMAKER_TRAINING)
+
+
+def _usage(queue: QueueRecord, cpu_milli: int, instances: Mapping[str, int]) -> list[Json]:
+    """Say what jobs use: vCPUs, or instances by their types."""
+    if _has_service_jobs(queue):
+        return [
+            {"capacityUnit": unit, "quantity": float(count)}
+            for unit, count in sorted(instances.items())
+        ]
+    unit = "cpu" if queue.detail["jobQueueType"] == "EKS" else "VCPU"
+    return [{"capacityUnit": unit, "quantity": cpu_milli / _MILLI}] if cpu_milli else []
 
 
 def _utilization(record: QueueRecord, snapshot: QueueSnapshot) -> Json:
-    unit = "cpu" if record.detail["jobQueueType"] == "EKS" else "VCPU"
-    usage = [{"capacityUnit": unit, "quantity": snapshot.cpu_milli / _MILLI}]
     shown: Json = {
-        "totalCapacityUsage": usage if snapshot.cpu_milli else [],
+        "totalCapacityUsage": _usage(record, snapshot.cpu_milli, snapshot.instances),
         "lastUpdatedAt": snapshot.used_ms,
     }
     if snapshot.active_share_count is not None:
@@ -77,7 +93,7 @@ def _utilization(record: QueueRecord, snapshot: QueueSnapshot) -> Json:
             "topCapacityUtilization": [
                 {
                     "shareIdentifier": each.identifier,
-                    "capacityUsage": [{"capacityUnit": unit, "quantity": each.cpu_milli / _MILLI}],
+                    "capacityUsage": _usage(record, each.cpu_milli, each.instances),
                 }
                 for each in snapshot.top_shares
             ],

@@ -67,7 +67,7 @@ def _check_arn(scope: Scope, arn: str) -> None:
     if not is_arn_in(scope, arn):
         raise _unknown(arn)
     resource = arn.split(":", _ARN_PARTS - 1)[-1]
-    if resource.startswith("job/") and ("#" in resource or ":" in resource):
+    if resource.startswith(("job/", "service-job/")) and ("#" in resource or ":" in resource):
         raise client_exception("Tags are not supported on child jobs.")
 
 

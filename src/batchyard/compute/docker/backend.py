@@ -33,6 +33,7 @@ from batchyard.compute.host_name import read_host_id
 from batchyard.compute.local.detect import DEFAULT_NETWORK_RANGE, MEMORY_RESERVE_MIB
 from batchyard.compute.local.gpus import control_paths, find_gpus
 from batchyard.compute.local.shapes import SpecShape
+from batchyard.compute.local.supervisor.bundle import TRAINING_FOLDER
 from batchyard.compute.local.supervisor.network import Range
 from batchyard.compute.local.supervisor.refusals import clip
 from batchyard.compute.machine_share import MachineShare
@@ -80,6 +81,7 @@ class DockerBackend:
         self._sink = sink
         self._rules = Rules(
             host_paths=[str(path) for path in host_paths],
+            own_paths=[str(data_dir.absolute() / TRAINING_FOLDER)],
             devices=[str(path) for path in devices],
             is_privileged_allowed=is_privileged_allowed,
         )

@@ -232,7 +232,7 @@ class Ground:
         config: Json = {
             "Image": HOLDER_IMAGE,
             "Cmd": [HOLDER_COMMAND],
-            "Hostname": host_name_of(task.task_id),
+            "Hostname": task.spec.get("host_name") or host_name_of(task.task_id),
             "Labels": self.labels(task.task_id),
             "HostConfig": {
                 "NetworkMode": network,

@@ -259,6 +259,7 @@ class Life:
         try:
             footing = await self._ground.make(task, self.facts)
             self._ground.take_gpus(task)
+            await self._add_to_hosts(task)
         except Refused as error:
             self.fail(task, str(error))
             return
@@ -276,6 +277,14 @@ class Life:
                 reason = clip("CannotCreateContainerError", f"{_DAEMON}{error}")
                 self._settle(task, unit, UnitEnd(reason=reason))
 
+    async def _add_to_hosts(self, task: Task) -> None:
+        """Let the task's companions know its address, if there may be some."""
+        path = task.spec.get("hosts_path")
+        address = None if path is None else await self._ground.address_of(task)
+        if path is not None and address is not None:
+            line = f"{address} {task.spec.get('host_name') or task.task_id}\n"
+            await asyncio.to_thread(_append, path, line)
+
     async def _make(self, task: Task, unit: Unit, footing: Footing) -> str:
         """Make a container that has not been told to start yet; return its id."""
         assert self.facts is not None
@@ -289,6 +298,8 @@ class Life:
             process_mode=footing.process_mode,
             ipc_mode=footing.ipc_mode,
             name_by_volume=footing.name_by_volume,
+            host_name=task.spec.get("host_name"),
+            hosts_path=task.spec.get("hosts_path"),
             gpus=[gpu for gpu in ground.gpus if gpu["id"] in unit.gpus],
             has_gpus=bool(ground.gpus),
             gpu_control_paths=ground.gpu_control_paths,
@@ -408,3 +419,8 @@ def _kill_due_ms(task: Task, unit: Unit) -> int | None:
         return None
     own_ms = unit.spec["stop_timeout_ms"]
     return unit.signalled_at_ms + (task.stop_grace_ms if own_ms is None else own_ms)
+
+
+def _append(path: str, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line)

@@ -39,6 +39,8 @@ class Rules:
     """What the operator lets jobs have of the host."""
 
     host_paths: Sequence[str] = ()
+    #: What mounts of the server's own may show.
+    own_paths: Sequence[str] = ()
     devices: Sequence[str] = ()
     is_privileged_allowed: bool = False
 
@@ -71,6 +73,10 @@ class Place:
     ipc_mode: str
     #: What the task's volumes are called.
     name_by_volume: Mapping[str, str]
+    #: None: it is named by its id.
+    host_name: str | None = None
+    #: What is `/etc/hosts` there; None: what the engine makes.
+    hosts_path: str | None = None
     gpus: Sequence[GpuShape] = ()
     #: The yard has GPUs: who was given none must not see any.
     has_gpus: bool = False
@@ -94,9 +100,12 @@ def config_of(spec: ContainerShape, place: Place, facts: EngineFacts) -> Json:
         "HostConfig": _host_config_of(spec, place, facts),
     }
     if not place.network_mode.startswith("container:"):
-        config["Hostname"] = host_name_of(place.task_id)
+        config["Hostname"] = place.host_name or host_name_of(place.task_id)
     if spec["command"] is not None:
         config["Cmd"] = spec["command"]
+    if entrypoint := spec.get("entrypoint"):
+        config["Entrypoint"] = entrypoint
+        config.setdefault("Cmd", [])
     if spec["user"] is not None:
         config["User"] = spec["user"]
     return config
@@ -112,7 +121,7 @@ def _host_config_of(spec: ContainerShape, place: Place, facts: EngineFacts) -> J
         "RestartPolicy": {"Name": "no"},
         "Privileged": spec["is_privileged"],
         "ReadonlyRootfs": spec["is_root_read_only"],
-        "Mounts": [_mount_of(mount, place) for mount in spec["mounts"]],
+        "Mounts": [_mount_of(mount, place) for mount in (*spec["mounts"], *_hosts_of(place))],
         "Devices": _devices_of(spec, place, facts),
         "Ulimits": [
             {"Name": each["name"], "Soft": each["soft"], "Hard": each["hard"]}
@@ -169,7 +178,9 @@ def _environment_of(spec: ContainerShape, place: Place) -> list[str]:
 def _mount_of(mount: MountShape, place: Place) -> Json:
     plain: Json = {"Target": mount["destination"], "ReadOnly": mount["is_read_only"]}
     if mount["source"] is not None:
-        source = _allowed_path(mount["source"], place.rules.host_paths)
+        is_own = mount.get("is_own", False)
+        allowed = place.rules.own_paths if is_own else place.rules.host_paths
+        source = _allowed_path(mount["source"], allowed)
         return plain | {
             "Type": "bind",
             "Source": source,
@@ -179,6 +190,20 @@ def _mount_of(mount: MountShape, place: Place) -> Json:
     if mount["volume"]:
         plain["Source"] = place.name_by_volume[mount["volume"]]
     return plain
+
+
+def _hosts_of(place: Place) -> list[MountShape]:
+    if place.hosts_path is None:
+        return []
+    return [
+        {
+            "source": place.hosts_path,
+            "volume": "",
+            "destination": "/etc/hosts",
+            "is_read_only": True,
+            "is_own": True,
+        }
+    ]
 
 
 def _allowed_path(source: str, allowed: Sequence[str]) -> str:

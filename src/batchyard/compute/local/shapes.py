@@ -2,10 +2,10 @@
 
 Never imported at run time by the supervisor: `typing` and friends cost memory in a process that
 should be small. The shapes of specs follow `batchyard.compute.port.TaskSpec` member by member, but
-for `registry_auth`, which is never handed on.
+for `registry_auth` and `training`, which are never handed on.
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class AmountShape(TypedDict):
@@ -32,6 +32,8 @@ class MountShape(TypedDict):
     volume: str
     destination: str
     is_read_only: bool
+    #: Missing in records from before it existed.
+    is_own: NotRequired[bool]
 
 
 class UlimitShape(TypedDict):
@@ -63,6 +65,8 @@ class ContainerShape(TypedDict):
     limits: AmountShape
     log: LogShape | None
     command: list[str] | None
+    #: Missing in records from before it existed.
+    entrypoint: NotRequired[list[str] | None]
     environment: list[tuple[str, str]]
     user: str | None
     is_root_read_only: bool
@@ -88,6 +92,9 @@ class SpecShape(TypedDict):
     network: str
     processes: str
     ipc: str
+    #: Both missing in records from before they existed.
+    host_name: NotRequired[str | None]
+    hosts_path: NotRequired[str | None]
 
 
 class ConfigShape(TypedDict, total=False):

@@ -12,6 +12,7 @@ from batchyard.compute.port import Network
 from batchyard.core.effects import StartTask
 from batchyard.engine.launch.surroundings import Surroundings
 from batchyard.model.ids import name_in_arn
+from batchyard.model.log_stream import CONTAINER_NAME
 from batchyard.model.records import JobRecord, Json
 from batchyard.model.roles import explain_role
 from batchyard.model.status import EnvironmentKind
@@ -34,6 +35,12 @@ class AttemptVariables:
         """Put the variables of one container together; `secrets` are values by variable."""
         given = {each["name"]: each.get("value", "") for each in container.get("environment") or ()}
         return {**self._defaults(), **given, **secrets, **self._service(), **self._agent(name)}
+
+    def of_training(self, given: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+        """Put the variables of a training job together: those that it was given, and what it is
+        told of itself.
+        """
+        return {**self._defaults(), **given, **told, **self._agent(CONTAINER_NAME)}
 
     def _defaults(self) -> dict[str, str]:
         region = self.record.job.scope.region

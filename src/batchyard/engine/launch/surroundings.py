@@ -21,6 +21,9 @@ class Surroundings:
     #: Folders of this machine, by the id of the EFS file system or access point, or the ARN of the
     #: S3 file system or access point, that they stand for.
     folder_by_file_system: Mapping[str, str] = field(default_factory=dict)
+    #: Folders of this machine, by the prefix of S3 (`s3://bucket/data`) that they stand for in
+    #: training jobs. Really so: none of them is reached through a link.
+    folder_by_prefix: Mapping[str, str] = field(default_factory=dict)
     #: Variables of every container whose definition does not set them.
     environment: Mapping[str, str] = field(default_factory=dict)
     #: The server's URL as seen from a network; None: it cannot be reached from there.

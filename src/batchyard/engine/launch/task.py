@@ -26,7 +26,9 @@ from batchyard.compute.port import (
 from batchyard.core.effects import StartTask
 from batchyard.engine.launch.environment import AttemptVariables
 from batchyard.engine.launch.logs import target_of
+from batchyard.engine.launch.refusal import CannotLaunch
 from batchyard.engine.launch.surroundings import Surroundings
+from batchyard.engine.launch.training import training_task_of
 from batchyard.engine.launch.volumes import NotMapped, mounts_of, sources_of
 from batchyard.engine.launch.workload import Workload, name_of, workload_of
 from batchyard.model.amounts import Amount
@@ -56,10 +58,6 @@ _PERMISSION_LETTERS = {"READ": "r", "WRITE": "w", "MKNOD": "m"}
 _SHARING_BY_MODE = {"task": Sharing.TASK, "host": Sharing.HOST}
 
 
-class CannotLaunch(Exception):
-    """The task cannot be started; the text is the attempt's reason, in AWS's form."""
-
-
 def task_of(
     record: JobRecord,
     effect: StartTask,
@@ -71,6 +69,8 @@ def task_of(
 
     Raises `CannotLaunch`, and `KeyError`, `TypeError` or `ValueError` for a spec that is not ours.
     """
+    if record.job.capacity_use:
+        return training_task_of(record, effect, kind, surroundings)
     work = workload_of(record)
     network = Network.HOST if record.job.nodes is None else Network.OWN
     try:
@@ -115,7 +115,7 @@ def needed_log_groups_of(record: JobRecord) -> Sequence[tuple[Scope, str]]:
 
     AWS Batch makes its own group, and others only where the definition says so.
     """
-    if _LOG_GROUP_OPTION not in record.job.spec:
+    if record.job.capacity_use or _LOG_GROUP_OPTION not in record.job.spec:
         return ()  # nearly every job: not worth reading its spec twice
     return tuple(
         (Scope(record.job.scope.account, _region_of(record.job.scope, container)), group)
@@ -128,7 +128,8 @@ def needed_log_groups_of(record: JobRecord) -> Sequence[tuple[Scope, str]]:
 
 def secrets_of(record: JobRecord) -> frozenset[SecretReference]:
     """Name the secrets that an attempt's containers are given, or are pulled with."""
-    if not any(member in record.job.spec for member in _SECRETS_MEMBERS):
+    has_some = any(member in record.job.spec for member in _SECRETS_MEMBERS)
+    if record.job.capacity_use or not has_some:
         return frozenset()
     work = workload_of(record)
     given = {

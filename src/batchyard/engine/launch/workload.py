@@ -14,6 +14,7 @@ from batchyard.model.log_stream import CONTAINER_NAME
 from batchyard.model.node_ranges import range_of_node
 from batchyard.model.records import JobRecord, Json
 from batchyard.model.requirements import stored_amount_of
+from batchyard.model.training_requests import read_training_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ def workload_of(record: JobRecord) -> Workload:
     """Read what an attempt of a job, child or node runs. Raises `KeyError` for a spec not ours."""
     job = record.job
     spec: Json = msgspec.json.decode(job.spec)
+    if job.capacity_use:
+        return _training_of(record, spec)
     amount = job.demand
     if job.nodes is not None:
         assert record.index is not None, job.id
@@ -58,6 +61,21 @@ def workload_of(record: JobRecord) -> Workload:
         amounts=(amount,),
         shared=container,
         job_role_arn=container.get("jobRoleArn"),
+    )
+
+
+def _training_of(record: JobRecord, spec: Json) -> Workload:
+    """Read one instance of a service job."""
+    job = record.job
+    request = read_training_request(spec["serviceRequestPayload"])
+    amount = job.demand if job.nodes is None else job.nodes.demands()[record.index or 0]
+    return Workload(
+        scope=job.scope,
+        definition_arn=job.definition_arn,
+        containers=({"image": request.algorithm.training_image},),
+        amounts=(amount,),
+        shared={},
+        job_role_arn=request.role_arn,
     )
 
 

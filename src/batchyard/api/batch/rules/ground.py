@@ -14,6 +14,8 @@ class Platform(StrEnum):
     FARGATE = "FARGATE"
     EKS = "EKS"
     MANAGED_INSTANCES = "MANAGED_INSTANCES"
+    #: Of queues alone: no job definition is for it.
+    SAGEMAKER_TRAINING = "SAGEMAKER_TRAINING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

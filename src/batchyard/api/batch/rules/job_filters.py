@@ -51,6 +51,46 @@ def filter_of(scope: Scope, *, status: str | None, filters: Sequence[Json]) -> W
     return Wanted(statuses=None, narrowed=narrowed)
 
 
+def service_filter_of(*, status: str | None, filters: Sequence[Json]) -> Wanted:
+    """Read the filter of ListServiceJobs. RUNNING jobs are listed unless something else is asked
+    for.
+
+    Filters list jobs of all states; those of shares only of the request's status, if it has one.
+    """
+    if status and status not in list(JobStatus):
+        raise client_exception(f"Job status is not one of {' | '.join(JobStatus)}")
+    if not filters:
+        return Wanted(statuses=(JobStatus(status or JobStatus.RUNNING),), narrowed=JobFilter())
+    if len(filters) > 1:
+        raise client_exception("filters must not have more than 1 item.")
+    narrowed = _narrowed_services(filters[0])
+    of_share = narrowed.share_identifier is not None or narrowed.quota_share is not None
+    return Wanted(statuses=(JobStatus(status),) if status and of_share else None, narrowed=narrowed)
+
+
+def _narrowed_services(given: Json) -> JobFilter:
+    name: str = given.get("name", "")
+    values: Sequence[str] = given.get("values", ())
+    if len(values) != 1:
+        raise client_exception(f"filter {name} must have exactly one value.")
+    match name:
+        case "JOB_NAME":
+            return _by_name(values[0])
+        case "BEFORE_CREATED_AT":
+            return JobFilter(created_before_ms=_time_of(name, values[0]))
+        case "AFTER_CREATED_AT":
+            return JobFilter(created_after_ms=_time_of(name, values[0]))
+        case "SHARE_IDENTIFIER":
+            return JobFilter(share_identifier=values[0])
+        case "QUOTA_SHARE_NAME":
+            return JobFilter(quota_share=values[0])
+        case _:
+            raise client_exception(
+                f"filter {name} is not one of JOB_NAME, BEFORE_CREATED_AT, AFTER_CREATED_AT,"
+                " SHARE_IDENTIFIER, QUOTA_SHARE_NAME."
+            )
+
+
 def _narrowed(scope: Scope, given: Json) -> JobFilter:
     name: str = given.get("name", "")
     values: Sequence[str] = given.get("values", ())

@@ -15,6 +15,7 @@ from batchyard.model.ids import (
     QuotaShareArn,
     Scope,
     is_job_id,
+    is_whole_job_id,
 )
 from batchyard.model.refusal import client_exception
 
@@ -45,6 +46,11 @@ def check_resource_name(text: str, member: str) -> None:
 def environment_arn_of(scope: Scope, text: str) -> EnvironmentArn:
     """Give the ARN that a compute environment's name or ARN means; never checks that it exists."""
     return EnvironmentArn(text) if text.startswith("arn:") else scope.environment_arn(text)
+
+
+def service_environment_arn_of(scope: Scope, text: str) -> EnvironmentArn:
+    """Give the ARN that a service environment's name or ARN means; never checks that it exists."""
+    return EnvironmentArn(text) if text.startswith("arn:") else scope.service_environment_arn(text)
 
 
 def queue_arn_of(scope: Scope, text: str) -> QueueArn:
@@ -81,6 +87,12 @@ def job_id_of(scope: Scope, text: str) -> JobId | None:
             return None
         text = text[len(prefix) :]
     return JobId(text) if is_job_id(text) else None
+
+
+def service_job_id_of(scope: Scope, text: str) -> JobId | None:
+    """Give the id in a service job's id or ARN; None if malformed or of another scope."""
+    text = text.removeprefix(scope.service_job_arn(JobId("")))
+    return JobId(text) if is_whole_job_id(text) else None
 
 
 def definition_name_of(scope: Scope, text: str) -> tuple[str, int | None] | None:

@@ -9,6 +9,10 @@ from batchyard.model.limits import TIME_LIMIT_SECONDS_MAX, TIME_LIMIT_SECONDS_MI
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 
+_REASONS_OF_SERVICE_JOBS = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+    "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE",
+)
 _REASONS = (
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
@@ -16,15 +20,17 @@ _REASONS = (
 )
 
 
-def check_time_limits(actions: Sequence[Json]) -> None:
-    """Refuse actions that AWS would refuse of a queue that runs containers."""
+def check_time_limits(actions: Sequence[Json], *, is_service: bool) -> None:
+    """Refuse actions that AWS would refuse of a queue of containers, or of service jobs."""
+    reasons = _REASONS_OF_SERVICE_JOBS if is_service else _REASONS
+    expected = "TERMINATE" if is_service else "CANCEL"
     for action in actions:
-        if action["reason"] not in _REASONS:
+        if action["reason"] not in reasons:
             raise client_exception("Invalid job reason")
         if action["state"] != "RUNNABLE":
             raise client_exception(f"state {action['state']} is not RUNNABLE.")
-        if action["action"] != "CANCEL":
-            raise client_exception(f"action {action['action']} is not CANCEL.")
+        if action["action"] != expected:
+            raise client_exception(f"action {action['action']} is not {expected}.")
         if not TIME_LIMIT_SECONDS_MIN <= action["maxTimeSeconds"] <= TIME_LIMIT_SECONDS_MAX:
             raise client_exception(
                 f"maxTimeSeconds must be between {TIME_LIMIT_SECONDS_MIN} and"

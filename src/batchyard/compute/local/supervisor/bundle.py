@@ -44,6 +44,8 @@ _OWN_HOSTS = """\
 ::1\tlocalhost ip6-localhost ip6-loopback
 """
 _NO_GPUS = "void"
+#: In the data folder: what the server keeps of training jobs (see `compute.training`).
+TRAINING_FOLDER = "training"
 
 
 class Image:
@@ -63,10 +65,12 @@ class Surroundings:
     __slots__ = (
         "address",
         "has_shared_processes",
+        "hosts_path",
         "is_cpu_capped",
         "is_group",
         "is_reusable",
         "namespaces",
+        "own_host_name",
         "roots",
         "shared_memory_path",
         "source_by_volume",
@@ -83,6 +87,9 @@ class Surroundings:
         self.has_shared_processes = False
         self.shared_memory_path = ""
         self.address: str | None = None
+        self.own_host_name = ""
+        #: A file that knows the task's companions, and is to know the task itself.
+        self.hosts_path: str | None = None
         #: Where each volume of the task is.
         self.source_by_volume: dict[str, str] = {}
         #: Of several containers: kept until the task is over, for volumes lie in them.
@@ -93,7 +100,9 @@ class Surroundings:
     @property
     def host_name(self) -> str:
         """Name the machine by the task, but never by digits alone: a resolver takes those for an
-        address, and finds no such host. One task in 280 has such an id."""
+        address, and finds no such host. One task in 280 has such an id. Some tasks have a name."""
+        if self.own_host_name:
+            return self.own_host_name
         name = self.task_id[:_HOST_NAME_LENGTH]
         return f"h{name[1:]}" if name.isdigit() else name
 
@@ -127,6 +136,7 @@ class Bundler:
     __slots__ = (
         "_images",
         "_images_path",
+        "_own_paths",
         "_run",
         "_templates",
         "host_paths",
@@ -137,6 +147,7 @@ class Bundler:
     def __init__(self, *, groups: Groups, data_dir: str) -> None:
         self._run = f"{data_dir}/run"
         self._images_path = f"{data_dir}/images"
+        self._own_paths = [f"{data_dir}/{TRAINING_FOLDER}"]
         self._images: dict[str, Image] = {}
         self.roots = Roots(data_dir=data_dir, run_path=self._run)
         self.host_paths = HostPaths(self._run)
@@ -249,7 +260,8 @@ class Bundler:
             if mount["source"] is None:
                 source = self._volume(mount, root, around)
             else:
-                source = self._host_source(unit_id, mount["source"])
+                is_own = mount.get("is_own", False)
+                source = self._host_source(unit_id, mount["source"], is_own=is_own)
             place.binds.append((source, mount["destination"], mount["is_read_only"]))
         if spec["has_init"] and self.settings["init_path"]:
             place.binds.append((self.settings["init_path"], ocispec.INIT_DESTINATION, True))
@@ -277,14 +289,19 @@ class Bundler:
             return source  # Nothing runs in there before the runtime has mounted it.
         return self.host_paths.pin_in_root(around.task_id, source)
 
-    def _host_source(self, unit_id: str, source: str) -> str:
+    def _host_source(self, unit_id: str, source: str, *, is_own: bool) -> str:
         """Give a place that shows a host path, if it is allowed, until the task is cleaned up."""
+        allowed = self._own_paths if is_own else self.settings["host_paths"]
         try:
-            return self.host_paths.pin(unit_id, source, self.settings["host_paths"])
+            return self.host_paths.pin(unit_id, source, allowed)
         except (NotAllowed, OSError) as error:
             raise LaunchRefused(clip("CannotCreateVolumeError", str(error))) from error
 
     def _write_hosts(self, unit_id: str, around: Surroundings) -> str:
+        if around.hosts_path is not None and around.address is not None:
+            with open(around.hosts_path, "a", encoding="utf-8") as file:
+                file.write(f"{around.address} {around.host_name}\n")
+            return self._host_source(unit_id, around.hosts_path, is_own=True)
         path = f"{self._run}/{unit_id}/hosts"
         text, address = _OWN_HOSTS, around.address
         if address is None:

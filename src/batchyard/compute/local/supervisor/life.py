@@ -326,6 +326,8 @@ class Life:
         around = Surroundings(
             task.task_id, is_group=task.is_group, is_cpu_capped=task.spec["is_cpu_capped"]
         )
+        around.own_host_name = task.spec.get("host_name") or ""
+        around.hosts_path = task.spec.get("hosts_path")
         task.surroundings = around
         settings = self.launcher.settings
         try:

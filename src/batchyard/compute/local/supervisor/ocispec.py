@@ -178,7 +178,11 @@ class SpecTemplate:
 
 def arguments_of(spec: ContainerShape, image: ImageConfig) -> list[str]:
     """Give the arguments of the first process. Raises `NoCommand`."""
-    arguments = image.entrypoint + (spec["command"] or image.command)
+    entrypoint = spec.get("entrypoint")
+    if entrypoint:
+        arguments = entrypoint + (spec["command"] or [])
+    else:
+        arguments = image.entrypoint + (spec["command"] or image.command)
     if not arguments:
         raise NoCommand("no command specified")
     return [INIT_DESTINATION, "--", *arguments] if spec["has_init"] else arguments
