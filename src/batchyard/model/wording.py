@@ -80,8 +80,16 @@ TRAINING_HOST_LOST = (
 )
 
 
+_SAGEMAKER_ERRORS = ("ClientError: ", "InternalServerError: ", "ValidationException: ")
+
+
 def training_failed(text: str, exit_code: int | None) -> str:
-    """Say how a training job ended, in SageMaker's words; `text` is what its program left."""
+    """Say how a training job ended, in SageMaker's words; `text` is what its program left.
+
+    What never ran is the caller's fault, unless the text says itself whose it is.
+    """
+    if exit_code is None and text.startswith(_SAGEMAKER_ERRORS):
+        return f"{FROM_SAGEMAKER} {text}"
     if exit_code is None:
         return f"{FROM_SAGEMAKER} ClientError: {text}"
     return f"{FROM_SAGEMAKER} AlgorithmError: {text}, exit code: {exit_code}"

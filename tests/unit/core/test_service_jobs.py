@@ -15,7 +15,6 @@ from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model import wording
 from batchyard.model.amounts import Amount
-from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.ids import JobId, node_id, task_id_of
 from batchyard.model.limits import TRAINING_STOP_GRACE_MS
 from batchyard.model.records import Attempt, ExitAction, ExitRule, StopCause

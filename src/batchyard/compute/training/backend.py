@@ -116,6 +116,7 @@ class TrainingBackend:
             exit_code=None,
             reason=reason[:CONTAINER_REASON_LENGTH_MAX],
         )
+        await asyncio.to_thread(self.folders.note_failure, task.task_id)
         self._refused[task.task_id] = end
         self._batches.put_nowait([end])
         return None
@@ -148,4 +149,6 @@ class TrainingBackend:
                 text = f"ClientError: Artifact upload failed: {error.strerror or error}"
                 reason = text[:CONTAINER_REASON_LENGTH_MAX]
                 report = replace(report, exit_code=None, reason=reason)
+        if report.exit_code != 0:
+            await asyncio.to_thread(self.folders.note_failure, report.task_id)
         self._batches.put_nowait([report])

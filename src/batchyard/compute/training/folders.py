@@ -32,6 +32,8 @@ _ROOT = "/opt/ml"
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _ANYONE = 0o777
 _READABLE = 0o644
+#: Among the instances of an attempt that are gone.
+_FAILED = "failed"
 
 
 class NotThere(Exception):
@@ -61,6 +63,7 @@ class TrainingFolders:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (own / "output", own / "output" / "data", shared / "model"):
             folder.chmod(_ANYONE)
+        self._setting_path(task.task_id).write_bytes(msgspec.json.encode(setting))
         for name, text in setting.config.items():
             (own / "input" / "config" / name).write_text(text)
         mounts = [
@@ -73,7 +76,6 @@ class TrainingFolders:
         if setting.checkpoint_path is not None:
             destination = setting.checkpoint_destination
             mounts.append(Mount(source=setting.checkpoint_path, destination=destination))
-        self._setting_path(task.task_id).write_bytes(msgspec.json.encode(setting))
         [container] = task.containers
         return replace(
             task,
@@ -108,24 +110,39 @@ class TrainingFolders:
             if _has_any(folder):
                 _pack(folder, f"{base}/{setting.job_name}/output", name)
 
+    def note_failure(self, task_id: TaskId) -> None:
+        """An instance has failed: no other one of its attempt begins any more."""
+        setting = self._setting_of(task_id)
+        if setting is not None:
+            self._note_gone(setting, _FAILED)
+
     def forget(self, task_id: TaskId) -> None:
         """Drop what is kept of a task; what its instances share goes with the last of them."""
         setting = self._setting_of(task_id)
         if setting is None:
             return
-        shared = self._shared(setting.attempt_id)
-        with contextlib.suppress(OSError):
-            (shared / "gone").mkdir(parents=True, exist_ok=True)
-            (shared / "gone" / task_id).touch()
-        own = self._tasks / task_id
+        gone = self._note_gone(setting, task_id)
+        self._setting_path(task_id).unlink(missing_ok=True)
+        own, of_attempt = self._tasks / task_id, self._tasks / setting.attempt_id
         for name in ("input", "output"):
             shutil.rmtree(own / name, ignore_errors=True)
-        self._setting_path(task_id).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            if len(os.listdir(shared / "gone")) >= setting.instance_count:
-                shutil.rmtree(self._tasks / setting.attempt_id, ignore_errors=True)
-        if setting.attempt_id != task_id:
+        if own != of_attempt:
             shutil.rmtree(own, ignore_errors=True)
+        is_last = len(gone - {_FAILED}) >= setting.instance_count
+        if is_last or (_FAILED in gone and not self._has_any_of(setting.attempt_id)):
+            shutil.rmtree(of_attempt, ignore_errors=True)
+
+    def _note_gone(self, setting: TrainingSetting, name: str) -> set[str]:
+        """Note what has happened to an attempt; give all that has."""
+        gone = self._shared(setting.attempt_id) / "gone"
+        gone.mkdir(parents=True, exist_ok=True)
+        (gone / name).touch()
+        return set(os.listdir(gone))
+
+    def _has_any_of(self, attempt_id: TaskId) -> bool:
+        """Tell whether any instance of an attempt is there still."""
+        settings = (self._setting_of(TaskId(name)) for name in os.listdir(self._tasks))
+        return any(each is not None and each.attempt_id == attempt_id for each in settings)
 
     def keep_only(self, task_ids: Collection[TaskId]) -> None:
         """Drop what a crash has left of tasks that no backend knows any more."""
