@@ -32,8 +32,8 @@ _ROOT = "/opt/ml"
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _ANYONE = 0o777
 _READABLE = 0o644
-#: Among the instances of an attempt that are gone.
-_FAILED = "failed"
+#: What is noted of the instances of an attempt; the last is one name among those that are gone.
+_ENDED, _GONE, _FAILED = "ended", "gone", "failed"
 
 
 class NotThere(Exception):
@@ -94,18 +94,19 @@ class TrainingFolders:
         return text or None
 
     def publish(self, task_id: TaskId) -> None:
-        """Put the results of a task where they stay. Raises `OSError`."""
+        """Put the results of a task where they stay. Raises `OSError`.
+
+        What the instances of an attempt have written together goes with the last of them.
+        """
         setting = self._setting_of(task_id)
         if setting is None:
             return
         base = setting.results_path or str(self._results)
         is_first = setting.attempt_id == task_id
-        sources = {
-            "model.tar.gz": self._shared(setting.attempt_id) / "model",
-            "output.tar.gz" if is_first else f"output-{task_id}.tar.gz": (
-                self._tasks / task_id / "output" / "data"
-            ),
-        }
+        output = "output.tar.gz" if is_first else f"output-{task_id}.tar.gz"
+        sources = {output: self._tasks / task_id / "output" / "data"}
+        if len(self._note(setting, _ENDED, task_id)) >= setting.instance_count:
+            sources["model.tar.gz"] = self._shared(setting.attempt_id) / "model"
         for name, folder in sources.items():
             if _has_any(folder):
                 _pack(folder, f"{base}/{setting.job_name}/output", name)
@@ -114,14 +115,14 @@ class TrainingFolders:
         """An instance has failed: no other one of its attempt begins any more."""
         setting = self._setting_of(task_id)
         if setting is not None:
-            self._note_gone(setting, _FAILED)
+            self._note(setting, _GONE, _FAILED)
 
     def forget(self, task_id: TaskId) -> None:
         """Drop what is kept of a task; what its instances share goes with the last of them."""
         setting = self._setting_of(task_id)
         if setting is None:
             return
-        gone = self._note_gone(setting, task_id)
+        gone = self._note(setting, _GONE, task_id)
         self._setting_path(task_id).unlink(missing_ok=True)
         own, of_attempt = self._tasks / task_id, self._tasks / setting.attempt_id
         for name in ("input", "output"):
@@ -132,12 +133,12 @@ class TrainingFolders:
         if is_last or (_FAILED in gone and not self._has_any_of(setting.attempt_id)):
             shutil.rmtree(of_attempt, ignore_errors=True)
 
-    def _note_gone(self, setting: TrainingSetting, name: str) -> set[str]:
-        """Note what has happened to an attempt; give all that has."""
-        gone = self._shared(setting.attempt_id) / "gone"
-        gone.mkdir(parents=True, exist_ok=True)
-        (gone / name).touch()
-        return set(os.listdir(gone))
+    def _note(self, setting: TrainingSetting, what: str, name: str) -> set[str]:
+        """Note what has happened to instances of an attempt; give all of that kind."""
+        noted = self._shared(setting.attempt_id) / what
+        noted.mkdir(parents=True, exist_ok=True)
+        (noted / name).touch()
+        return set(os.listdir(noted))
 
     def _has_any_of(self, attempt_id: TaskId) -> bool:
         """Tell whether any instance of an attempt is there still."""
