@@ -23,7 +23,15 @@ from batchyard.model.ids import (
 from batchyard.model.records import Attempt, JobProgress, JobRecord
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import ResourceStatus
-from batchyard.store import Store, environments, jobs, live_jobs, queues, quota_shares
+from batchyard.store import (
+    Store,
+    environments,
+    jobs,
+    live_jobs,
+    queues,
+    quota_shares,
+    service_environments,
+)
 from batchyard.store.children import write_children
 from batchyard.wire.call import Call
 
@@ -157,6 +165,12 @@ class Yard:
                 else:
                     quota_shares.settle_quota_share(conn, share.queue_arn, share.name)
 
+            for place in service_environments.read_service_environments_in_transition(conn):
+                if place.status is ResourceStatus.DELETING:
+                    service_environments.delete_service_environment(conn, place.arn)
+                else:
+                    service_environments.settle_service_environment(conn, place.arn)
+
         await self.store.write(work)
 
     async def environment(self, name: str = "ce", **resources: Any) -> EnvironmentArn:
@@ -191,6 +205,34 @@ class Yard:
         )
         await self.settle(ResourceStatus.INVALID)
         return EnvironmentArn(answer["computeEnvironmentArn"])
+
+    async def service_environment(self, name: str = "se", **limits: int) -> EnvironmentArn:
+        """Make an environment for 8 instances of any type, unless something else is said."""
+        answer = await self.call(
+            "CreateServiceEnvironment",
+            serviceEnvironmentName=name,
+            serviceEnvironmentType="SAGEMAKER_TRAINING",
+            capacityLimits=[
+                {"capacityUnit": unit, "maxCapacity": count}
+                for unit, count in (limits or {"NUM_INSTANCES": 8}).items()
+            ],
+        )
+        await self.settle()
+        return EnvironmentArn(answer["serviceEnvironmentArn"])
+
+    async def service_queue(
+        self, name: str = "training", environment: str = "se", **members: Any
+    ) -> QueueArn:
+        answer = await self.call(
+            "CreateJobQueue",
+            jobQueueName=name,
+            jobQueueType="SAGEMAKER_TRAINING",
+            priority=1,
+            serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": environment}],
+            **members,
+        )
+        await self.settle()
+        return QueueArn(answer["jobQueueArn"])
 
     async def queue(self, name: str = "jq", environment: str = "ce", **members: Any) -> QueueArn:
         answer = await self.call(

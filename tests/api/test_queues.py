@@ -115,7 +115,7 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
         ({"schedulingPolicyArn": "p"}, "p does not exist"),
         (
             {"serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "s"}]},
-            "serviceEnvironmentOrder is not supported yet by batchyard.",
+            "A job queue cannot have both computeEnvironmentOrder and serviceEnvironmentOrder.",
         ),
         ({"jobStateTimeLimitActions": [a_limit(reason="because")]}, "Invalid job reason"),
         (
@@ -135,7 +135,8 @@ async def test_environments_are_tried_by_order_and_shown_as_given(yard: Yard):
         ),
         (
             {"jobQueueType": "SAGEMAKER_TRAINING"},
-            "jobQueueType SAGEMAKER_TRAINING is not supported yet by batchyard.",
+            "jobQueueType SAGEMAKER_TRAINING does not fit the compute environments, which need"
+            " ECS.",
         ),
         (
             {"jobQueueType": "EKS"},

@@ -8,6 +8,7 @@ import click
 from batchyard.cli.client import client_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
+from batchyard.model.training_names import TRAINING_LOG_GROUP
 
 _POLL_S = 0.5
 _FINISHED = ("SUCCEEDED", "FAILED")
@@ -26,8 +27,8 @@ def logs(*, job: str, data_dir: str | None, follow: bool) -> None:
     while True:
         detail = _describe(batch, job)
         has_ended = detail["status"] in _FINISHED
-        for stream in _streams(detail):
-            reader.print_new(_group(detail), stream)
+        for group, stream in _streams(cloudwatch, detail):
+            reader.print_new(group, stream)
         if has_ended or not follow:
             break
         if detail["status"] != told:
@@ -66,15 +67,38 @@ class _Reader:
 
 def _describe(client: Any, job: str) -> Any:
     found = client.describe_jobs(jobs=[job])["jobs"]
-    if not found:
-        raise click.ClickException(f"there is no job {job}")
-    return found[0]
+    if found:
+        return found[0]
+    try:
+        return client.describe_service_job(jobId=job)
+    except client.exceptions.ClientException as error:
+        raise click.ClickException(f"there is no job {job}") from error
 
 
-def _streams(detail: Any) -> list[str]:
+def _streams(cloudwatch: Any, detail: Any) -> list[tuple[str, str]]:
+    """Give group and stream of each container that printed, in the order of the attempts."""
+    if "serviceJobType" in detail:
+        return [(TRAINING_LOG_GROUP, each) for each in _streams_of_training(cloudwatch, detail)]
     ended = [each["container"].get("logStreamName") for each in detail["attempts"]]
     live = detail.get("container", {}).get("logStreamName")
-    return list(dict.fromkeys(each for each in [*ended, live] if each))
+    return [(_group(detail), each) for each in dict.fromkeys([*ended, live]) if each]
+
+
+def _streams_of_training(cloudwatch: Any, detail: Any) -> list[str]:
+    """Give the streams of the instances of each attempt of a service job."""
+    attempts = [*detail["attempts"], detail.get("latestAttempt", {})]
+    arns = [each["serviceResourceId"]["value"] for each in attempts if "serviceResourceId" in each]
+    found: list[str] = []
+    for arn in dict.fromkeys(arns):
+        prefix = f"{arn.rsplit('/', 1)[-1]}/"
+        try:
+            answer = cloudwatch.describe_log_streams(
+                logGroupName=TRAINING_LOG_GROUP, logStreamNamePrefix=prefix
+            )
+        except cloudwatch.exceptions.ResourceNotFoundException:
+            continue  # None has printed yet.
+        found += [each["logStreamName"] for each in answer["logStreams"]]
+    return found
 
 
 def _group(detail: Any) -> str:

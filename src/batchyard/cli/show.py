@@ -10,7 +10,7 @@ from batchyard.cli.client import client_of, pages, server_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 from batchyard.cli.tables import print_table
-from batchyard.model.status import JobStatus
+from batchyard.model.status import CONTAINER_JOB_STATUSES, JobStatus
 
 _SHOWN_MAX_DEFAULT = 50
 #: One page of ListJobs.
@@ -40,6 +40,24 @@ def status(*, data_dir: str | None) -> None:
             for each in environments
         ),
     )
+    services = list(pages(client, "describe_service_environments", "serviceEnvironments"))
+    if services:
+        click.echo()
+        print_table(
+            ("SERVICE ENVIRONMENT", "LIMITS", "STATE", "STATUS"),
+            (
+                (
+                    each["serviceEnvironmentName"],
+                    ", ".join(
+                        f"{limit['maxCapacity']} {limit['capacityUnit']}"
+                        for limit in each["capacityLimits"]
+                    ),
+                    each["state"],
+                    each["status"],
+                )
+                for each in services
+            ),
+        )
     click.echo()
     queues = pages(client, "describe_job_queues", "jobQueues")
     print_table(
@@ -54,13 +72,17 @@ def _queue_row(client: Any, queue: dict[str, Any]) -> list[str]:
         str(queue["priority"]),
         queue["state"],
         queue["status"],
-        *(_count(client, queue["jobQueueArn"], status) for status in JobStatus),
+        *(_count(client, queue, status) for status in JobStatus),
     ]
 
 
-def _count(client: Any, queue: str, status: JobStatus) -> str:
+def _count(client: Any, queue: dict[str, Any], status: JobStatus) -> str:
     """Count the jobs of a queue in a status as far as one page tells: a long queue is long."""
-    answer = client.list_jobs(jobQueue=queue, jobStatus=status.value, maxResults=_COUNTED_MAX)
+    if status not in CONTAINER_JOB_STATUSES and not _has_service_jobs(queue):
+        return "-"
+    answer = getattr(client, _operation_of(queue))(
+        jobQueue=queue["jobQueueArn"], jobStatus=status.value, maxResults=_COUNTED_MAX
+    )
     count = len(answer["jobSummaryList"])
     if "nextToken" in answer:
         return f"{count}+"
@@ -79,17 +101,16 @@ def _count(client: Any, queue: str, status: JobStatus) -> str:
 def jobs(*, data_dir: str | None, queue: str | None, wanted: tuple[str, ...], limit: int) -> None:
     """List jobs, newest first."""
     client = client_of(read_settings({"data_dir": data_dir}), "batch")
-    queues = (
-        [queue]
-        if queue
-        else [each["jobQueueArn"] for each in pages(client, "describe_job_queues", "jobQueues")]
-    )
+    named = {"jobQueues": [queue]} if queue else {}
+    queues = list(pages(client, "describe_job_queues", "jobQueues", **named))
+    if queue and not queues:
+        raise click.ClickException(f"there is no job queue {queue}")
     found: list[tuple[str, dict[str, Any]]] = []
     for each in queues:
         jobs_of_queue = (
             job for job in _jobs_of(client, each) if not wanted or job["status"] in wanted
         )
-        found += [(each.rsplit("/", 1)[-1], job) for job in islice(jobs_of_queue, limit)]
+        found += [(each["jobQueueName"], job) for job in islice(jobs_of_queue, limit)]
     found.sort(key=lambda pair: pair[1]["createdAt"], reverse=True)
     print_table(
         ("JOB ID", "NAME", "QUEUE", "STATUS", "CREATED", "RAN", "REASON"),
@@ -108,10 +129,20 @@ def jobs(*, data_dir: str | None, queue: str | None, wanted: tuple[str, ...], li
     )
 
 
-def _jobs_of(client: Any, queue: str) -> Any:
+def _jobs_of(client: Any, queue: dict[str, Any]) -> Any:
     """Yield the jobs of a queue in every status, newest first."""
     everything = [{"name": "AFTER_CREATED_AT", "values": ["0"]}]
-    return pages(client, "list_jobs", "jobSummaryList", jobQueue=queue, filters=everything)
+    arn, operation = queue["jobQueueArn"], _operation_of(queue)
+    return pages(client, operation, "jobSummaryList", jobQueue=arn, filters=everything)
+
+
+def _has_service_jobs(queue: dict[str, Any]) -> bool:
+    return bool(queue.get("jobQueueType") == "SAGEMAKER_TRAINING")
+
+
+def _operation_of(queue: dict[str, Any]) -> str:
+    """Name what lists the jobs of a queue."""
+    return "list_service_jobs" if _has_service_jobs(queue) else "list_jobs"
 
 
 def _time_of_day(at_ms: int) -> str:
