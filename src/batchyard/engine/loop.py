@@ -138,6 +138,15 @@ class Engine:
             raise NotInCharge
         return explain(self._state, job_id, self._clock_ms())
 
+    def list_tasks(self, arn: EnvironmentArn) -> list[TaskId]:
+        """Name the tasks of the live attempts in an environment, in the order of their placing."""
+        return [
+            task_id
+            for task_id, job_id in self._state.job_by_task.items()
+            if (attempt := self._state.jobs[job_id].progress.attempt) is not None
+            and attempt.environment_arn == arn
+        ]
+
     def find_use(self, instance_id: InstanceId) -> InstanceUse | None:
         """Say what is on an instance; None: it is not live, or another engine is in charge."""
         return use_of(self._state, instance_id)

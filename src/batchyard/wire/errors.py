@@ -94,9 +94,16 @@ def _query_answer(refusal: Refusal, operation: Operation | None, request_id: str
     return Answer(status, body.encode(), b"text/xml")
 
 
+#: Services of which only reading operations are served.
+_VIEWS = ("ecs",)
+
+
 def unsupported(operation: Operation) -> Refusal:
     """Refuse an operation that AWS has and batchyard does not have yet."""
     name, service = operation.name, operation.service
+    if service.name in _VIEWS:
+        text = f"{name} is not allowed: batchyard shows {service.name} and changes nothing there."
+        return Refusal("AccessDeniedException", text)
     text = f"{name} is not supported yet by batchyard (service {service.name})."
     if service.protocol is Protocol.QUERY:
         return Refusal("InvalidAction", text)

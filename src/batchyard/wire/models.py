@@ -25,6 +25,7 @@ SERVICES: tuple[str, ...] = (
     "batch",
     "logs",
     "sts",
+    "ecs",
     "batchyard",
 )
 #: Where the models of our own services lie, laid out as botocore's are.
