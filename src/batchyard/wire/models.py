@@ -38,6 +38,13 @@ class Protocol(StrEnum):
     REST_JSON = "rest-json"
     JSON = "json"
     QUERY = "query"
+    #: EC2's variant of the query protocol.
+    EC2 = "ec2"
+
+    @property
+    def is_form(self) -> bool:
+        """Requests are forms, answers XML."""
+        return self in (Protocol.QUERY, Protocol.EC2)
 
 
 class Ref(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,6 +54,8 @@ class Ref(msgspec.Struct, frozen=True, rename="camel"):
     #: `uri`, `querystring`, `header`; None is the body.
     location: str | None = None
     location_name: str | None = None
+    #: Its name in requests of the ec2 protocol, where that differs.
+    query_name: str | None = None
     #: On an operation's output in the query protocol: the element around the result.
     result_wrapper: str | None = None
 
@@ -190,7 +199,7 @@ class Match:
 
 
 class OperationIndex:
-    """Finds the operation of a request, for each of the three protocols."""
+    """Finds the operation of a request, for each of the protocols."""
 
     def __init__(self, services: Iterable[str] = SERVICES) -> None:
         self._by_line: dict[tuple[str, bytes], Match] = {}
@@ -210,7 +219,7 @@ class OperationIndex:
             case Protocol.JSON:
                 target = f"{service.target_prefix}.{operation.name}"
                 self._by_target[target.encode()] = Match(operation)
-            case Protocol.QUERY:
+            case Protocol.QUERY | Protocol.EC2:
                 self._by_action[operation.name] = Match(operation)
             case Protocol.REST_JSON if "{" in operation.uri:
                 pattern = _template_pattern(operation.uri)
