@@ -21,7 +21,7 @@ import structlog
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, load_or_create_secret
-from batchyard.api import batch, ecs, logs, own, sts
+from batchyard.api import batch, ec2, ecs, logs, own, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
@@ -116,6 +116,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 **_batch_handlers(store, settings),
                 **logs.handlers(log_store),
                 **sts.handlers(),
+                **ec2.handlers(store),
                 **ecs.handlers(
                     ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
                 ),

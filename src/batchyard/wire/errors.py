@@ -102,7 +102,7 @@ def _query_answer(refusal: Refusal, operation: Operation | None, request_id: str
 
 
 #: Services of which only reading operations are served.
-_VIEWS = ("ecs",)
+_VIEWS = ("ecs", "ec2")
 
 
 def unsupported(operation: Operation) -> Refusal:
@@ -110,7 +110,12 @@ def unsupported(operation: Operation) -> Refusal:
     name, service = operation.name, operation.service
     if service.name in _VIEWS:
         text = f"{name} is not allowed: batchyard shows {service.name} and changes nothing there."
-        return Refusal("AccessDeniedException", text)
+        code = (
+            "AccessDeniedException"
+            if service.protocol is Protocol.JSON
+            else "UnauthorizedOperation"
+        )
+        return Refusal(code, text)
     text = f"{name} is not supported yet by batchyard (service {service.name})."
     if service.protocol.is_form:
         return Refusal("InvalidAction", text)

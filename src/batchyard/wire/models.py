@@ -28,6 +28,9 @@ SERVICES: tuple[str, ...] = (
     "ecs",
     "batchyard",
 )
+#: Those that are loaded when somebody first asks for an action that no other has: EC2's model is
+#: larger than all others together.
+SERVICES_ON_DEMAND: tuple[str, ...] = ("ec2",)
 #: Where the models of our own services lie, laid out as botocore's are.
 OWN_MODELS = Path(__file__).with_name("own_models")
 
@@ -208,10 +211,14 @@ class OperationIndex:
         self._by_action: dict[str, Match] = {}
         self.operations: dict[tuple[str, str], Operation] = {}
         for name in services:
-            _, operations = load_service(name)
-            for operation in operations:
-                self.operations[operation.key] = operation
-                self._add(operation)
+            self._load(name)
+        self._on_demand = [each for each in SERVICES_ON_DEMAND if each not in services]
+
+    def _load(self, name: str) -> None:
+        _, operations = load_service(name)
+        for operation in operations:
+            self.operations[operation.key] = operation
+            self._add(operation)
 
     def _add(self, operation: Operation) -> None:
         service = operation.service
@@ -245,6 +252,8 @@ class OperationIndex:
 
     def find_by_action(self, action: str) -> Match | None:
         """Find a query operation by its `Action`."""
+        while action and action not in self._by_action and self._on_demand:
+            self._load(self._on_demand.pop())
         return self._by_action.get(action)
 
 
