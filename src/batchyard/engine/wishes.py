@@ -1,12 +1,10 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition, consumable resources that changed. Refuses to decide about any of it. A
-wish about a job that is itself still SUBMITTED waits until the job has been taken in. The end of a
-queue waits until all its jobs have been taken in: a queue of the same name must not get them.
-and queues in transition, changed policies. Refuses to decide about any of it. A wish about a job
-that is itself still SUBMITTED waits until the job has been taken in. The end of a queue waits until
-all its jobs have been taken in: a queue of the same name must not get them.
+and queues in transition, changed policies and quota shares, consumable resources that changed, what
+operators ask of instances. Refuses to decide about any of it. A wish about a job that is itself
+still SUBMITTED waits until the job has been taken in. The end of a queue waits until all its jobs
+have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
