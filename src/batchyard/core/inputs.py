@@ -183,6 +183,13 @@ class DeregisterInstance(Struct, frozen=True, kw_only=True):
     is_forced: bool = False
 
 
+class InterruptTask(Struct, frozen=True, kw_only=True):
+    """The Fargate Spot capacity under a job's live attempt is reclaimed: it is told to stop."""
+
+    job_id: JobId
+    wish_seq: int
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -246,6 +253,7 @@ Input = (
     | PutConsumable
     | DeleteConsumable
     | InterruptInstance
+    | InterruptTask
     | RegisterInstances
     | DeregisterInstance
     | TaskStarted

@@ -250,8 +250,10 @@ def _settle(
 
 def _input_of_instance_wish(
     wish: InstanceWish,
-) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance:
+) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance | i.InterruptTask:
     asked, back, reclaimed = wish.registration, wish.deregistration, wish.interruption
+    if wish.task_interruption is not None:
+        return i.InterruptTask(wish_seq=wish.seq, job_id=wish.task_interruption.job_id)
     if reclaimed is not None:
         return i.InterruptInstance(
             wish_seq=wish.seq,
