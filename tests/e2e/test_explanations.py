@@ -22,7 +22,7 @@ def asking(*, vcpus: int) -> list[dict[str, str]]:
     return [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "16"}]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def yard() -> Iterator[LiveYard]:
     with live_yard(machine_vcpus=4) as made:
         made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
@@ -115,8 +115,8 @@ def test_who_went_ahead_is_told_with_the_rule(yard: LiveYard) -> None:
         "VALID queue",
     )
     hold = HOLD.replace("/go", "/second")
-    holders = [yard.submit(hold), yard.submit(hold)]
-    yard.reach("RUNNING", *holders)
+    holder = yard.submit(hold)
+    yard.reach("RUNNING", holder)
     waiting = yard.submit("true")
     yard.reach("RUNNABLE", waiting)
     late = yard.batch.submit_job(
@@ -126,7 +126,7 @@ def test_who_went_ahead_is_told_with_the_rule(yard: LiveYard) -> None:
         containerOverrides={"command": ["sh", "-c", HOLD.replace("/go", "/third")]},
     )["jobId"]
     yard.reach("RUNNABLE", late)
-    yard.batch.terminate_job(jobId=holders[0], reason="make room")
+    yard.batch.terminate_job(jobId=holder, reason="make room")
     yard.reach("RUNNING", late)
     told = own_client(yard).get_job_explanation(jobId=waiting)
     assert [(each["jobId"], each["rule"]) for each in told["wentAhead"]] == [
@@ -142,4 +142,4 @@ def test_who_went_ahead_is_told_with_the_rule(yard: LiveYard) -> None:
     assert f"  < {late} went ahead: its job queue has a higher priority.\n" in printed
     for name in ("second", "third"):
         yard.release(name)
-    yard.reach("SUCCEEDED", waiting, late, holders[1])
+    yard.reach("SUCCEEDED", waiting, late)
