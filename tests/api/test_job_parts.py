@@ -6,7 +6,7 @@ import pytest
 
 from batchyard.model.ids import JobId, TaskId, child_id, node_id, task_id_of
 from batchyard.model.records import ArrayProgress, Attempt, ContainerResult, JobProgress
-from batchyard.model.status import JobStatus
+from batchyard.model.status import CONTAINER_JOB_STATUSES, JobStatus
 from tests.api.conftest import CONTAINER, ELSEWHERE, NOW_MS, Yard, an_attempt
 from tests.api.test_definition_nodes import a_range, nodes
 from tests.api.test_definition_pods import a_pod
@@ -14,7 +14,7 @@ from tests.api.test_definition_tasks import a_container, a_task
 
 BATCH = "arn:aws:batch:eu-central-1:123456789012"
 MISSING = "00000000-0000-4000-8000-000000000000"
-ZEROS = {status.value: 0 for status in JobStatus}
+ZEROS = {status.value: 0 for status in CONTAINER_JOB_STATUSES}
 EMPTY: dict[str, Any] = {
     "environment": [],
     "mountPoints": [],

@@ -10,19 +10,19 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batchyard.wire.models import OWN_MODELS
-from tests.e2e.live_yard import BATCHYARD, QUEUE, REGION, LiveYard, live_yard, until
+from tests.e2e.live_yard import BATCHYARD, DEFINITION, QUEUE, REGION, LiveYard, live_yard, until
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
 #: A job of it holds its vCPUs until the file is there.
-HOLD = "until [ -e /ledger/go ]; do sleep 0.05; done"
+HOLD = "trap 'exit 143' TERM; until [ -e /ledger/go ]; do sleep 0.05; done"
 
 
 def asking(*, vcpus: int) -> list[dict[str, str]]:
     return [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "16"}]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def yard() -> Iterator[LiveYard]:
     with live_yard(machine_vcpus=4) as made:
         made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
@@ -53,6 +53,7 @@ def test_who_waits_is_told_why_and_starts_with_the_change_that_is_named(yard: Li
     text = "queue uses 2 vCPUs of maxvCpus 2 vCPUs: short by 2 vCPUs."
     assert (told["status"], told["summary"], told["aheadCount"]) == ("RUNNABLE", text, 0)
     assert [(each["kind"], each["by"]) for each in told["changes"]] == [("RAISE_MAX_VCPUS", 2)]
+    assert told["wentAhead"] == []
     until(lambda: yard.job(head).get("statusReason") == text, "the line in DescribeJobs")
     pending = client.get_job_explanation(jobId=yard.job(last)["jobArn"])
     assert pending["summary"] == f"Waits for job {head}, which is RUNNABLE."
@@ -102,3 +103,43 @@ def test_unknown_jobs_are_refused(yard: LiveYard) -> None:
         [*BATCHYARD, "explain", "nonsense"], env=yard.environ, capture_output=True, text=True
     )
     assert (failed.returncode, failed.stderr) == (1, "Error: Job nonsense does not exist\n")
+
+
+def test_who_went_ahead_is_told_with_the_rule(yard: LiveYard) -> None:
+    order = [{"order": 1, "computeEnvironment": QUEUE}]
+    yard.batch.create_job_queue(jobQueueName="first", priority=9, computeEnvironmentOrder=order)
+    until(
+        lambda: (
+            yard.batch.describe_job_queues(jobQueues=["first"])["jobQueues"][0]["status"] == "VALID"
+        ),
+        "VALID queue",
+    )
+    hold = HOLD.replace("/go", "/second")
+    holder = yard.submit(hold)
+    yard.reach("RUNNING", holder)
+    waiting = yard.submit("true")
+    yard.reach("RUNNABLE", waiting)
+    late = yard.batch.submit_job(
+        jobName="late",
+        jobQueue="first",
+        jobDefinition=DEFINITION,
+        containerOverrides={"command": ["sh", "-c", HOLD.replace("/go", "/third")]},
+    )["jobId"]
+    yard.reach("RUNNABLE", late)
+    yard.batch.terminate_job(jobId=holder, reason="make room")
+    yard.reach("RUNNING", late)
+    told = own_client(yard).get_job_explanation(jobId=waiting)
+    assert [(each["jobId"], each["rule"]) for each in told["wentAhead"]] == [
+        (late, "QUEUE_PRIORITY")
+    ]
+    printed = subprocess.run(
+        [*BATCHYARD, "explain", waiting],
+        env=yard.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"  < {late} went ahead: its job queue has a higher priority.\n" in printed
+    for name in ("second", "third"):
+        yard.release(name)
+    yard.reach("SUCCEEDED", waiting, late)

@@ -140,3 +140,42 @@ def test_what_cannot_be_reclaimed_is_said(yard: LiveYard) -> None:
     )
     yard.reach("FAILED", job_id)
     assert yard.job(job_id)["statusReason"] == f"Host EC2 (instance {instance_id}) terminated."
+
+
+def test_a_task_of_fargate_spot_gets_sigterm_and_its_job_goes_on(yard: LiveYard) -> None:
+    yard.make_other_queue("fargate", kind="FARGATE_SPOT", max_vcpus=2)
+    wait = (
+        "trap 'echo term; exit 0' TERM; [ $AWS_BATCH_JOB_ATTEMPT = 2 ] && exit 0;"
+        " echo up; sleep 600 & wait"
+    )
+    yard.batch.register_job_definition(
+        jobDefinitionName="fargate",
+        type="container",
+        platformCapabilities=["FARGATE"],
+        containerProperties={
+            "image": "busybox",
+            "command": ["sh", "-c", wait],
+            "executionRoleArn": "arn:aws:iam::000000000000:role/execution",
+            "resourceRequirements": [
+                {"type": "VCPU", "value": "0.25"},
+                {"type": "MEMORY", "value": "512"},
+            ],
+        },
+    )
+    job_id = yard.batch.submit_job(
+        jobName="spot",
+        jobQueue="fargate",
+        jobDefinition="fargate",
+        retryStrategy={"attempts": 2},
+    )["jobId"]
+    yard.reach("RUNNING", job_id)
+    until(lambda: "up" in yard.lines(job_id), "the job up")
+    done = run(yard, "job", "interrupt", job_id)
+    assert (done.returncode, done.stderr) == (0, "")
+    yard.reach("SUCCEEDED", job_id)
+    first, _ = yard.job(job_id)["attempts"]
+    assert first["statusReason"] == "Your Spot Task was interrupted."
+    stream = first["container"]["logStreamName"]
+    assert yard.lines_of(stream) == ["up", "term"]
+    done = run(yard, "job", "interrupt", job_id)
+    assert done.stderr == f"Error: Job {job_id} is SUCCEEDED: it does not run.\n"

@@ -162,6 +162,7 @@ class Fairness:
     def _count(self, sight: Sight, share: str) -> None:
         """Add up what a share has used, and what it holds."""
         used, held, window_ms = 0.0, 0, sight.policy.window_ms
+        is_recent = False
         for span in chain.from_iterable(self._spans.get(share, {}).values()):
             held += span.cpu_milli if span.ended_ms is None else 0
             until_ms = sight.now_ms if span.ended_ms is None else span.ended_ms
@@ -169,9 +170,10 @@ class Fairness:
                 2 ** ((at_ms - sight.now_ms) / window_ms) for at_ms in (until_ms, span.begun_ms)
             )
             used += span.cpu_milli * window_ms / log(2) * (young - old)
-            is_recent = span.ended_ms is None or sight.now_ms - span.ended_ms < window_ms
-            if is_recent and until_ms > span.begun_ms:
-                sight.active.add(share)
+            is_recent |= span.ended_ms is None or sight.now_ms - span.ended_ms < window_ms
+        # What ran for no time at all is no use, but shows that older use is not forgotten yet.
+        if is_recent and used > 0:
+            sight.active.add(share)
         sight.used[share], sight.held[share] = used, held
 
     def _spans_of(self, job: QueuedJob) -> dict[JobId, list[Span]]:

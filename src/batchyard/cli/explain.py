@@ -9,6 +9,16 @@ from batchyard.cli.client import client_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 
+_AHEAD_SHOWN_MAX = 5
+_TEXT_BY_RULE = {
+    "QUEUE_PRIORITY": "its job queue has a higher priority",
+    "QUEUES_IN_TURNS": "job queues of equal priority take turns",
+    "SHARE": "its share had used less",
+    "SCHEDULING_PRIORITY": "it has a higher priority within the share",
+    "RETRY": "it was tried again, which comes before what never ran",
+    "ROOM_NOT_FOR_IT": "it took room that this job could not have used",
+}
+
 
 @click.command()
 @click.argument("job")
@@ -28,6 +38,8 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
     click.echo(f"{answer['jobId']} is {answer['status']}: {answer['summary']}")
     for reason in answer.get("reasons", []):
         _print_reason(reason, depth=1)
+    for each in answer.get("wentAhead", [])[:_AHEAD_SHOWN_MAX]:
+        click.echo(f"  < {each['jobId']} went ahead: {_TEXT_BY_RULE[each['rule']]}.")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
 

@@ -58,7 +58,7 @@ def register(
         "count": numbers["count"],
     }
     request = {name: value for name, value in asked.items() if value is not None}
-    for each in _settle(data_dir, lambda client: client.register_instances(**request)):
+    for each in settle(data_dir, lambda client: client.register_instances(**request)):
         click.echo(each)
 
 
@@ -68,9 +68,7 @@ def register(
 @click.option("--force", is_flag=True, help="Stop what runs on it, now.")
 def deregister(*, instance_id: str, data_dir: str | None, force: bool) -> None:
     """Take a registered instance back: nothing new starts on it, and it ends with its last job."""
-    _settle(
-        data_dir, lambda client: client.deregister_instance(instanceId=instance_id, force=force)
-    )
+    settle(data_dir, lambda client: client.deregister_instance(instanceId=instance_id, force=force))
 
 
 @instance.command()
@@ -91,7 +89,7 @@ def interrupt(*, instance_id: str, data_dir: str | None, notice: int, force: boo
     What still runs on it after the notice is stopped, with the status reason that AWS gives; jobs
     are tried again by their retry rules.
     """
-    _settle(
+    settle(
         data_dir,
         lambda client: client.interrupt_instance(
             instanceId=instance_id, noticeSeconds=notice, force=force
@@ -99,7 +97,7 @@ def interrupt(*, instance_id: str, data_dir: str | None, notice: int, force: boo
     )
 
 
-def _settle(data_dir: str | None, ask: Callable[[Any], dict[str, Any]]) -> list[str]:
+def settle(data_dir: str | None, ask: Callable[[Any], dict[str, Any]]) -> list[str]:
     """Ask, wait for the engine's answer, and give the instances that it names."""
     client = client_of(read_settings({"data_dir": data_dir}), "batchyard")
     try:

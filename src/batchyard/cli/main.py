@@ -17,6 +17,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("batchyard.cli.show", "status"),
     "jobs": ("batchyard.cli.show", "jobs"),
     "explain": ("batchyard.cli.explain", "explain"),
+    "job": ("batchyard.cli.job", "job"),
     "instances": ("batchyard.cli.instances", "instances"),
     "instance": ("batchyard.cli.instance", "instance"),
     "logs": ("batchyard.cli.logs", "logs"),

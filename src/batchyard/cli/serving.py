@@ -21,7 +21,7 @@ import structlog
 from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development_key
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, load_or_create_secret
-from batchyard.api import batch, logs, own, sts
+from batchyard.api import batch, ec2, ecs, logs, own, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
 from batchyard.compute.local import LocalBackend
@@ -103,17 +103,22 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
         )
+        describe_task = task_describer(store, engine.find_task)
         server = Server(
             handlers={
                 **_batch_handlers(store, settings),
                 **logs.handlers(log_store),
                 **sts.handlers(),
+                **ec2.handlers(store),
+                **ecs.handlers(
+                    ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
+                ),
                 **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
-            extra_routes=_task_routes(settings, task_describer(store, engine.find_task), secret),
+            extra_routes=_task_routes(settings, describe_task, secret),
         )
         server.bind()
         stack.push_async_callback(server.stop)

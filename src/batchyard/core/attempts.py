@@ -48,6 +48,7 @@ _REASON_BY_CAUSE: Mapping[StopCause | None, str] = {
     StopCause.TIMED_OUT: wording.TIMEOUT_EXCEEDED,
     StopCause.QUEUE_DELETED: wording.QUEUE_DELETED,
     StopCause.QUOTA_SHARE_DELETED: wording.QUOTA_SHARE_DELETED,
+    StopCause.SPOT_TASK_INTERRUPTED: wording.SPOT_TASK_INTERRUPTED,
 }
 
 
@@ -332,11 +333,19 @@ def _instance_id_of(host_id: HostId) -> str:
     return f"i-{blake2b(host_id.encode(), digest_size=9).hexdigest()[:17]}"
 
 
+#: Causes of an end that retry rules judge like one that nobody caused.
+_MAY_BE_TRIED_AGAIN = (
+    None,
+    StopCause.INSTANCE_TERMINATED,
+    StopCause.SPOT_TASK_INTERRUPTED,
+)
+
+
 def _may_retry(state: State, job: Job, attempt: Attempt) -> bool:
     queue = state.queues.get(job.queue_arn)
     return (
         len(job.progress.attempts) < job.attempts_max
-        and attempt.stop_cause in (None, StopCause.INSTANCE_TERMINATED)
+        and attempt.stop_cause in _MAY_BE_TRIED_AGAIN
         and queue is not None
         and not queue.is_draining
         and is_share_open(state, job)

@@ -202,6 +202,13 @@ class TaskTaken(Struct, frozen=True, kw_only=True):
     task_id: TaskId
 
 
+class InterruptTask(Struct, frozen=True, kw_only=True):
+    """The Fargate Spot capacity under a job's live attempt is reclaimed: it is told to stop."""
+
+    job_id: JobId
+    wish_seq: int
+
+
 class TaskStarted(Struct, frozen=True, kw_only=True):
     """The processes of the task's essential containers run since `at_ms`.
 
@@ -268,6 +275,7 @@ Input = (
     | PutConsumable
     | DeleteConsumable
     | InterruptInstance
+    | InterruptTask
     | RegisterInstances
     | DeregisterInstance
     | TaskTaken

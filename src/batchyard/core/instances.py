@@ -10,13 +10,14 @@ instances along.
 
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import instances_of
-from batchyard.core.inputs import InterruptInstance
+from batchyard.core.inputs import InterruptInstance, InterruptTask
 from batchyard.core.state import Environment, Instance, State, first_to_go, idle_end_ms, may_give_up
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
 from batchyard.model.ids import HostId
 from batchyard.model.instances import InstanceId
 from batchyard.model.records import Attempt, InstanceRecord, StopCause, TerminationCause
+from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.plan import Launch
 
 
@@ -79,6 +80,20 @@ def interrupt(turn: Turn, command: InterruptInstance) -> None:
     if command.wish_seq is not None:
         ids = (command.instance_id,) if refusal is None else ()
         answer_wish(turn, command.wish_seq, ids, refusal=refusal)
+
+
+def interrupt_task(turn: Turn, command: InterruptTask) -> None:
+    """Reclaim the capacity under a task of FARGATE_SPOT: it gets SIGTERM now, as on AWS."""
+    state, refusal = turn.state, None
+    job = state.find(command.job_id)
+    attempt = None if job is None else job.progress.attempt
+    if job is None or attempt is None:
+        refusal = f"job {command.job_id} does not run"
+    elif state.environments[attempt.environment_arn].kind is not EnvironmentKind.FARGATE_SPOT:
+        refusal = f"job {command.job_id} does not run on FARGATE_SPOT, which alone is reclaimed"
+    else:
+        stop_attempt(turn, job, StopCause.SPOT_TASK_INTERRUPTED)
+    answer_wish(turn, command.wish_seq, refusal=refusal)
 
 
 def answer_wish(

@@ -15,7 +15,7 @@ from batchyard.core.attempts import (
     record_taken,
     stop_overdue,
 )
-from batchyard.core.instances import advance_instances, interrupt
+from batchyard.core.instances import advance_instances, interrupt, interrupt_task
 from batchyard.core.jobs import accept_job, cancel_job, prioritize_job, terminate_job
 from batchyard.core.quota_shares import delete_quota_share, put_quota_share
 from batchyard.core.registering import deregister, register
@@ -92,6 +92,8 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             delete_consumable(turn, happening)
         case i.InterruptInstance():
             interrupt(turn, happening)
+        case i.InterruptTask():
+            interrupt_task(turn, happening)
         case i.RegisterInstances():
             register(turn, happening)
         case i.DeregisterInstance():

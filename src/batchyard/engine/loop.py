@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from batchyard.compute import port
 from batchyard.core import events as e
@@ -21,6 +22,7 @@ from batchyard.core.state import State
 from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
+from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
@@ -33,7 +35,7 @@ from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.instances import InstanceId
-from batchyard.model.status import EnvironmentKind
+from batchyard.model.status import EnvironmentKind, JobStatus
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
 from batchyard.store.snapshots import read_all_snapshots
@@ -87,6 +89,7 @@ class Engine:
         #: Cancels may be among what was left behind: until they are read, nothing is placed.
         self._has_unread_wishes = False
         self._pace = Pace()
+        self._placements = Placements()
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
@@ -136,7 +139,20 @@ class Engine:
         """
         if self._leadership is None:
             raise NotInCharge
-        return explain(self._state, job_id, self._clock_ms())
+        found = explain(self._state, job_id, self._clock_ms())
+        job = self._state.find(job_id)
+        if found is None or job is None or found.status is not JobStatus.RUNNABLE:
+            return found
+        return replace(found, went_ahead=self._placements.ahead_of(self._state, job))
+
+    def list_tasks(self, arn: EnvironmentArn) -> list[TaskId]:
+        """Name the tasks of the live attempts in an environment, in the order of their placing."""
+        return [
+            task_id
+            for task_id, job_id in self._state.job_by_task.items()
+            if (attempt := self._state.jobs[job_id].progress.attempt) is not None
+            and attempt.environment_arn == arn
+        ]
 
     def find_use(self, instance_id: InstanceId) -> InstanceUse | None:
         """Say what is on an instance; None: it is not live, or another engine is in charge."""
@@ -225,6 +241,7 @@ class Engine:
         if outcome.events:
             self._snapshots.note_change()
             self._interruptions.note(outcome.events)
+            self._placements.note(self._state, outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
         if not outcome.events and not settled and not snapshots:
             return

@@ -1,10 +1,10 @@
 """How wishes become inputs of the core.
 
 Owns the reading of what the API has written: submitted jobs, cancels and terminates, environments
-and queues in transition, consumable resources and policies that changed. Refuses to decide about
-any of it. A wish about a job that is itself still SUBMITTED waits until the job has been taken in.
-The end of a queue waits until all its jobs have been taken in: a queue of the same name must not
-get them.
+and queues in transition, changed policies and quota shares, consumable resources that changed, what
+operators ask of instances. Refuses to decide about any of it. A wish about a job that is itself
+still SUBMITTED waits until the job has been taken in. The end of a queue waits until all its jobs
+have been taken in: a queue of the same name must not get them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -274,8 +274,10 @@ def _settle(
 
 def _input_of_instance_wish(
     wish: InstanceWish,
-) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance:
+) -> i.RegisterInstances | i.DeregisterInstance | i.InterruptInstance | i.InterruptTask:
     asked, back, reclaimed = wish.registration, wish.deregistration, wish.interruption
+    if wish.task_interruption is not None:
+        return i.InterruptTask(wish_seq=wish.seq, job_id=wish.task_interruption.job_id)
     if reclaimed is not None:
         return i.InterruptInstance(
             wish_seq=wish.seq,

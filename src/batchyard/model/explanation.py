@@ -104,6 +104,32 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit_milli: int = 1000
 
 
+class AheadRule(StrEnum):
+    """Why a job that was submitted later started before another."""
+
+    #: Its job queue has a higher priority.
+    QUEUE_PRIORITY = "QUEUE_PRIORITY"
+    #: Job queues of equal priority take turns.
+    QUEUES_IN_TURNS = "QUEUES_IN_TURNS"
+    #: Its share had used less.
+    SHARE = "SHARE"
+    #: It has a higher priority within the share.
+    SCHEDULING_PRIORITY = "SCHEDULING_PRIORITY"
+    #: It was tried again, which comes before what never ran.
+    RETRY = "RETRY"
+    #: It took room that the other could not have used.
+    ROOM_NOT_FOR_IT = "ROOM_NOT_FOR_IT"
+
+
+class WentAhead(Struct, frozen=True, kw_only=True):
+    """A job that went ahead of another."""
+
+    job_id: JobId
+    #: When it was placed.
+    at_ms: int
+    rule: AheadRule
+
+
 class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that is known of why a job has not ended yet."""
 
@@ -117,5 +143,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ahead_count: int | None = None
     #: There are more than `ahead_count`.
     are_more_ahead: bool = False
+    #: Jobs that were submitted later and started before it of late, the latest first.
+    went_ahead: tuple[WentAhead, ...] = ()
     #: When this was true, in Unix milliseconds.
     at_ms: int

@@ -7,7 +7,7 @@ know what comes of a wish.
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId
+from batchyard.model.ids import EnvironmentArn, HostId, JobId
 from batchyard.model.instances import InstanceId
 
 
@@ -44,13 +44,21 @@ class Interruption(Struct, frozen=True, kw_only=True):
     is_forced: bool = False
 
 
+class TaskInterruption(Struct, frozen=True, kw_only=True):
+    """What an operator wants to reclaim, as ECS does with Fargate Spot capacity."""
+
+    environment_arn: EnvironmentArn
+    job_id: JobId
+
+
 class InstanceWish(Struct, frozen=True, kw_only=True):
-    """A durable wish about instances. The API writes it, the engine answers it once."""
+    """A durable wish about capacity. The API writes it, the engine answers it once."""
 
     seq: int
     registration: Registration | None = None
     deregistration: Deregistration | None = None
     interruption: Interruption | None = None
+    task_interruption: TaskInterruption | None = None
     #: The answer: instances that are, or were, registered; or why nothing was done.
     is_settled: bool = False
     instance_ids: tuple[InstanceId, ...] = ()
@@ -58,6 +66,8 @@ class InstanceWish(Struct, frozen=True, kw_only=True):
 
     @property
     def environment_arn(self) -> EnvironmentArn:
-        asked = self.registration or self.deregistration or self.interruption
+        asked = (
+            self.registration or self.deregistration or self.interruption or self.task_interruption
+        )
         assert asked is not None, self.seq
         return asked.environment_arn

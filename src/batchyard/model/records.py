@@ -48,6 +48,8 @@ class StopCause(StrEnum):
     MAIN_NODE_ENDED = "MAIN_NODE_ENDED"
     #: The instance under it goes.
     INSTANCE_TERMINATED = "INSTANCE_TERMINATED"
+    #: Its Fargate Spot capacity was reclaimed.
+    SPOT_TASK_INTERRUPTED = "SPOT_TASK_INTERRUPTED"
     QUOTA_SHARE_DELETED = "QUOTA_SHARE_DELETED"
     #: The capacity that its quota share has borrowed is taken back; the job waits again.
     CROSS_SHARE_PREEMPTION = "CROSS_SHARE_PREEMPTION"

@@ -3,6 +3,7 @@
 ESSENTIAL_CONTAINER_EXITED = "Essential container in task exited"
 TASK_FAILED_TO_START = "Task failed to start"
 TIMEOUT_EXCEEDED = "Job attempt duration exceeded timeout"
+SPOT_TASK_INTERRUPTED = "Your Spot Task was interrupted."
 DEPENDENCY_FAILED = "Dependent Job failed"
 ARRAY_CHILD_FAILED = "Array Child Job failed"
 QUEUE_DELETED = "JobQueue deleted"

@@ -10,7 +10,13 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from batchyard.model.instance_wishes import Deregistration, InstanceWish, Interruption, Registration
+from batchyard.model.instance_wishes import (
+    Deregistration,
+    InstanceWish,
+    Interruption,
+    Registration,
+    TaskInterruption,
+)
 from batchyard.model.instances import InstanceId
 from batchyard.store.schema import instance_wishes
 from batchyard.store.statements import changed_rows
@@ -28,7 +34,10 @@ _BY_SEQ = select(instance_wishes.c.wish).where(instance_wishes.c.seq == bindpara
 
 
 def add_instance_wish(
-    conn: Connection, asked: Registration | Deregistration | Interruption, *, at_ms: int
+    conn: Connection,
+    asked: Registration | Deregistration | Interruption | TaskInterruption,
+    *,
+    at_ms: int,
 ) -> int:
     """Keep a wish until it is answered; gives its number."""
     match asked:
@@ -38,6 +47,8 @@ def add_instance_wish(
             wish = InstanceWish(seq=0, deregistration=asked)
         case Interruption():
             wish = InstanceWish(seq=0, interruption=asked)
+        case TaskInterruption():
+            wish = InstanceWish(seq=0, task_interruption=asked)
     values = {"at_ms": at_ms, "wish": _encode(wish)}
     seq: int = conn.execute(
         insert(instance_wishes).values(values).returning(instance_wishes.c.seq)

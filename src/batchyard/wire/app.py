@@ -26,7 +26,13 @@ from batchyard.wire.call import Call, Handler, Handlers
 from batchyard.wire.decode import Decoder, form_pairs
 from batchyard.wire.encode import Encoder
 from batchyard.wire.errors import Answer, encode_refusal, server_fault, unsupported
-from batchyard.wire.models import Match, Operation, OperationIndex, Protocol
+from batchyard.wire.models import (
+    SERVICES_ON_DEMAND,
+    Match,
+    Operation,
+    OperationIndex,
+    Protocol,
+)
 from batchyard.wire.request import HttpRequest, join_headers
 from batchyard.wire.sigv4 import Verifier, is_signed
 
@@ -75,7 +81,8 @@ class Application:
         now_ms: Callable[[], int],
     ) -> None:
         self._index = OperationIndex()
-        unknown = sorted(set(handlers) - set(self._index.operations))
+        loaded = {key for key in handlers if key[0] not in SERVICES_ON_DEMAND}
+        unknown = sorted(loaded - set(self._index.operations))
         if unknown:
             raise ValueError(f"handlers for operations that no model has: {unknown}")
         if not all(prefix.startswith("/") for prefix in extra_routes):

@@ -119,7 +119,7 @@ class Decoder:
         types = ShapeTypes(service.shapes)
         self._type: Any = types.structure(operation.input.shape) if operation.input else dict
         self._json = msgspec.json.Decoder(self._type)
-        if service.protocol is Protocol.QUERY:
+        if service.protocol.is_form:
             self._decode: Callable[[Match, HttpRequest], dict[str, Any]] = self._decode_query
         elif self._located:
             self._decode = self._decode_located
@@ -176,7 +176,9 @@ class Decoder:
         if self._operation.input is None:
             return {}
         pairs = dict(form_pairs(request))
-        return self._convert(_from_query(shapes, self._operation.input, "", pairs))
+        is_ec2 = self._operation.service.protocol is Protocol.EC2
+        form = _Form(shapes, pairs, is_ec2=is_ec2)
+        return self._convert(_from_query(form, self._operation.input, ""))
 
     def _read_json(self, body: bytes) -> Any:
         try:
@@ -245,38 +247,62 @@ def _scalar(shape: Shape, text: str) -> object:
         return text
 
 
-def _from_query(shapes: dict[str, Shape], ref: Ref, at: str, pairs: dict[str, str]) -> Any:
+class _Form:
+    """The flat parameters of a request, and how its protocol names them."""
+
+    def __init__(self, shapes: dict[str, Shape], pairs: dict[str, str], *, is_ec2: bool) -> None:
+        self.shapes = shapes
+        self.pairs = pairs
+        self._is_ec2 = is_ec2
+
+    def name_of(self, name: str, ref: Ref) -> str:
+        """Name a member's parameter; ec2 capitalises the names that its answers have."""
+        if not self._is_ec2:
+            return ref.location_name or name
+        if ref.query_name is not None:
+            return ref.query_name
+        sent = ref.location_name or name
+        return sent[:1].upper() + sent[1:]
+
+    def list_prefix(self, shape: Shape, prefix: str) -> str:
+        """Give what comes before the number of an item; in ec2 all lists are flat."""
+        assert shape.member is not None
+        if self._is_ec2 or shape.flattened:
+            return prefix
+        return f"{prefix}{shape.member.location_name or 'member'}."
+
+
+def _from_query(form: _Form, ref: Ref, at: str) -> Any:
     """Build the value at path `at` from flat parameters; None if there is none."""
-    shape = shapes[ref.shape]
+    shape, pairs = form.shapes[ref.shape], form.pairs
     prefix = f"{at}." if at else ""
     if shape.type == "structure":
         members = {
-            name: _from_query(shapes, member, prefix + (member.location_name or name), pairs)
+            name: _from_query(form, member, prefix + form.name_of(name, member))
             for name, member in shape.members.items()
             # A recursive shape ends where no parameter goes deeper.
-            if any(key.startswith(prefix + (member.location_name or name)) for key in pairs)
+            if any(key.startswith(prefix + form.name_of(name, member)) for key in pairs)
         }
         found = {name: value for name, value in members.items() if value is not None}
         return found if found or not at else None
     if shape.type == "list":
         assert shape.member is not None
-        inner = prefix if shape.flattened else f"{prefix}{shape.member.location_name or 'member'}."
-        return _numbered(lambda path: _from_query(shapes, shape.member, path, pairs), inner)  # type: ignore[arg-type]
+        member = shape.member
+        inner = form.list_prefix(shape, prefix)
+        return _numbered(lambda path: _from_query(form, member, path), inner)
     if shape.type == "map":
-        return _map_from_query(shapes, shape, prefix, pairs)
+        return _map_from_query(form, shape, prefix)
     return None if at not in pairs else _scalar(shape, pairs[at])
 
 
-def _map_from_query(
-    shapes: dict[str, Shape], shape: Shape, prefix: str, pairs: dict[str, str]
-) -> Any:
+def _map_from_query(form: _Form, shape: Shape, prefix: str) -> Any:
     assert shape.key is not None
     assert shape.value is not None
     key, value = shape.key, shape.value
     inner = prefix if shape.flattened else f"{prefix}entry."
-    keys = _numbered(lambda at: pairs.get(f"{at}.{key.location_name or 'key'}"), inner) or []
+    keys = _numbered(lambda at: form.pairs.get(f"{at}.{key.location_name or 'key'}"), inner) or []
     values = (
-        _from_query(shapes, value, f"{inner}{number}.{value.location_name or 'value'}", pairs)
+        _from_query(form, value, f"{inner}{number}.{value.location_name or 'value'}")
         for number in range(1, len(keys) + 1)
     )
     return dict(zip(keys, values, strict=True)) or None

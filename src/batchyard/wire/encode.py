@@ -48,7 +48,7 @@ class Encoder:
         else:
             self.content_type = b"text/xml"
         self._struct: Any = None
-        if operation.output is not None and self.protocol is not Protocol.QUERY:
+        if operation.output is not None and not self.protocol.is_form:
             self._struct = _OutputTypes(service.shapes).structure(operation.output.shape)
         self._json = msgspec.json.Encoder()
 
@@ -56,7 +56,7 @@ class Encoder:
         """Give the body of a 200. Raises AnswerMisfit if a member has the wrong type."""
         if isinstance(answer, ENCODED):
             return bytes(answer)
-        if self.protocol is Protocol.QUERY:
+        if self.protocol.is_form:
             return _encode_query(self._operation, answer or {}, request_id)
         if self._struct is None:
             # Without an output shape the json protocol answers nothing at all.
@@ -116,6 +116,11 @@ def _encode_query(operation: Operation, answer: dict[str, Any], request_id: str)
         inner = _xml_members(service.shapes, service.shapes[operation.output.shape], answer)
         wrapper = operation.output.result_wrapper
         result = f"<{wrapper}>{inner}</{wrapper}>" if wrapper else inner
+    if service.protocol is Protocol.EC2:
+        return (
+            f'<{name}Response xmlns="{service.xml_namespace}"><requestId>{request_id}</requestId>'
+            f"{result}</{name}Response>"
+        ).encode()
     return (
         f'<{name}Response xmlns="{service.xml_namespace}">{result}<ResponseMetadata>'
         f"<RequestId>{request_id}</RequestId></ResponseMetadata></{name}Response>"

@@ -1,4 +1,4 @@
-"""Errors in the three forms that AWS's protocols give them.
+"""Errors in the forms that AWS's protocols give them.
 
 Decides status, headers and body of every answer that is not a 200. Refuses to know what went wrong.
 Specified by reference/integrations.md section 4.4 and reference/jobs.md section 0.2.
@@ -63,7 +63,7 @@ def encode_refusal(
                 _json_body(refusal, with_code=False),
                 f"application/x-amz-json-{version}".encode(),
             )
-        case Protocol.QUERY:
+        case Protocol.QUERY | Protocol.EC2:
             return _query_answer(refusal, operation, request_id)
 
 
@@ -85,6 +85,13 @@ def _query_answer(refusal: Refusal, operation: Operation | None, request_id: str
         if modelled is not None and modelled.error is not None:
             code = modelled.error.code or code
             status = modelled.error.http_status_code or status
+    if operation is not None and operation.service.protocol is Protocol.EC2:
+        body = (
+            f"<Response><Errors><Error><Code>{escape(code)}</Code>"
+            f"<Message>{escape(refusal.message)}</Message></Error></Errors>"
+            f"<RequestID>{request_id}</RequestID></Response>"
+        )
+        return Answer(status, body.encode(), b"text/xml")
     fault = "Receiver" if status >= _SERVER_FAULT_MIN else "Sender"
     body = (
         f"<ErrorResponse{namespace}><Error><Type>{fault}</Type><Code>{escape(code)}</Code>"
@@ -94,11 +101,23 @@ def _query_answer(refusal: Refusal, operation: Operation | None, request_id: str
     return Answer(status, body.encode(), b"text/xml")
 
 
+#: Services of which only reading operations are served.
+_VIEWS = ("ecs", "ec2")
+
+
 def unsupported(operation: Operation) -> Refusal:
     """Refuse an operation that AWS has and batchyard does not have yet."""
     name, service = operation.name, operation.service
+    if service.name in _VIEWS:
+        text = f"{name} is not allowed: batchyard shows {service.name} and changes nothing there."
+        code = (
+            "AccessDeniedException"
+            if service.protocol is Protocol.JSON
+            else "UnauthorizedOperation"
+        )
+        return Refusal(code, text)
     text = f"{name} is not supported yet by batchyard (service {service.name})."
-    if service.protocol is Protocol.QUERY:
+    if service.protocol.is_form:
         return Refusal("InvalidAction", text)
     if "ClientException" in service.shapes:
         return Refusal("ClientException", text)

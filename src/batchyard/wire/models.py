@@ -25,8 +25,12 @@ SERVICES: tuple[str, ...] = (
     "batch",
     "logs",
     "sts",
+    "ecs",
     "batchyard",
 )
+#: Those that are loaded when somebody first asks for an action that no other has: EC2's model is
+#: larger than all others together.
+SERVICES_ON_DEMAND: tuple[str, ...] = ("ec2",)
 #: Where the models of our own services lie, laid out as botocore's are.
 OWN_MODELS = Path(__file__).with_name("own_models")
 
@@ -37,6 +41,13 @@ class Protocol(StrEnum):
     REST_JSON = "rest-json"
     JSON = "json"
     QUERY = "query"
+    #: EC2's variant of the query protocol.
+    EC2 = "ec2"
+
+    @property
+    def is_form(self) -> bool:
+        """Requests are forms, answers XML."""
+        return self in (Protocol.QUERY, Protocol.EC2)
 
 
 class Ref(msgspec.Struct, frozen=True, rename="camel"):
@@ -46,6 +57,8 @@ class Ref(msgspec.Struct, frozen=True, rename="camel"):
     #: `uri`, `querystring`, `header`; None is the body.
     location: str | None = None
     location_name: str | None = None
+    #: Its name in requests of the ec2 protocol, where that differs.
+    query_name: str | None = None
     #: On an operation's output in the query protocol: the element around the result.
     result_wrapper: str | None = None
 
@@ -189,7 +202,7 @@ class Match:
 
 
 class OperationIndex:
-    """Finds the operation of a request, for each of the three protocols."""
+    """Finds the operation of a request, for each of the protocols."""
 
     def __init__(self, services: Iterable[str] = SERVICES) -> None:
         self._by_line: dict[tuple[str, bytes], Match] = {}
@@ -198,10 +211,14 @@ class OperationIndex:
         self._by_action: dict[str, Match] = {}
         self.operations: dict[tuple[str, str], Operation] = {}
         for name in services:
-            _, operations = load_service(name)
-            for operation in operations:
-                self.operations[operation.key] = operation
-                self._add(operation)
+            self._load(name)
+        self._on_demand = [each for each in SERVICES_ON_DEMAND if each not in services]
+
+    def _load(self, name: str) -> None:
+        _, operations = load_service(name)
+        for operation in operations:
+            self.operations[operation.key] = operation
+            self._add(operation)
 
     def _add(self, operation: Operation) -> None:
         service = operation.service
@@ -209,7 +226,7 @@ class OperationIndex:
             case Protocol.JSON:
                 target = f"{service.target_prefix}.{operation.name}"
                 self._by_target[target.encode()] = Match(operation)
-            case Protocol.QUERY:
+            case Protocol.QUERY | Protocol.EC2:
                 self._by_action[operation.name] = Match(operation)
             case Protocol.REST_JSON if "{" in operation.uri:
                 pattern = _template_pattern(operation.uri)
@@ -235,6 +252,8 @@ class OperationIndex:
 
     def find_by_action(self, action: str) -> Match | None:
         """Find a query operation by its `Action`."""
+        while action and action not in self._by_action and self._on_demand:
+            self._load(self._on_demand.pop())
         return self._by_action.get(action)
 
 

@@ -10,12 +10,13 @@ from batchyard.core import inputs as i
 from batchyard.core.effects import StopTask
 from batchyard.core.viewing import view_of
 from batchyard.model.records import StopCause, TerminationCause
-from batchyard.model.status import JobStatus, ResourceState
+from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from tests.builders import (
     a_host,
     a_job,
     a_launching_environment,
     a_queue,
+    an_environment,
     environment_arn,
     job_id,
 )
@@ -225,3 +226,29 @@ def test_a_second_interruption_never_gives_more_time(running):
         asked = i.InterruptInstance(instance_id=instance_id, notice_ms=notice_ms, is_forced=True)
         running.feed(asked)
         assert the_instance(running).record.stop_ms == running.now_ms + stop_ms
+
+
+@pytest.mark.parametrize("exit_code", [0, 143])
+def test_a_task_of_fargate_spot_is_reclaimed_and_tried_again(exit_code):
+    spot = replace(an_environment(), kind=EnvironmentKind.FARGATE_SPOT)
+    yard = Yard(a_host(), spot, a_queue())
+    yard.feed(a_job(1, attempts=2))
+    (answer,), _ = yard.feed(i.InterruptTask(job_id=job_id(1), wish_seq=3))
+    assert answer.refusal == f"job {job_id(1)} does not run"
+    yard.round()
+    yard.feed(yard.started(1))
+    events, (stop,) = yard.feed(i.InterruptTask(job_id=job_id(1), wish_seq=4))
+    assert isinstance(stop, StopTask)
+    assert events[-1] == e.InstanceWishSettled(wish_seq=4, at_ms=yard.now_ms)
+    yard.feed(yard.ended(1, exit_code))
+    assert yard.status(1) is JobStatus.RUNNABLE
+    [attempt] = yard.state.jobs[job_id(1)].progress.attempts
+    assert attempt.status_reason == "Your Spot Task was interrupted."
+
+
+def test_other_tasks_are_not_reclaimed(running):
+    (answer,), effects = running.feed(i.InterruptTask(job_id=job_id(1), wish_seq=3))
+    assert answer.refusal == (
+        f"job {job_id(1)} does not run on FARGATE_SPOT, which alone is reclaimed"
+    )
+    assert effects == []

@@ -6,7 +6,12 @@ The contract is a service model like AWS's: `wire/own_models`. Its operations ar
 from functools import partial
 
 from batchyard.api.own.explanations import ExplainJob, get_job_explanation
-from batchyard.api.own.instances import FindUse, interrupt_instance, list_instances
+from batchyard.api.own.instances import (
+    FindUse,
+    interrupt_instance,
+    interrupt_job,
+    list_instances,
+)
 from batchyard.api.own.registrations import (
     deregister_instance,
     get_instance_wish,
@@ -27,6 +32,7 @@ def handlers(store: Store, *, explain_job: ExplainJob, find_use: FindUse) -> Han
         (SERVICE, "GetJobExplanation"): partial(get_job_explanation, store, explain_job),
         (SERVICE, "RegisterInstances"): partial(register_instances, store),
         (SERVICE, "DeregisterInstance"): partial(deregister_instance, store),
+        (SERVICE, "InterruptJob"): partial(interrupt_job, store),
         (SERVICE, "InterruptInstance"): partial(interrupt_instance, store),
         (SERVICE, "ListInstances"): partial(list_instances, store, find_use),
         (SERVICE, "GetInstanceWish"): partial(get_instance_wish, store),

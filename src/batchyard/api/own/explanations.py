@@ -6,11 +6,13 @@ memory, so this costs no scan. A server whose engine is not in charge cannot tel
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from batchyard.api.batch.rules.names import job_id_of
 from batchyard.engine.loop import NotInCharge
 from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
 from batchyard.model.ids import JobId, name_in_arn
-from batchyard.model.records import Json
+from batchyard.model.records import JobRecord, Json
 from batchyard.model.refusal import Refusal, client_exception
 from batchyard.store import Store
 from batchyard.store.jobs import read_jobs
@@ -44,7 +46,16 @@ async def get_job_explanation(
         if progress.status == "SUBMITTED":
             text = "The scheduler has not seen it yet."
         found = Explanation(job_id=job_id, status=progress.status, summary=text, at_ms=call.now_ms)
+    if not _has_always_been_runnable(record):
+        # Others may have started while it could not have.
+        found = replace(found, went_ahead=())
     return _shown(found)
+
+
+def _has_always_been_runnable(record: JobRecord) -> bool:
+    job = record.job
+    waited = job.depends_on or job.depends_on_each or job.is_sequential
+    return not waited and not record.progress.attempts
 
 
 def _not_in_charge() -> Refusal:
@@ -63,6 +74,10 @@ def _shown(found: Explanation) -> Json:
         "summary": found.summary,
         "reasons": [_reason(each) for each in found.reasons],
         "changes": [_change(each) for each in found.changes],
+        "wentAhead": [
+            {"jobId": each.job_id, "at": each.at_ms, "rule": each.rule.value}
+            for each in found.went_ahead
+        ],
         "aheadCount": found.ahead_count,
         "areMoreAhead": found.are_more_ahead,
         "at": found.at_ms,

@@ -1,4 +1,4 @@
-"""ListInstances and InterruptInstance: what runs where, and capacity that is reclaimed.
+"""ListInstances, InterruptInstance, InterruptJob: what runs where, and what is reclaimed.
 
 Decides what is shown of an instance, and what may be asked for. Refuses to know what comes of an
 interruption: the engine answers the wish (see `registrations.get_instance_wish`).
@@ -7,16 +7,17 @@ interruption: the engine answers the wish (see `registrations.get_instance_wish`
 from collections.abc import Callable
 
 from batchyard.api.batch.paging import page_size, read_token, write_token
-from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
+from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in, job_id_of
 from batchyard.api.own.registrations import find_live
 from batchyard.core.instance_uses import InstanceUse
 from batchyard.model.amounts import Amount
-from batchyard.model.instance_wishes import Interruption
+from batchyard.model.instance_wishes import Interruption, TaskInterruption
 from batchyard.model.instances import InstanceId
 from batchyard.model.limits import SPOT_NOTICE_SECONDS, SPOT_NOTICE_SECONDS_MAX
 from batchyard.model.records import InstanceRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection, Store, instance_wishes, instances
+from batchyard.store.jobs import read_jobs
 from batchyard.wire.call import Call
 
 #: Tells what is on a live instance; None: it is not live, or this engine is not in charge.
@@ -77,6 +78,25 @@ async def interrupt_instance(store: Store, call: Call, request: Json) -> Json:
             notice_ms=seconds * _MILLI,
             is_forced=is_forced,
         )
+        store.note_wish()
+        return instance_wishes.add_instance_wish(conn, asked, at_ms=call.now_ms)
+
+    return {"wishId": str(await store.write(ask))}
+
+
+async def interrupt_job(store: Store, call: Call, request: Json) -> Json:
+    """Ask for the Fargate Spot capacity under a job back: there is no notice but SIGTERM."""
+    text: str = request["jobId"]
+    job_id = job_id_of(call.scope, text)
+
+    def ask(conn: Connection) -> int:
+        found = [] if job_id is None else read_jobs(conn, call.scope, [job_id])
+        if not found or job_id is None:
+            raise client_exception(f"Job {text} does not exist")
+        attempt = found[0].progress.attempt
+        if attempt is None:
+            raise client_exception(f"Job {text} is {found[0].progress.status}: it does not run.")
+        asked = TaskInterruption(environment_arn=attempt.environment_arn, job_id=job_id)
         store.note_wish()
         return instance_wishes.add_instance_wish(conn, asked, at_ms=call.now_ms)
 
