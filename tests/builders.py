@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.core.step import step
@@ -59,7 +61,9 @@ def service_environment_arn(name: str = "se") -> EnvironmentArn:
     return SCOPE.service_environment_arn(name)
 
 
-def a_service_environment(name: str = "se", *, is_enabled: bool = True, **limits: int):
+def a_service_environment(
+    name: str = "se", *, is_enabled: bool = True, limits: Mapping[str, int] | None = None
+):
     """An environment for training jobs: 4 instances of any type, unless something else is said."""
     return i.PutEnvironment(
         arn=service_environment_arn(name),

@@ -110,7 +110,10 @@ async def test_what_a_service_environment_cannot_be(yard: Yard, members: Any, te
 
 async def test_a_name_is_taken_once_in_each_scope(yard: Yard):
     await create(yard)
-    request = {"serviceEnvironmentType": TYPE, "capacityLimits": limits(NUM_INSTANCES=1)}
+    request: dict[str, Any] = {
+        "serviceEnvironmentType": TYPE,
+        "capacityLimits": limits(NUM_INSTANCES=1),
+    }
     refused = await yard.refused("CreateServiceEnvironment", serviceEnvironmentName="se", **request)
     assert refused == "Object already exists"
     await yard.call(
@@ -136,7 +139,7 @@ async def test_environments_come_in_pages(yard: Yard):
 
 async def test_state_and_limits_can_change_once_it_is_settled(yard: Yard):
     await create(yard)
-    update = {"serviceEnvironment": "se", "state": "DISABLED"}
+    update: dict[str, Any] = {"serviceEnvironment": "se", "state": "DISABLED"}
     refused = await yard.refused("UpdateServiceEnvironment", **update)
     assert refused == "Cannot update, resource is being modified"
     await yard.settle()
@@ -155,7 +158,7 @@ async def test_state_and_limits_can_change_once_it_is_settled(yard: Yard):
 async def test_only_a_disabled_environment_without_queues_can_be_deleted(yard: Yard):
     await yard.service_environment()
     await yard.service_queue()
-    delete = {"serviceEnvironment": f"{ARN}/se"}
+    delete: dict[str, Any] = {"serviceEnvironment": f"{ARN}/se"}
     refused = await yard.refused("DeleteServiceEnvironment", **delete)
     assert refused == "Cannot delete, state must be DISABLED"
     await yard.call("UpdateServiceEnvironment", serviceEnvironment="se", state="DISABLED")

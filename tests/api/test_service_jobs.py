@@ -454,7 +454,7 @@ async def test_filters_and_pages(training: Yard):
     assert await listed(training, **by("BEFORE_CREATED_AT", str(NOW_MS + 2))) == ["ab", "Ab"]
     assert await listed(training, **by("AFTER_CREATED_AT", str(NOW_MS + 1))) == ["b", "abc"]
     assert await listed(training, **by("SHARE_IDENTIFIER", "x")) == []
-    page = {"jobQueue": "training", "jobStatus": "SUBMITTED", "maxResults": 3}
+    page: dict[str, Any] = {"jobQueue": "training", "jobStatus": "SUBMITTED", "maxResults": 3}
     first = await training.call("ListServiceJobs", **page)
     assert [each["jobName"] for each in first["jobSummaryList"]] == ["b", "abc", "ab"]
     rest = await training.call("ListServiceJobs", **page, nextToken=first["nextToken"])

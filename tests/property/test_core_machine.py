@@ -95,7 +95,7 @@ class CoreMachine(RuleBasedStateMachine):
         for name in QUOTA_SHARES:
             borrows = {"teamA": None}.get(name, -1)
             self.world.feed(a_quota_share(name, queue="quota", borrows=borrows, VCPU=2))
-        self.world.feed(a_service_environment("se", **{"ml.one": 2, "ml.other": 1}))
+        self.world.feed(a_service_environment("se", limits={"ml.one": 2, "ml.other": 1}))
         self.world.feed(
             a_queue("training", seq=6, service_environments=("se",), time_limits=TIME_LIMITS)
         )
@@ -195,7 +195,7 @@ class CoreMachine(RuleBasedStateMachine):
     )
     def change_service_environment(self, limits, is_enabled) -> None:
         if service_environment_arn("se") in self.world.state.environments:
-            self.world.feed(a_service_environment("se", is_enabled=is_enabled, **limits))
+            self.world.feed(a_service_environment("se", is_enabled=is_enabled, limits=limits))
 
     def some_dependency(self) -> st.SearchStrategy[JobId]:
         whole = st.integers(1, self.submitted).map(job_id)
@@ -379,7 +379,7 @@ class CoreMachine(RuleBasedStateMachine):
             if environment_arn(name) in world.state.environments:
                 world.feed(an_environment(name, vcpus=100))
         if service_environment_arn("se") in world.state.environments:
-            world.feed(a_service_environment("se", **{NUM_INSTANCES: 100}))
+            world.feed(a_service_environment("se", limits={NUM_INSTANCES: 100}))
         self.widen_quota_shares()
         for name, is_replenishable in CONSUMABLES.items():
             world.feed(a_consumable(name, 10_000, is_replenishable=is_replenishable))

@@ -91,14 +91,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             backend=backend,
             forget_output=output.forget,
             read_secrets=secret_reader.read,
-            surroundings=Surroundings(
-                folder_by_file_system=settings.file_systems,
-                folder_by_prefix=_real_folders(settings.training_folders),
-                environment=settings.job_environment,
-                url_seen_from=url_seen_from,
-                tokens=TaskTokens(secret),
-                is_endpoint_given=settings.is_endpoint_given_to_jobs,
-            ),
+            surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
             launch_times=launch_times(settings),
             interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
@@ -133,6 +126,19 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         await _ready(engine, running)
         await server.start()
         yield Yard(url=server.url, key=key, failed=running)
+
+
+def _surroundings(
+    settings: Settings, url_seen_from: Callable[[Network], str | None], tokens: TaskTokens
+) -> Surroundings:
+    return Surroundings(
+        folder_by_file_system=settings.file_systems,
+        folder_by_prefix=_real_folders(settings.training_folders),
+        environment=settings.job_environment,
+        url_seen_from=url_seen_from,
+        tokens=tokens,
+        is_endpoint_given=settings.is_endpoint_given_to_jobs,
+    )
 
 
 def _task_routes(

@@ -25,11 +25,11 @@ from batchyard.model.records import (
     QueuedJob,
     QueueRecord,
     QuotaShareRecord,
-    ServiceEnvironmentRecord,
     TimeLimit,
     Wish,
     WishKind,
 )
+from batchyard.model.service_records import ServiceEnvironmentRecord
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceStatus
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.store import (

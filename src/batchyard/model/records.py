@@ -229,13 +229,6 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         return [group.demand for group in self.groups for _ in range(group.count)]
 
 
-class ServiceTerms(Struct, frozen=True, kw_only=True):
-    """What a service job takes and puts up with, as it is stored beside everything else."""
-
-    capacity_use: tuple[UnitQuantity, ...]
-    preemption_retries_max: int | None = None
-
-
 class NewJob(Struct, frozen=True, kw_only=True):
     """A job as the API submits it: immutable from then on. It is stored as SUBMITTED."""
 
@@ -348,24 +341,6 @@ class EnvironmentRecord(Struct, frozen=True, kw_only=True):
     cpu_milli_launched: int = 0
     #: How many instances it has ever launched. Written by the engine alone.
     launch_count: int = 0
-
-
-class ServiceEnvironmentRecord(Struct, frozen=True, kw_only=True):
-    """A service environment.
-
-    The API writes the wish (CREATING, UPDATING, DELETING), the engine settles it.
-    """
-
-    #: Creation order.
-    seq: int
-    arn: EnvironmentArn
-    scope: Scope
-    name: str
-    state: ResourceState
-    status: ResourceStatus
-    #: Everything else as DescribeServiceEnvironments shows it.
-    detail: Json
-    tags: Mapping[str, str]
 
 
 class QueueRecord(Struct, frozen=True, kw_only=True):

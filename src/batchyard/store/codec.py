@@ -22,8 +22,8 @@ from batchyard.model.records import (
     Json,
     NodePlan,
     QueueSnapshot,
-    ServiceTerms,
 )
+from batchyard.model.service_records import ServiceTerms
 
 _NO_SERVICE = ServiceTerms(capacity_use=())
 

@@ -10,7 +10,8 @@ from typing import Any, TypedDict, Unpack
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from batchyard.model.ids import EnvironmentArn, Scope
-from batchyard.model.records import Json, ServiceEnvironmentRecord
+from batchyard.model.records import Json
+from batchyard.model.service_records import ServiceEnvironmentRecord
 from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import codec
 from batchyard.store.environments import IN_TRANSITION

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -15,6 +17,7 @@ from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model import wording
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.ids import JobId, node_id, task_id_of
 from batchyard.model.limits import TRAINING_STOP_GRACE_MS
 from batchyard.model.records import Attempt, ExitAction, ExitRule, StopCause
@@ -45,10 +48,10 @@ def a_training_queue(name: str = "training", **more):
     return a_queue(name, service_environments=("se",), **more)
 
 
-def a_training_yard(*more, **limits: int) -> Yard:
+def a_training_yard(*more, **limits: Any) -> Yard:
     return Yard(
         a_host(cpu_milli=8000, memory_mib=16_384),
-        a_service_environment(**limits),
+        a_service_environment(limits=limits or None),
         *(more or (a_training_queue(),)),
     )
 
@@ -220,7 +223,7 @@ def test_a_disabled_environment_starts_nothing_and_says_so(training: Yard) -> No
 def test_a_lowered_limit_stops_nothing(training: Yard) -> None:
     training.feed(a_service_job(1, count=3))
     training.round()
-    training.feed(a_service_environment(NUM_INSTANCES=1), a_service_job(2))
+    training.feed(a_service_environment(limits={NUM_INSTANCES: 1}), a_service_job(2))
     training.round()
     assert [training.status(each) for each in (1, 2)] == [S.SCHEDULED, S.RUNNABLE]
 
@@ -450,8 +453,9 @@ def test_after_a_restart_what_nobody_has_taken_is_handed_over(training: Yard) ->
     training.round()
     state = again(training, job)
     outcome = resume(state, frozenset(), HOST, 2000)
-    assert [type(each) for each in outcome.effects] == [StartTask]
-    assert outcome.effects[0].share == an_amount()
+    [effect] = outcome.effects
+    assert isinstance(effect, StartTask)
+    assert effect.share == an_amount()
     assert state.jobs[job_id(1)].progress.status is S.SCHEDULED
 
 
@@ -467,10 +471,11 @@ def test_after_a_restart_what_the_backend_has_is_starting(training: Yard) -> Non
 
 
 def test_preemption_takes_back_instances() -> None:
+    one: dict[str, Any] = {"ml.one": 1}
     yard = a_training_yard(a_training_queue(has_quota_shares=True), **{"ml.one": 2})
     yard.feed(
-        a_quota_share("a", queue="training", borrows=-1, **{"ml.one": 1}),
-        a_quota_share("b", queue="training", borrows=-1, **{"ml.one": 1}),
+        a_quota_share("a", queue="training", borrows=-1, **one),
+        a_quota_share("b", queue="training", borrows=-1, **one),
         a_service_job(1, quota_share="a"),
         a_service_job(2, quota_share="a"),
     )
@@ -479,9 +484,9 @@ def test_preemption_takes_back_instances() -> None:
     yard.feed(a_service_job(3, quota_share="b"))
     _, effects = yard.round()
     assert [type(each) for each in effects] == [StopTask]
-    assert yard.state.jobs[job_id(2)].progress.attempt.stop_cause is (
-        StopCause.CROSS_SHARE_PREEMPTION
-    )
+    stopped = yard.state.jobs[job_id(2)].progress.attempt
+    assert stopped is not None
+    assert stopped.stop_cause is StopCause.CROSS_SHARE_PREEMPTION
     yard.feed(yard.ended(2, 143))
     yard.round()
     assert [yard.status(each) for each in (1, 2, 3)] == [S.SCHEDULED, S.RUNNABLE, S.SCHEDULED]

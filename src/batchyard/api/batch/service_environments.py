@@ -22,8 +22,9 @@ from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
 from batchyard.model.ids import EnvironmentArn
 from batchyard.model.limits import SERVICE_ENVIRONMENT_COUNT_MAX
-from batchyard.model.records import Json, ServiceEnvironmentRecord
+from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
+from batchyard.model.service_records import ServiceEnvironmentRecord
 from batchyard.model.status import ResourceState, ResourceStatus
 from batchyard.store import Connection, queues
 from batchyard.store import service_environments as stored

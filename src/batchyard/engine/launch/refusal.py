@@ -1,4 +1,8 @@
-"""What keeps an attempt from being started. Knows nothing else."""
+"""What keeps an attempt from being started.
+
+Owns the word alone, for all that describe tasks; what comes of it is up to `dispatch`. Refuses to
+know why.
+"""
 
 
 class CannotLaunch(Exception):
