@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -10,6 +12,7 @@ import pytest
 
 from tests.compute.made_images import MadeImage, busybox_entries, make_layer, serve_registry
 from tests.e2e.live_yard import BATCHYARD, LEDGER, MARK, QUEUE, REGION, LiveYard, live_yard, until
+from tests.e2e.test_service_jobs import RING, Lab
 from tests.fixtures.engines import Engine
 from tests.fixtures.moto import moto_url as moto_url
 
@@ -194,3 +197,19 @@ def test_image_is_pulled_with_the_secret_that_the_definition_names(
         f" {odd['ARN']} is no JSON object with username and password"
     )
     assert PASSWORD not in json.dumps([job["container"] for job in jobs]) + yard.log()
+
+
+def test_instances_of_a_service_job_find_each_other(yard: LiveYard, tmp_path: Path) -> None:
+    lab = Lab(yard, tmp_path)
+    lab.make_queue()
+    job_id = lab.submit(RING, count=3)
+    job = lab.ended(job_id)
+    assert job["status"] == "SUCCEEDED", (job["statusReason"], lab.lines(job_id))
+    assert lab.lines(job_id) == {
+        "algo-1": ["I am algo-2"],
+        "algo-2": ["I am algo-3"],
+        "algo-3": ["I am algo-1"],
+    }
+    kept = yard.data_path / "training-results" / lab.name_of(job_id) / "output" / "model.tar.gz"
+    with tarfile.open(kept) as model:
+        assert model.getnames() == ["algo-1", "algo-2", "algo-3"]
