@@ -202,6 +202,8 @@ def test_image_is_pulled_with_the_secret_that_the_definition_names(
 def test_instances_of_a_service_job_find_each_other(yard: LiveYard, tmp_path: Path) -> None:
     lab = Lab(yard, tmp_path)
     lab.make_queue()
+    alone = lab.submit('grep -c "$(hostname)" /etc/hosts')
+    assert lab.ended(alone)["status"] == "SUCCEEDED", "it knows its own name"
     job_id = lab.submit(RING, count=3)
     job = lab.ended(job_id)
     assert job["status"] == "SUCCEEDED", (job["statusReason"], lab.lines(job_id))

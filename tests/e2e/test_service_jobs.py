@@ -142,6 +142,8 @@ ln -s /etc/passwd model/link
 echo more > output/data/metrics
 echo "$TRAINING_JOB_NAME $(hostname) $(ls input/data) $sum"
 echo "$GREETING"
+stat -c %a input input/config input/data/train input/config/resourceconfig.json model | tr '\\n' ' '
+grep -c algo-1 /etc/hosts
 cat input/config/resourceconfig.json
 """
 
@@ -172,7 +174,8 @@ def test_a_training_program_finds_its_data_and_leaves_a_model(lab: Lab) -> None:
     lines = lab.lines(job_id)["algo-1"]
     assert lines[0] == f"{name} algo-1 train 42"
     assert lines[1] == "hello there"
-    assert json.loads(lines[2]) == {
+    assert lines[2].split()[:2] + lines[2].split()[3:] == ["755", "755", "644", "777", "1"]
+    assert json.loads(lines[3]) == {
         "current_host": "algo-1",
         "current_instance_type": "ml.m5.large",
         "current_group_name": "homogeneousCluster",

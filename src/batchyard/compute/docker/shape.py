@@ -99,7 +99,9 @@ def config_of(spec: ContainerShape, place: Place, facts: EngineFacts) -> Json:
         "Labels": dict(place.labels),
         "HostConfig": _host_config_of(spec, place, facts),
     }
-    if not place.network_mode.startswith("container:"):
+    # Docker names a container as the one whose network it is in; podman has to be told.
+    is_named_by_other = place.network_mode.startswith("container:")
+    if not is_named_by_other or (facts.is_podman and place.host_name is not None):
         config["Hostname"] = place.host_name or host_name_of(place.task_id)
     if spec["command"] is not None:
         config["Cmd"] = spec["command"]
@@ -137,6 +139,8 @@ def _host_config_of(spec: ContainerShape, place: Place, facts: EngineFacts) -> J
         host["CapDrop"] = ["MKNOD"]
     if spec["has_init"]:
         host["Init"] = True
+    if place.host_name is not None and place.network_mode == "host":
+        host["ExtraHosts"] = [f"{place.host_name}:127.0.0.1"]
     if place.ipc_mode == "private":
         host["ShmSize"] = spec["shared_memory_mib"] * _MEBIBYTE
     if place.gpus and facts.has_nvidia:

@@ -31,6 +31,7 @@ from batchyard.model.limits import REASON_LENGTH_MAX
 _ROOT = "/opt/ml"
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _ANYONE = 0o777
+_ENTERED = 0o755
 _READABLE = 0o644
 #: What is noted of the instances of an attempt; the last is one name among those that are gone.
 _ENDED, _GONE, _FAILED = "ended", "gone", "failed"
@@ -59,13 +60,15 @@ class TrainingFolders:
         setting = task.training
         assert setting is not None, task.task_id
         own, shared = self._tasks / task.task_id, self._shared(setting.attempt_id)
-        for folder in (own / "input" / "config", own / "output" / "data", shared / "model"):
+        below = ("input/config", "input/data", "output/data")
+        for folder in (*(own / each for each in below), shared / "model"):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (own / "output", own / "output" / "data", shared / "model"):
             folder.chmod(_ANYONE)
         self._setting_path(task.task_id).write_bytes(msgspec.json.encode(setting))
         for name, text in setting.config.items():
             (own / "input" / "config" / name).write_text(text)
+            (own / "input" / "config" / name).chmod(_READABLE)
         mounts = [
             Mount(source=str(own / "input"), destination=f"{_ROOT}/input", is_own=True),
             Mount(source=str(own / "output"), destination=f"{_ROOT}/output", is_own=True),
@@ -73,6 +76,9 @@ class TrainingFolders:
         ]
         data = own / "input" / "data"
         mounts += [_mount_of(each, data / each.name) for each in setting.channels]
+        # Images may have users of their own, and the server's umask is none of their business.
+        for folder in (own / "input", own / "input" / "config", data, *data.iterdir()):
+            folder.chmod(_ENTERED)
         if setting.checkpoint_path is not None:
             destination = setting.checkpoint_destination
             mounts.append(Mount(source=setting.checkpoint_path, destination=destination))
