@@ -223,7 +223,8 @@ def _fd_of_plain(path: str, dir_fd: int | None = None) -> int:
 
 def _has_any(folder: Path) -> bool:
     try:
-        return any(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return any(entries)
     except FileNotFoundError:
         return False
 
