@@ -214,6 +214,7 @@ class Pump:
         # What was read and not stored is read again if an append fails.
         events, tail.events = tail.events or EventLines(starts_event, tail.position), None
         is_over = watch.end is not None
+        begin = events.offset
         while True:
             offset = events.offset
             lines = events.add(self._read(tail, offset))
@@ -228,6 +229,9 @@ class Pump:
                 self._note_taken(tail.unit_id, offset_of(position))
             if is_dry:
                 break
+        if events.offset != begin:
+            # Also where nothing was stored: the supervisor tells of no more until it has heard.
+            self._note_taken(tail.unit_id, offset_of(tail.position))
         tail.events = events
         self._flush_in_time(watch, tail, events)
 

@@ -147,7 +147,7 @@ class Life:
             self._advance(task)
 
     def mark_taken(self, unit_id: str, position: int) -> None:
-        """Note that a container's output up to a position is safe."""
+        """Note that what was told of a container's output was read, and up to where it is safe."""
         unit = self.units.get(unit_id)
         if unit is None or unit.spool is None:
             return
@@ -420,7 +420,9 @@ class Life:
 
     def _tell_output(self, unit: Unit) -> None:
         spool = unit.spool
-        if spool is not None and not unit.is_notified and spool.size > spool.taken:
+        if spool is None or unit.is_notified:
+            return
+        if spool.size > max(spool.taken, unit.told_size):
             unit.is_notified = True
             self.news.setdefault("output", {})[unit.unit_id] = 0
 

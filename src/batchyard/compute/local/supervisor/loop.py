@@ -178,6 +178,7 @@ class Supervisor:
         conversation.is_listening = True
         for unit in self.life.units.values():
             unit.is_notified = False
+            unit.told_size = unit.spool.size if unit.spool else 0  # The snapshot tells it.
         snapshot = [task.describe() for task in self.life.tasks.values()]
         return {"version": VERSION, "snapshot": snapshot}
 
@@ -224,7 +225,8 @@ class Supervisor:
         news, self.life.news = self.life.news, {}
         for unit_id in news.get("output", ()):
             unit = self.life.units.get(unit_id)
-            news["output"][unit_id] = unit.spool.size if unit and unit.spool else 0
+            if unit is not None and unit.spool is not None:
+                news["output"][unit_id] = unit.told_size = unit.spool.size
         for conversation in list(self._conversations.values()):
             # Answers first: news may be newer than the snapshot in an answer, never the reverse.
             for answer in conversation.answers:

@@ -61,6 +61,7 @@ class Unit:
         "started_at_ms",
         "started_clock_ms",
         "task_id",
+        "told_size",
         "unit_id",
     )
 
@@ -90,7 +91,10 @@ class Unit:
         #: What stderr began with while it may still be the runtime's own complaint; None later.
         self.first_error_bytes: bytes | None = b""
         self.is_paused = False
+        #: The server was told of output, and has not answered yet.
         self.is_notified = False
+        #: Up to where it was told of output: it may keep what it has read for an event that grows.
+        self.told_size = 0
         #: It was sent SIGTERM.
         self.is_signalled = False
         self.end: ContainerEnd | None = None
