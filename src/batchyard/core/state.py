@@ -35,6 +35,7 @@ from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
+from batchyard.scheduler.allocation import may_exceed_max
 from batchyard.scheduler.fair_share import usage_after
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.rooms import RoomGroups
@@ -366,17 +367,38 @@ def may_give_up(environment: Environment) -> bool:
     return environment.launching is not None and environment.fault is None
 
 
+def is_above_max(state: State, environment: Environment) -> bool:
+    """Tell whether an environment has more instances than its `maxvCpus`, which was lowered, allows.
+
+    What a strategy may launch beyond `maxvCpus` is one instance, the largest at most.
+    """
+    settings = environment.launching
+    above = environment.cpu_milli_launched - environment.cpu_milli_max
+    if settings is None or above <= 0:
+        return False
+    if not may_exceed_max(settings.strategy, is_spot=settings.is_spot):
+        return True
+    records = (state.instances[each].record for each in environment.instances)
+    return above >= max((each.capacity.cpu_milli for each in records), default=0)
+
+
 def idle_end_ms(state: State, environment: Environment) -> int | None:
     """Tell when the first of an environment's idle instances has been kept long enough.
 
     None: none may go. One that is INVALID keeps what it has until it is repaired, and what somebody
     registered stays until it is deregistered (reference/compute-and-scheduling.md section 1.5).
+    Above `maxvCpus` none is kept at all.
     """
     settings = environment.launching
-    if settings is None or settings.idle_ms is None or not may_give_up(environment):
+    if settings is None or not may_give_up(environment):
         return None
     found = first_to_go(state, environment)
-    return None if found is None else environment.idle_since_ms[found] + settings.idle_ms
+    if found is None:
+        return None
+    since_ms = environment.idle_since_ms[found]
+    if is_above_max(state, environment):
+        return since_ms
+    return None if settings.idle_ms is None else since_ms + settings.idle_ms
 
 
 def first_to_go(state: State, environment: Environment) -> InstanceId | None:

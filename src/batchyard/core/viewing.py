@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Queue, Share, State, first_to_go, may_give_up
+from batchyard.core.state import (
+    Environment,
+    Queue,
+    Share,
+    State,
+    first_to_go,
+    is_above_max,
+    may_give_up,
+)
 from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
@@ -33,7 +41,7 @@ def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
     machines = [host.capacity for host in state.hosts.values()]
     environment_views = {
-        arn: _view_environment(environment, machines)
+        arn: _view_environment(state, environment, machines)
         for arn, environment in state.environments.items()
     }
     return View(
@@ -81,7 +89,9 @@ class _HostByInstance(Mapping[InstanceId, HostId]):
         return len(self._instances)
 
 
-def _view_environment(environment: Environment, machines: Sequence[Amount]) -> EnvironmentView:
+def _view_environment(
+    state: State, environment: Environment, machines: Sequence[Amount]
+) -> EnvironmentView:
     settings = environment.launching
     return EnvironmentView(
         arn=environment.arn,
@@ -103,6 +113,7 @@ def _view_environment(environment: Environment, machines: Sequence[Amount]) -> E
             environment_uuid=environment.uuid,
             launch_count=environment.launch_count,
             boot_ms=settings.boot_ms,
+            is_above_max=is_above_max(state, environment),
         ),
         has_instances=environment.has_instances,
         is_unbounded=environment.is_unmanaged,

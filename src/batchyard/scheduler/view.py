@@ -70,6 +70,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     launch_count: int
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int
+    #: More is launched than `maxvCpus` allows, which was lowered: jobs may use no more than that.
+    is_above_max: bool = False
 
 
 class WaitingOrder(Protocol):
