@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.e2e.lab import now_ms
+from tests.e2e.lab import BATCH, now_ms
 from tests.e2e.live_yard import MARK, LiveYard, live_yard, until
 from tests.e2e.test_explanations import asking
 from tests.e2e.test_interruptions import listed, run
@@ -159,7 +159,8 @@ def test_a_disabled_environment_finishes_what_runs_and_starts_nothing(yard: Live
     jobs = yard.ended(waits, behind, late)
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
     starts_ms = [job["startedAt"] for job in jobs]
-    assert starts_ms == sorted(starts_ms) and starts_ms[0] >= enabled_ms
+    assert starts_ms == sorted(starts_ms)
+    assert starts_ms[0] >= enabled_ms
     assert ran_once(yard, runs, waits, behind, late)
 
 
@@ -251,7 +252,7 @@ def test_a_queue_of_ten_thousand_jobs_is_deleted_while_others_work(yard: LiveYar
     text = "Cannot delete, state must be DISABLED"
     assert refusal(delete, jobQueue="day") == text
     disable_queue(yard, "day")
-    arn = queue(yard, "day")["jobQueueArn"]
+    arn = f"{BATCH}:job-queue/day"
     assert refusal(
         yard.batch.submit_job, jobName="no", jobQueue="day", jobDefinition="definition"
     ) == (f"Job Queue {arn} is in state DISABLED")

@@ -11,8 +11,8 @@ Rules:
   instance where the strategy allows it.
 - Where no host has room, instances that are idle and not kept by `minvCpus` are given up, the
   longest idle first, before the launch is refused.
-- Where more is launched than `maxvCpus` allows, because it was lowered, jobs may use `maxvCpus`, and
-  not what the instances would have room for.
+- Where more is launched than `maxvCpus` allows, because it was lowered, jobs may use `maxvCpus`,
+  and not what the instances would have room for.
 - An instance that is still starting counts as capacity on its way: whoever fits it waits for it,
   and nothing more is launched for him.
 """

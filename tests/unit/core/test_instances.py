@@ -118,7 +118,8 @@ def test_an_invalid_environment_keeps_its_instances_until_it_is_repaired(running
 
 @pytest.mark.parametrize("strategy", AllocationStrategy)
 def test_above_a_lowered_maximum_nobody_starts_and_no_idle_instance_is_kept(strategy):
-    yard = a_yard(vcpus=3, strategy=strategy)
+    environment = a_launching_environment(vcpus=3, strategy=strategy)
+    yard = Yard(a_host(memory_mib=16_384), environment, a_queue())
     yard.feed(*(a_job(number) for number in (1, 2, 3)))
     yard.round()
     yard.round()
