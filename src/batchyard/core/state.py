@@ -368,7 +368,7 @@ def may_give_up(environment: Environment) -> bool:
 
 
 def is_above_max(state: State, environment: Environment) -> bool:
-    """Tell whether an environment has more instances than its `maxvCpus`, which was lowered, allows.
+    """Tell whether an environment has more instances than its `maxvCpus` allows, which was lowered.
 
     What a strategy may launch beyond `maxvCpus` is one instance, the largest at most.
     """
