@@ -223,6 +223,8 @@ class Queue:
     #: In the order in which they are tried.
     environment_arns: tuple[EnvironmentArn, ...]
     is_draining: bool = False
+    #: Which attempt its last one was, of all that this server has placed; 0: it has placed none.
+    last_placed: int = 0
     #: How long a head may be blocked, by reason.
     time_limits: tuple[TimeLimit, ...] = ()
     #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
@@ -297,6 +299,8 @@ class State:
     #: Holds all consumable resources that are there, and those that attempts still hold.
     consumables: dict[ConsumableArn, Consumable] = field(default_factory=dict)
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
+    #: How many attempts have been placed since this state was loaded.
+    placed_count: int = 0
     #: When instances become ready, or attempts on them are to be stopped.
     alarms: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.

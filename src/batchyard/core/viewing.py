@@ -50,6 +50,7 @@ def view_of(state: State, now_ms: int) -> View:
                 arn=queue.arn,
                 priority=queue.priority,
                 seq=queue.seq,
+                last_placed=queue.last_placed,
                 environments=[
                     environment_views[arn]
                     for arn in queue.environment_arns
