@@ -80,17 +80,19 @@ def make_queue(lab: Lab) -> None:
             capacityLimits=[{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 4}],
         )
     for name, strategy in (("lender", "LEND"), ("borrower", "LEND_AND_BORROW")):
-        arn = batch.create_quota_share(
+        batch.create_quota_share(
             quotaShareName=name,
             jobQueue=QUEUE,
             capacityLimits=[{"maxCapacity": 2, "capacityUnit": TYPE}],
             resourceSharingConfiguration={"strategy": strategy},
             preemptionConfiguration={"inSharePreemption": "ENABLED"},
-        )["quotaShareArn"]
-        until(
-            lambda arn=arn: batch.describe_quota_share(quotaShareArn=arn)["status"] == "VALID",
-            "a quota share",
         )
+
+    def are_valid() -> bool:
+        shares = batch.list_quota_shares(jobQueue=QUEUE)["quotaShares"]
+        return [each["status"] for each in shares] == ["VALID"] * 2
+
+    until(are_valid, "quota shares")
 
 
 def submit(lab: Lab, share: str, name: str, *, count: int = 1, **more: Any) -> str:
@@ -117,10 +119,10 @@ def utilization(lab: Lab) -> dict[str, float]:
 
 
 def test_what_was_lent_is_taken_back_and_who_may_not_come_back_fails(lab: Lab) -> None:
-    never = {"preemptionConfiguration": {"preemptionRetriesBeforeTermination": 0}}
+    never = {"preemptionRetriesBeforeTermination": 0}
     own = [submit(lab, "borrower", f"own-{number}") for number in range(2)]
     back = submit(lab, "borrower", "back")
-    once = submit(lab, "borrower", "once", **never)
+    once = submit(lab, "borrower", "once", preemptionConfiguration=never)
     for job_id in (*own, back, once):
         lab.reach("RUNNING", job_id)
     until(lambda: utilization(lab) == {"borrower": 4.0}, "what is borrowed")
