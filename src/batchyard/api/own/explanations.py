@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from batchyard.api.batch.rules.names import job_id_of
 from batchyard.engine.loop import NotInCharge
+from batchyard.model.amounts import gpus_text, mib_text, vcpus_text
 from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
 from batchyard.model.ids import JobId, name_in_arn
 from batchyard.model.records import JobRecord, Json
@@ -20,8 +21,6 @@ from batchyard.wire.call import Call
 
 #: Explains a live job; None: it is not live. Raises `NotInCharge`.
 ExplainJob = Callable[[JobId], Explanation | None]
-
-_MILLI = 1000
 
 
 async def get_job_explanation(
@@ -128,11 +127,10 @@ def text_of(change: Change) -> str:
 def _quantity(change: Change) -> str:
     match change.dimension:
         case Dimension.VCPUS:
-            count = change.by * change.unit_milli / _MILLI
-            return "1 vCPU" if count == 1 else f"{count:g} vCPUs"
+            return vcpus_text(change.by * change.unit_milli)
         case Dimension.MEMORY_MIB:
-            return f"{change.by:,} MiB"
+            return mib_text(change.by)
         case Dimension.GPUS:
-            return "1 GPU" if change.by == 1 else f"{change.by} GPUs"
+            return gpus_text(change.by)
         case None:
             return str(change.by)
