@@ -37,7 +37,7 @@ from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
-from batchyard.engine.task_facts import task_describer
+from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.store import Store
@@ -96,16 +96,13 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
         )
-        describe_task = task_describer(store, engine.find_task)
+        describe_task = live_task_describer(store, engine.find_task)
         server = Server(
             handlers={
                 **_batch_handlers(store, settings),
                 **logs.handlers(log_store),
                 **sts.handlers(),
-                **ec2.handlers(store),
-                **ecs.handlers(
-                    ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
-                ),
+                **_views(store, engine),
                 **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
@@ -194,6 +191,18 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
         gpus=settings.gpus,
         network_range=settings.node_network,
     )
+
+
+def _views(store: Store, engine: Engine) -> Handlers:
+    """Give what shows our things as ECS and EC2 do."""
+    service = ecs.Service(
+        store=store,
+        describe_task=task_describer(store, engine.find_seen_task),
+        list_tasks=engine.list_tasks,
+        list_ended_tasks=engine.list_ended_tasks,
+        find_use=engine.find_use,
+    )
+    return {**ec2.handlers(store), **ecs.handlers(service)}
 
 
 def _batch_handlers(store: Store, settings: Settings) -> Handlers:

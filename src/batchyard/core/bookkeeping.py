@@ -188,6 +188,7 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, slot, demand)
     if job.nodes is None:
         del state.job_by_task[attempt.task_id]
+        _forget_place(state, attempt)
         instance = state.instances.get(attempt.instance_id) if attempt.instance_id else None
         if instance is not None:
             del instance.tasks[attempt.task_id]
@@ -197,6 +198,13 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         _count_instances(state, job, attempt, -1)
         count_end(state, job)
     consumables.release(state.consumables, job.needs)
+
+
+def _forget_place(state: State, attempt: Attempt) -> None:
+    there = state.tasks_by_environment[attempt.environment_arn]
+    del there[attempt.task_id]
+    if not there:
+        del state.tasks_by_environment[attempt.environment_arn]
 
 
 def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
@@ -224,6 +232,7 @@ def _count_instances(state: State, job: Job, attempt: Attempt, sign: int) -> Non
 def note_task(state: State, job: Job, attempt: Attempt) -> None:
     """Say which job a live attempt's task runs, and what runs on its instance."""
     state.job_by_task[attempt.task_id] = job.id
+    state.tasks_by_environment.setdefault(attempt.environment_arn, {})[attempt.task_id] = None
     if attempt.instance_id is not None:
         state.instances[attempt.instance_id].tasks[attempt.task_id] = None
 
