@@ -135,7 +135,7 @@ def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
     if progress.rest is JobStatus.RUNNABLE:
         _leave_line(state, parent, parent.id)
     progress.rest = status
-    line = _line_of(state, parent)
+    line = line_of(state, parent)
     if status is JobStatus.RUNNABLE and progress.rest_count and line is not None:
         line.join_array(parent.id, parent.seq, array.codes, priority=parent.priority)
     return progress
@@ -434,7 +434,7 @@ def _recount(parent: Job, index: int, before: JobStatus, after: JobStatus) -> No
     counts[after] = counts.get(after, 0) + 1
 
 
-def _line_of(state: State, job: Job) -> WaitingLine | None:
+def line_of(state: State, job: Job) -> WaitingLine | None:
     """Give the line that a job stands in while it is RUNNABLE; None: its queue is gone."""
     queue = state.queues.get(job.queue_arn)
     if job.quota_share is not None:
@@ -446,7 +446,7 @@ def _line_of(state: State, job: Job) -> WaitingLine | None:
 
 
 def _join_line(state: State, job: Job) -> None:
-    line = _line_of(state, job)
+    line = line_of(state, job)
     if line is not None:
         is_retry = job.progress.was_tried
         line.join(job.id, job.seq, job.index, is_retry=is_retry, priority=job.priority)
@@ -454,7 +454,7 @@ def _join_line(state: State, job: Job) -> None:
 
 def _leave_line(state: State, job: Job, job_id: JobId) -> None:
     """Take `job_id`, the job itself or all its children of the rest, out of the line of `job`."""
-    line = _line_of(state, job)
+    line = line_of(state, job)
     if line is not None and job_id in line:
         line.leave(job_id)
 

@@ -75,6 +75,8 @@ class ChangeKind(StrEnum):
     ADD_CONSUMABLE = "ADD_CONSUMABLE"
     ENABLE_ENVIRONMENT = "ENABLE_ENVIRONMENT"
     LOWER_RESERVATION = "LOWER_RESERVATION"
+    #: Within its share; of an array's child, that of its array.
+    RAISE_SCHEDULING_PRIORITY = "RAISE_SCHEDULING_PRIORITY"
 
 
 class Dimension(StrEnum):

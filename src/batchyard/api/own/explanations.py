@@ -122,6 +122,8 @@ def text_of(change: Change) -> str:
             other = f"compute environment {name} were ENABLED"
         case ChangeKind.LOWER_RESERVATION:
             other = f"computeReservation of job queue {name} were {change.by} lower"
+        case ChangeKind.RAISE_SCHEDULING_PRIORITY:
+            other = f"its scheduling priority within its share were {change.by} higher"
     return f"It would start now if {other}."
 
 
