@@ -90,6 +90,71 @@ def test_what_can_never_be_is_said_in_numbers(yard: LiveYard) -> None:
     yard.reach("FAILED", job_id)
 
 
+def warning_of(answer: dict[str, Any]) -> str | None:
+    headers: dict[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+    return headers.get("x-batchyard-warning")
+
+
+def test_what_will_come_to_nothing_is_told_with_the_answer(yard: LiveYard) -> None:
+    """AWS's answer stays AWS's; what is wrong stands in a header, and once in the server's log."""
+    yard.register("large", resourceRequirements=asking(vcpus=8))
+    large = {"jobName": "large", "jobQueue": QUEUE, "jobDefinition": "large"}
+    answers = [yard.batch.submit_job(**large) for _ in range(2)]
+    text = (
+        f"The job can never start in job queue {QUEUE}: Asked 8 vCPUs; {QUEUE} has maxvCpus 2"
+        " vCPUs: short by 6 vCPUs."
+    )
+    assert [warning_of(each) for each in answers] == [text, text]
+    assert yard.log().count("request_warned") == 1
+    fits = yard.batch.submit_job(jobName="fits", jobQueue=QUEUE, jobDefinition=DEFINITION)
+    assert warning_of(fits) is None
+    eks = yard.batch.create_compute_environment(
+        computeEnvironmentName="eks",
+        type="MANAGED",
+        eksConfiguration={
+            "eksClusterArn": f"arn:aws:eks:{REGION}:123456789012:cluster/cluster",
+            "kubernetesNamespace": "jobs",
+        },
+        computeResources={
+            "type": "EC2",
+            "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+            "minvCpus": 0,
+            "maxvCpus": 4,
+            "instanceTypes": ["c6i.large"],
+            "subnets": ["subnet-1"],
+            "securityGroupIds": ["sg-1"],
+            "instanceRole": "ecsInstanceRole",
+        },
+    )
+    assert (warning_of(eks) or "").startswith("Compute environment eks will be INVALID: ")
+    yard.batch.update_compute_environment(computeEnvironment=QUEUE, state="DISABLED")
+    until(
+        lambda: (
+            yard.batch.describe_compute_environments(computeEnvironments=[QUEUE])[
+                "computeEnvironments"
+            ][0]["status"]
+            == "VALID"
+        ),
+        "the update",
+    )
+    off = yard.batch.submit_job(jobName="off", jobQueue=QUEUE, jobDefinition=DEFINITION)
+    assert warning_of(off) == (
+        f"No environment of job queue {QUEUE} can be used now: Compute environment {QUEUE} is"
+        " DISABLED."
+    )
+    queue = yard.batch.create_job_queue(
+        jobQueueName="idle",
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": QUEUE}],
+    )
+    assert warning_of(queue) == (
+        f"No environment of job queue idle can be used now: {QUEUE} is DISABLED."
+    )
+    for each in (*answers, off):
+        yard.batch.terminate_job(jobId=each["jobId"], reason="seen")
+    yard.ended(*(each["jobId"] for each in (*answers, fits, off)))
+
+
 def test_unknown_jobs_are_refused(yard: LiveYard) -> None:
     client = own_client(yard)
     for job_id in ("nonsense", "00000000-0000-4000-8000-000000000000"):

@@ -32,6 +32,7 @@ from batchyard.compute.secrets import SecretReader
 from batchyard.compute.training import TrainingBackend
 from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
+from batchyard.engine.foresight import Foresight
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
@@ -99,7 +100,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
         describe_task = live_task_describer(store, engine.find_task)
         server = Server(
             handlers={
-                **_batch_handlers(store, settings),
+                **_batch_handlers(store, settings, engine.foresight),
                 **logs.handlers(log_store),
                 **sts.handlers(),
                 **_views(store, engine),
@@ -205,11 +206,12 @@ def _views(store: Store, engine: Engine) -> Handlers:
     return {**ec2.handlers(store), **ecs.handlers(service)}
 
 
-def _batch_handlers(store: Store, settings: Settings) -> Handlers:
+def _batch_handlers(store: Store, settings: Settings, foresight: Foresight) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
+        foresight=foresight,
     )
 
 

@@ -27,6 +27,7 @@ from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.ended_tasks import EndedTasks, read_ended_tasks
 from batchyard.engine.facts import write_facts
+from batchyard.engine.foresight import Foresight
 from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
@@ -93,6 +94,8 @@ class Engine:
         self._pace = Pace()
         self._placements = Placements()
         self._ended = EndedTasks()
+        #: What can be told of wishes before they are taken.
+        self.foresight = Foresight(lambda: self._state, launch_times)
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
@@ -261,6 +264,7 @@ class Engine:
             self._interruptions.note(outcome.events)
             self._placements.note(self._state, outcome.events)
             self._ended.note(outcome)
+            self.foresight.note(outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
         if not outcome.events and not settled and not snapshots:
             return

@@ -13,8 +13,8 @@ import pytest
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
-from batchyard.core.check import check
 from batchyard.core.changes import find_changes
+from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.restore import restore_jobs, resume
 from batchyard.core.state import State

@@ -99,6 +99,8 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
 
     await service.store.write(insert)
     service.catalog.drop()
+    if service.foresight is not None:
+        call.warn(service.foresight.of_queue(arn, order.arns))
     return {"jobQueueName": name, "jobQueueArn": arn}
 
 
