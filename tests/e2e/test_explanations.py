@@ -4,13 +4,19 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from batchyard.wire.models import OWN_MODELS
-from tests.e2e.live_yard import BATCHYARD, DEFINITION, QUEUE, REGION, LiveYard, live_yard, until
+from tests.e2e.live_yard import (
+    BATCHYARD,
+    DEFINITION,
+    QUEUE,
+    REGION,
+    LiveYard,
+    live_yard,
+    own_client,
+    until,
+)
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
@@ -28,18 +34,6 @@ def yard() -> Iterator[LiveYard]:
         made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
         made.register(resourceRequirements=asking(vcpus=2))
         yield made
-
-
-def own_client(yard: LiveYard) -> Any:
-    """What anybody gets who shows botocore our model."""
-    session = botocore.session.get_session()
-    session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
-    return boto3.Session(
-        aws_access_key_id=yard.key["access_key_id"],
-        aws_secret_access_key=yard.key["secret_access_key"],
-        region_name=REGION,
-        botocore_session=session,
-    ).client("batchyard", endpoint_url=yard.endpoint)
 
 
 def test_who_waits_is_told_why_and_starts_with_the_change_that_is_named(yard: LiveYard) -> None:

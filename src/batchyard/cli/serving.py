@@ -32,6 +32,7 @@ from batchyard.compute.secrets import SecretReader
 from batchyard.compute.training import TrainingBackend
 from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
+from batchyard.engine.explainer import Explainer
 from batchyard.engine.foresight import Foresight
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
@@ -97,6 +98,12 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
         )
+        explainer = Explainer(
+            explain_own=engine.explain,
+            store=store,
+            times=launch_times(settings),
+            clock_ms=clock_ms,
+        )
         describe_task = live_task_describer(store, engine.find_task)
         server = Server(
             handlers={
@@ -104,7 +111,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 **logs.handlers(log_store),
                 **sts.handlers(),
                 **_views(store, engine),
-                **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+                **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,

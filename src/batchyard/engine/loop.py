@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
-from msgspec.structs import replace
 
 from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
-from batchyard.core.explaining import explain
 from batchyard.core.instance_uses import InstanceUse, use_of
 from batchyard.core.restore import resume
 from batchyard.core.state import State
@@ -31,13 +29,14 @@ from batchyard.engine.foresight import Foresight
 from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
+from batchyard.engine.placements import explain_in, read_placements
 from batchyard.engine.recovery import load_state, stop_given_up
 from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.instances import InstanceId
-from batchyard.model.status import EnvironmentKind, JobStatus
+from batchyard.model.status import EnvironmentKind
 from batchyard.model.task_facts import TaskGlance
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
@@ -145,11 +144,7 @@ class Engine:
         """
         if self._leadership is None:
             raise NotInCharge
-        found = explain(self._state, job_id, self._clock_ms())
-        job = self._state.find(job_id)
-        if found is None or job is None or found.status is not JobStatus.RUNNABLE:
-            return found
-        return replace(found, went_ahead=self._placements.ahead_of(self._state, job))
+        return explain_in(self._state, self._placements, job_id, self._clock_ms())
 
     def find_seen_task(self, task_id: TaskId) -> JobId | None:
         """Name what a task runs, or ran if it ended lately; None: there is none such."""
@@ -196,6 +191,7 @@ class Engine:
         )
         self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
         self._ended = await self._store.read_long(lambda conn: read_ended_tasks(conn, now_ms))
+        self._placements = await self._store.read_long(read_placements)
         for instance in self._state.instances.values():
             self._interruptions.expect(instance.record)
         known = await self._backend.list_tasks()

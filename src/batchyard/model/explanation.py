@@ -147,5 +147,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     are_more_ahead: bool = False
     #: Jobs that were submitted later and started before it of late, the latest first.
     went_ahead: tuple[WentAhead, ...] = ()
+    #: Since when that is known; None: since the job could first have started.
+    went_ahead_since_ms: int | None = None
     #: When this was true, in Unix milliseconds.
     at_ms: int

@@ -44,6 +44,35 @@ def read_events_after(conn: Connection, seq: int, limit: int) -> list[EventRecor
     return [_record_of(row) for row in conn.execute(_AFTER, {"after": seq, "limit": limit})]
 
 
+def read_latest_of_kind(
+    conn: Connection, kind: str, *, count_max: int, events_max: int
+) -> list[EventRecord]:
+    """Read the last events of a kind, oldest first; looks at the last `events_max` of any kind."""
+    newest = newest_seq(conn)
+    found = conn.execute(
+        select(events)
+        .where(events.c.seq > newest - events_max, events.c.kind == kind)
+        .order_by(events.c.seq.desc())
+        .limit(count_max)
+    ).all()
+    return [_record_of(row) for row in reversed(found)]
+
+
+def newest_seq(conn: Connection) -> int:
+    """Give the number of the last event; 0: nothing has happened yet."""
+    return conn.scalar(_NEWEST) or 0
+
+
+def read_last_time(conn: Connection, job_id: JobId, kinds: Sequence[str]) -> int | None:
+    """Tell when one of these things last happened to a job; None: never, or it is forgotten."""
+    found: int | None = conn.scalar(
+        select(func.max(events.c.at_ms)).where(
+            events.c.job_id == job_id, events.c.kind.in_(list(kinds))
+        )
+    )
+    return found
+
+
 def read_job_ids_of_latest(
     conn: Connection, kind: str, *, after_ms: int, events_max: int
 ) -> list[JobId]:
@@ -51,9 +80,7 @@ def read_job_ids_of_latest(
 
     Looks at the last `events_max` events alone, of whatever kind.
     """
-    newest = conn.scalar(_NEWEST)
-    if newest is None:
-        return []
+    newest = newest_seq(conn)
     found = conn.scalars(
         select(events.c.job_id)
         .where(
