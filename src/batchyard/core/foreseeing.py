@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from batchyard.core.explaining import why_out_of
 from batchyard.core.inputs import PutEnvironment
+from batchyard.core.quota_books import counted_use, quota_accounts_of
 from batchyard.core.state import Queue, State
 from batchyard.core.viewing import view_environment
 from batchyard.model.amounts import Amount
@@ -26,9 +27,12 @@ _MILLI = 1000
 
 
 def foresee_job(
-    state: State, queue_arn: QueueArn, job: WaitingJob, share_identifier: str | None
+    state: State, queue_arn: QueueArn, job: WaitingJob, share: str | None
 ) -> Iterator[str]:
-    """Say what keeps a job for as long as nobody changes the queue, its environments or itself."""
+    """Say what keeps a job for as long as nobody changes the queue, its environments or itself.
+
+    `share` names the share, or quota share, in whose line it will stand.
+    """
     queue = state.queues.get(queue_arn)
     if queue is None:
         return
@@ -40,10 +44,12 @@ def foresee_job(
     elif reasons and causes <= {Cause.NEVER_FITS, Cause.ENVIRONMENT}:
         yield f"The job can never start in job queue {name_in_arn(queue_arn)}: {texts}"
     yield from _short_for_ever(state, job)
-    if share_identifier is not None and _has_no_weight(queue, share_identifier):
+    if share is not None and queue.quota_shares is not None:
+        yield from _above_quota(queue, job, share)
+    elif share is not None and _has_no_weight(queue, share):
         yield (
             f"Scheduling policy {name_in_arn(queue.policy_arn or '')} gives share identifier"
-            f" {share_identifier} no weight: it counts as 1."
+            f" {share} no weight: it counts as 1."
         )
 
 
@@ -73,8 +79,8 @@ def foresee_environment(state: State, wanted: PutEnvironment) -> Iterator[str]:
     if wanted.launching is None:
         return
     machines = [host.capacity for host in state.hosts.values()]
-    yield from _above_max(name, wanted.launching, wanted.cpu_milli_max)
     seen = types_on(wanted.launching.types, machines)
+    yield from _above_max(name, wanted.launching, seen, wanted.cpu_milli_max)
     if machines and len(seen) == 1 and seen[0] not in wanted.launching.types:
         yield (
             f"No machine has room for any instance type of {name}, even when empty: {seen[0].name}"
@@ -104,6 +110,22 @@ def _emptied(view: EnvironmentView) -> EnvironmentView:
     )
 
 
+def _above_quota(queue: Queue, job: WaitingJob, name: str) -> Iterator[str]:
+    """Say that a quota share has too little for the job, whatever is lent to it."""
+    share = (queue.quota_shares or {}).get(name)
+    use = counted_use(queue, job.use)
+    if share is None or quota_accounts_of(queue).why_never(name, use) is None:
+        return
+    terms = share.terms
+    above = "; ".join(
+        f"asked {asked / _MILLI:g} {unit}, its limit is {terms.limit(unit) / _MILLI:g}"
+        for unit, asked in use.items()
+        if asked > terms.limit(unit)
+    )
+    rest = "it does not borrow" if terms.borrow_percent is None else "it cannot borrow the rest"
+    yield f"The job can never start in quota share {name}: {above}, and {rest}."
+
+
 def _has_no_weight(queue: Queue, share_identifier: str) -> bool:
     """Tell whether a policy that gives weights gives none to a share."""
     policy = queue.policy
@@ -122,10 +144,12 @@ def _short_for_ever(state: State, job: WaitingJob) -> Iterator[str]:
             yield f"Asked {need.quantity} of {name}; there are {max(0, there)} in all."
 
 
-def _above_max(name: str, launching: LaunchSettings, cpu_milli_max: int) -> Iterator[str]:
+def _above_max(
+    name: str, launching: LaunchSettings, types: Sequence[InstanceType], cpu_milli_max: int
+) -> Iterator[str]:
     if may_exceed_max(launching.strategy, is_spot=launching.is_spot) and cpu_milli_max:
         return
-    smallest = min(launching.types, key=_vcpus_of, default=None)
+    smallest = min(types, key=_vcpus_of, default=None)
     if smallest is not None and smallest.capacity.cpu_milli > cpu_milli_max:
         yield (
             f"No instance type of {name} is within maxvCpus {cpu_milli_max // _MILLI}: the"

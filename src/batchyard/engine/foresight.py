@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from batchyard.core import events as e
 from batchyard.core.foreseeing import foresee_environment, foresee_job, foresee_queue
+from batchyard.core.quota_books import use_of
 from batchyard.core.state import State
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.wishes import put_environment_of
@@ -28,6 +29,8 @@ _CHANGES = (
     | e.QueueSettled
     | e.QueueDeleted
     | e.PolicySettled
+    | e.QuotaShareSettled
+    | e.QuotaShareDeleted
     | e.HostChanged
 )
 
@@ -50,7 +53,7 @@ class Foresight:
         nodes = () if job.nodes is None else tuple(job.nodes.demands())
         if job.needs or job.capacity_use:  # Rare, and what is used up is no change of a resource.
             return self._look(job, nodes)
-        key = (job.queue_arn, job.demand, nodes, job.share_identifier)
+        key = (job.queue_arn, job.demand, nodes, _share_of(job))
         known = self._known.get(key)
         if known is not None:
             return known
@@ -61,11 +64,11 @@ class Foresight:
         return found
 
     def of_queue(self, queue_arn: QueueArn, arns: Sequence[EnvironmentArn]) -> tuple[str, ...]:
-        """Say what is wrong with a queue that is being made."""
+        """Say what is wrong with a queue that is being made or changed."""
         return tuple(foresee_queue(self._state_of(), queue_arn, arns))
 
     def of_environment(self, record: EnvironmentRecord) -> tuple[str, ...]:
-        """Say what is wrong with an environment that is being made."""
+        """Say what is wrong with an environment that is being made or changed."""
         wanted = put_environment_of(record, self._times)
         return tuple(foresee_environment(self._state_of(), wanted))
 
@@ -76,5 +79,10 @@ class Foresight:
             node_demands=nodes,
             needs=job.needs,
             instances=count_instances(job.capacity_use),
+            use=use_of(job.demand, job.capacity_use),
         )
-        return tuple(foresee_job(self._state_of(), job.queue_arn, waiting, job.share_identifier))
+        return tuple(foresee_job(self._state_of(), job.queue_arn, waiting, _share_of(job)))
+
+
+def _share_of(job: NewJob) -> str | None:
+    return job.quota_share or job.share_identifier

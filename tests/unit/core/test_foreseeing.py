@@ -18,6 +18,7 @@ from tests.builders import (
     a_launching_environment,
     a_policy,
     a_queue,
+    a_quota_share,
     an_environment,
     an_instance_type,
     environment_arn,
@@ -136,6 +137,21 @@ def test_a_share_without_a_weight_where_others_have_one():
     assert told(a_yard(an_environment(), policy=a_policy()), asking(), "b") == []
 
 
+def test_a_quota_share_that_can_never_have_enough():
+    yard = a_yard(an_environment(vcpus=8), has_quota_shares=True)
+    yard.feed(a_quota_share("own", VCPU=2), a_quota_share("other", borrows=-1, VCPU=4))
+    use = {"VCPU": 6500}
+    assert told(yard, asking(cpu_milli=6500, use=use), "own") == [
+        "The job can never start in quota share own: asked 6.5 VCPU, its limit is 2, and it does"
+        " not borrow."
+    ]
+    assert told(yard, asking(cpu_milli=6500, use=use), "other") == [
+        "The job can never start in quota share other: asked 6.5 VCPU, its limit is 4, and it"
+        " cannot borrow the rest."
+    ]
+    assert told(yard, asking(cpu_milli=6000, use={"VCPU": 6000}), "other") == []
+
+
 def test_queues_that_are_not_known_are_not_judged():
     assert list(foresee_job(State(), queue_arn(), asking(cpu_milli=10**6), None)) == []
 
@@ -159,6 +175,8 @@ def test_environments_that_can_hold_nothing():
         "No machine has room for any instance type of ce, even when empty: c6i.32xlarge is launched"
         " with no more than 4 vCPUs, 7,000 MiB and no GPU."
     ]
+    # What stands for the type is within maxvCpus.
+    assert of(huge, vcpus=4) == of(huge)
     assert of(small, vcpus=1) == [
         "No instance type of ce is within maxvCpus 1: the smallest, c6i.large, has 2 vCPUs."
     ]
