@@ -97,7 +97,13 @@ class Explainer:
             if known is None or now_ms - known.at_ms > VIEW_KEPT_MS:
                 known = await self._store.read_long(lambda conn: self._read(conn, now_ms))
                 self._restored = known
+                asyncio.get_running_loop().call_later(VIEW_KEPT_MS / 1000, self._drop, known)
             return known
+
+    def _drop(self, restored: _Restored) -> None:
+        """Let go of a view that is too old, so that it takes no memory."""
+        if self._restored is restored:
+            self._restored = None
 
     def _read(self, conn: Connection, now_ms: int) -> _Restored:
         lead = read_lead(conn)
