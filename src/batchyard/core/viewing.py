@@ -41,7 +41,7 @@ def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
     machines = [host.capacity for host in state.hosts.values()]
     environment_views = {
-        arn: _view_environment(state, environment, machines)
+        arn: view_environment(state, environment, machines)
         for arn, environment in state.environments.items()
     }
     return View(
@@ -90,9 +90,10 @@ class _HostByInstance(Mapping[InstanceId, HostId]):
         return len(self._instances)
 
 
-def _view_environment(
+def view_environment(
     state: State, environment: Environment, machines: Sequence[Amount]
 ) -> EnvironmentView:
+    """Show one environment, with the types that machines of these capacities can stand for."""
     settings = environment.launching
     return EnvironmentView(
         arn=environment.arn,

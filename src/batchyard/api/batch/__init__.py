@@ -22,6 +22,7 @@ from batchyard.api.batch import (
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
 from batchyard.api.batch.service import Service
+from batchyard.engine.foresight import Foresight
 from batchyard.store import Store
 from batchyard.wire.call import Handlers
 
@@ -84,17 +85,19 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
+    foresight: Foresight | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
     `is_only_writer` says that no other process writes to the store: only then are queues and
-    definitions kept in memory between submissions.
+    definitions kept in memory between submissions. `foresight` says what callers are warned of.
     """
     service = Service(
         store,
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
+        foresight=foresight,
     )
     return {
         (_SERVICE, operation): partial(handler, service)
