@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from math import log
 
 AHEAD_MS = 60_000
-#: Integers and floating point may differ by so much.
 CLOSE = 1e-6
+#: What is used is counted in whole thousandths of a vCPU and milliseconds, from step to step: of two
+#: shares that differ by less than the smallest job in half a millisecond, either may be next.
+ROUGH = 100.0
 
 
 @dataclass
@@ -97,12 +99,13 @@ class Queue:
         if lowest == 0:
             equal = [job for job in firsts if score_by_share[job.share] == 0]
             return [min(equal, key=lambda job: job.seq)]
-        limit = lowest * (1 + CLOSE) + 1e-3
-        return [job for job in firsts if score_by_share[job.share] <= limit]
+        rough = {share: ROUGH * self._factor(share) for share in score_by_share}
+        limit = min(score + rough[share] for share, score in score_by_share.items())
+        return [job for job in firsts if score_by_share[job.share] - rough[job.share] <= limit]
 
-    def place_for(self, job: Job) -> Environment | None:
+    def place_for(self, job: Job, now_ms: int) -> Environment | None:
         """Give the first environment with room, unless the policy holds the job back."""
-        if self.policy is not None and self._is_held_back(job, self.policy):
+        if self.policy is not None and self._is_held_back(job, self.policy, now_ms):
             return None
         return next(
             (
@@ -113,12 +116,12 @@ class Queue:
             None,
         )
 
-    def _is_held_back(self, job: Job, policy: Policy) -> bool:
+    def _is_held_back(self, job: Job, policy: Policy, now_ms: int) -> bool:
         shares = {each.share for each in self.jobs}  # All of them stay active in so short a time.
         total = sum(each.cpu_milli_max for each in self.environments)
         limit = total * (1 - (policy.reservation_percent / 100) ** len(shares))
         held = sum(each.cpu_milli for each in self.jobs if each.holds)
-        is_new = not any(each.spans for each in self.jobs if each.share == job.share)
+        is_new = self._score(job.share, now_ms) == 0
         if is_new and len(shares) > 1:
             return False
         return held + job.cpu_milli > limit + CLOSE
@@ -135,8 +138,11 @@ class Queue:
                 until_ms = now_ms if ended_ms is None else ended_ms
                 young, old = (2 ** ((each - now_ms) / window_ms) for each in (until_ms, begun_ms))
                 used += job.cpu_milli * window_ms / log(2) * (young - old)
-        factor = self.policy.factor_of(share, {job.share for job in self.jobs})
-        return factor * (used + held * AHEAD_MS)
+        return self._factor(share) * (used + held * AHEAD_MS)
+
+    def _factor(self, share: str) -> float:
+        assert self.policy is not None
+        return self.policy.factor_of(share, {job.share for job in self.jobs})
 
 
 class Yard:
@@ -153,15 +159,24 @@ class Yard:
         By priority; queues of equal priority take turns. A head without room keeps its queue's
         place, and takes none from others.
         """
+        for heads, places in self._in_order(now_ms):
+            yield from places
+            if places and len(places) == heads:
+                return
+
+    def is_anybody_late(self, now_ms: int) -> bool:
+        """Tell whether somebody waits who should have been placed, whoever of equals is next."""
+        return any(places and len(places) == heads for heads, places in self._in_order(now_ms))
+
+    def _in_order(self, now_ms: int) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+        """Give for each queue how many may be its head, and those that have a place."""
         order = sorted(
             self._queues, key=lambda queue: (-queue.priority, queue.last_turn, queue.seq)
         )
         for queue in order:
-            places = [(job, queue.place_for(job)) for job in queue.heads(now_ms)]
-            found = [(job.job_id, place.name) for job, place in places if place is not None]
-            yield from found
-            if found and len(found) == len(places):
-                return
+            heads = queue.heads(now_ms)
+            found = [(job.job_id, queue.place_for(job, now_ms)) for job in heads]
+            yield len(heads), [(job_id, place.name) for job_id, place in found if place is not None]
 
     def place(self, job_id: str, environment: str, at_ms: int) -> None:
         queue, job = self._by_id[job_id]
