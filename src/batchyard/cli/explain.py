@@ -10,6 +10,8 @@ from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 
 _AHEAD_SHOWN_MAX = 5
+#: Of these it can be said when they start.
+_WAITING = ("PENDING", "RUNNABLE")
 _TEXT_BY_RULE = {
     "QUEUE_PRIORITY": "its job queue has a higher priority",
     "QUEUES_IN_TURNS": "job queues of equal priority take turns",
@@ -35,6 +37,7 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         del answer["ResponseMetadata"]
         click.echo(json.dumps(answer, indent=2))
         return
+    forecast = _forecast_of(client, job) if answer["status"] in _WAITING else None
     click.echo(f"{answer['jobId']} is {answer['status']}: {answer['summary']}")
     for reason in answer.get("reasons", []):
         _print_reason(reason, depth=1)
@@ -42,6 +45,17 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         click.echo(f"  < {each['jobId']} went ahead: {_TEXT_BY_RULE[each['rule']]}.")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
+    if forecast:
+        click.echo(f"  ~ {forecast}")
+
+
+def _forecast_of(client: Any, job: str) -> str | None:
+    """Say when it starts; None: nobody can look ahead now, which keeps no explanation."""
+    try:
+        summary: str = client.get_job_forecast(jobId=job)["summary"]
+    except (client.exceptions.ClientException, client.exceptions.ServerException):
+        return None
+    return summary
 
 
 def _print_reason(reason: dict[str, Any], depth: int) -> None:

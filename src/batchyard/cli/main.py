@@ -17,6 +17,8 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("batchyard.cli.show", "status"),
     "jobs": ("batchyard.cli.show", "jobs"),
     "explain": ("batchyard.cli.explain", "explain"),
+    "forecast": ("batchyard.cli.forecast", "forecast"),
+    "what-if": ("batchyard.cli.what_if", "what_if"),
     "job": ("batchyard.cli.job", "job"),
     "instances": ("batchyard.cli.instances", "instances"),
     "instance": ("batchyard.cli.instance", "instance"),

@@ -40,6 +40,7 @@ from batchyard.engine.output import OutputRouter
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
+from batchyard.sim.oracle import Oracle
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
 from batchyard.wire.call import Handlers
@@ -106,7 +107,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 **ecs.handlers(
                     ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
                 ),
-                **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+                **_own_handlers(store, settings, engine, backend),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
@@ -202,6 +203,15 @@ def _batch_handlers(store: Store, settings: Settings) -> Handlers:
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
     )
+
+
+def _own_handlers(
+    store: Store, settings: Settings, engine: Engine, backend: TrainingBackend
+) -> Handlers:
+    seer = Oracle(
+        url=settings.db_url, launch_times=launch_times(settings), list_hosts=backend.list_hosts
+    )
+    return own.handlers(store, explain_job=engine.explain, find_use=engine.find_use, seer=seer)
 
 
 def _machine_share(settings: Settings) -> MachineShare:

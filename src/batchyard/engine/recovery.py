@@ -7,11 +7,11 @@ as it was asked for, and is settled in the first turn like any wish.
 """
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from batchyard.compute.port import Backend, Host
-from batchyard.core.inputs import PutHost
+from batchyard.core.inputs import Input, PutHost
 from batchyard.core.restore import StoredParts, restore_instances, restore_jobs
 from batchyard.core.state import State
 from batchyard.core.step import step
@@ -47,37 +47,51 @@ from batchyard.store import (
 _FROZEN_JOBS_MIN = 10_000
 
 
+#: Gives an input as it would have been.
+Adjust = Callable[[Input], Input]
+
+
 def load_state(
-    connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
+    connection: Connection,
+    hosts: Iterable[Host],
+    times: LaunchTimes,
+    now_ms: int,
+    adjust: Adjust = lambda given: given,
 ) -> tuple[State, Outcome]:
     """Read everything live, in one pass over it.
 
     The outcome holds what is new: the hosts, which are not stored but offered at each start.
+    `adjust` is for a state as it would be: it sees all but jobs and instances.
     """
     with _collector_at_rest():
-        state, outcome = _load_state(connection, hosts, times, now_ms)
+        state, outcome = _load_state(connection, hosts, times, now_ms, adjust)
     if len(state.jobs) >= _FROZEN_JOBS_MIN:
         gc.freeze()
     return state, outcome
 
 
 def _load_state(
-    connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
+    connection: Connection,
+    hosts: Iterable[Host],
+    times: LaunchTimes,
+    now_ms: int,
+    adjust: Adjust,
 ) -> tuple[State, Outcome]:
     state = State()
     for environment in environments.read_all_environments(connection):
-        step(state, put_environment_of(environment, times), now_ms)
+        step(state, adjust(put_environment_of(environment, times)), now_ms)
     for place in service_environments.read_all_service_environments(connection):
-        step(state, put_service_environment_of(place), now_ms)
+        step(state, adjust(put_service_environment_of(place)), now_ms)
     for queue in queues.read_all_queues(connection):
-        step(state, put_queue_of(connection, queue), now_ms)
+        step(state, adjust(put_queue_of(connection, queue)), now_ms)
     for share in quota_shares.read_all_quota_shares(connection):
-        step(state, put_quota_share_of(share), now_ms)
+        step(state, adjust(put_quota_share_of(share)), now_ms)
     for consumable in consumables.read_all_consumables(connection):
-        step(state, put_consumable_of(consumable), now_ms)
+        step(state, adjust(put_consumable_of(consumable)), now_ms)
     outcome = Outcome()
     for host in hosts:
-        outcome.add(step(state, PutHost(host_id=host.host_id, capacity=host.capacity), now_ms))
+        offered = PutHost(host_id=host.host_id, capacity=host.capacity)
+        outcome.add(step(state, adjust(offered), now_ms))
     live = list(live_jobs.read_live(connection))
     parts = [
         (row.parent_id, row.index, row.progress) for row in children.read_live_children(connection)

@@ -307,6 +307,24 @@ queue_snapshots = Table(
     Column("snapshot", LargeBinary, nullable=False),
 )
 
+#: The first forecast that was made of each job, and when that started; see `store.forecasts`.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("job_id", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("p10_ms", BigInteger, nullable=False),
+    Column("p50_ms", BigInteger, nullable=False),
+    Column("p90_ms", BigInteger, nullable=False),
+    #: NULL: not yet, as far as was looked.
+    Column("started_ms", BigInteger),
+    UniqueConstraint("job_id"),
+    sqlite_autoincrement=True,
+)
+
 consumables = Table(
     "consumables",
     metadata,
