@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -280,3 +283,14 @@ def test_every_job_ends_or_is_told_of(data: st.DataObject) -> None:
     assert sum(each.job_count for each in report.never_runs) == sum(
         report.job_count_by_status.get(status, 0) for status in ("RUNNABLE", "PENDING", "RUNNING")
     )
+
+
+def test_the_configuration_of_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "simulate.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    config = parse_config(text, name="page", where="docs/simulate.md")
+    assert config.name == "fair on Spot"
+    assert len(config.hosts) == 8
+    (queue,) = config.queues
+    assert queue.policy is not None
+    assert config.queue_of("2") == config.queue_of("other") == queue.arn
