@@ -11,7 +11,7 @@ import msgspec
 from batchyard.cli.tables import print_table
 from batchyard.sim.config import BadConfig, Config, default_config, read_config
 from batchyard.sim.reading import READERS, read_trace
-from batchyard.sim.report import Comparison, RunReport
+from batchyard.sim.report import Comparison, Failures, NeverRuns, RunReport
 from batchyard.sim.simulation import Progress, simulate
 from batchyard.sim.trace import BadTrace, Trace
 
@@ -90,11 +90,14 @@ def show(found: Comparison) -> None:
     for run in found.runs:
         _show_cost(run)
         _show_shares(run)
-        for each in run.never_runs:
-            click.echo(
-                f"\n{run.config}: {each.job_count:,} jobs never run: {each.reason}"
-                f" (for example {', '.join(each.examples)})"
-            )
+        for failed in run.failures:
+            _tell(f"\n{run.config}: {failed.job_count:,} FAILED", failed)
+        for left in run.never_runs:
+            _tell(f"\n{run.config}: {left.job_count:,} jobs never run", left)
+
+
+def _tell(what: str, why: Failures | NeverRuns) -> None:
+    click.echo(f"{what}: {why.reason} (for example {', '.join(why.examples)})")
 
 
 def _show_cost(run: RunReport) -> None:
