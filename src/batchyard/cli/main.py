@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "image": ("batchyard.cli.images", "image"),
     "doctor": ("batchyard.cli.doctor", "doctor"),
     "demo": ("batchyard.cli.demo", "demo"),
+    "simulate": ("batchyard.cli.simulate", "simulate_command"),
 }
 
 
