@@ -73,11 +73,13 @@ async def test_what_is_not_whole_is_not_kept_and_the_latest_are(
 async def test_the_past_is_read_by_definition_and_queue(store: Store) -> None:
     job = a_job()
     await store.append_job(job)
-    live = await store.read(run_times.read_kinds_of_live)
+    live = await store.read(run_times.read_origins_of_live)
     name = DefinitionArn(job.definition_arn).rsplit("/", 1)[-1].rsplit(":", 1)[0]
     kind = run_times.Kind(name, job.queue_arn)
-    assert live == {job.id: kind}
+    batch = str(job.created_ms // 60_000)
+    assert live == {job.id: run_times.Origin(kind, batch)}
     await store.write(lambda conn: write_progress(conn, [(job.id, ended(1000))]))
     (past,) = await store.read(run_times.read_past_attempts)
+    assert (past.kind, past.batch) == (kind, batch)
     assert (past.kind, past.starting_ms, past.running_ms) == (kind, 910, 4000)
-    assert await store.read(run_times.read_kinds_of_live) == {}
+    assert await store.read(run_times.read_origins_of_live) == {}

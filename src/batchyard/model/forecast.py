@@ -37,6 +37,14 @@ class BasisUse(Struct, frozen=True, kw_only=True):
     sample_count: int
 
 
+class ArrivalUse(Struct, frozen=True, kw_only=True):
+    """What the jobs that are expected to come in are drawn from."""
+
+    job_count: int
+    #: Over how long they came in.
+    window_ms: int
+
+
 class Interval(Struct, frozen=True, kw_only=True):
     """When something will be; None: beyond what was seen, or never."""
 
@@ -83,6 +91,8 @@ class Future(Struct, frozen=True, kw_only=True):
     #: The least number of jobs that started in a run.
     reached_start_count: int = 0
     bases: tuple[BasisUse, ...] = ()
+    #: None: no job is expected to come in.
+    arrivals: ArrivalUse | None = None
 
 
 class HitRate(Struct, frozen=True, kw_only=True):

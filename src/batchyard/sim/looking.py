@@ -21,10 +21,11 @@ from batchyard.core.effects import StartTask
 from batchyard.core.state import State
 from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartForecast
 from batchyard.model.ids import JobId
+from batchyard.sim.arriving import Past
 from batchyard.sim.durations import Draws, History
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
-from batchyard.store.run_times import Kind
+from batchyard.store.run_times import Origin
 
 #: Ours: with so many the ends of an interval are known well enough.
 RUNS_MAX = 100
@@ -79,9 +80,13 @@ class Yard(Struct, frozen=True, kw_only=True):
     """What a run needs to know besides the state."""
 
     now_ms: int
-    kinds: Mapping[JobId, Kind]
+    origins: Mapping[JobId, Origin]
     history: History
     seed: int
+    #: For how long what runs of each batch has done so.
+    running_ms: Mapping[Origin, Sequence[int]] = {}
+    #: What other jobs that come in are drawn from.
+    past: Past | None = None
     #: What comes in later, with its moments; the same in every run.
     arrivals: Sequence[tuple[int, i.Input]] = ()
     #: What is known for certain of how long jobs run.
@@ -90,7 +95,8 @@ class Yard(Struct, frozen=True, kw_only=True):
 
 def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:
     """Make one run. The state is used up."""
-    draws = Draws(yard.history, yard.kinds, seed=yard.seed, run=run_number)
+    origins = dict(yard.origins)
+    draws = Draws(yard.history, origins, yard.running_ms, seed=yard.seed, run=run_number)
 
     def fate_of(start: StartTask, now_ms: int) -> Fate:
         job = state.jobs[start.job_id]
@@ -107,6 +113,8 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         )
 
     driver = driver_of(state, yard.now_ms, fate_of, yard.arrivals)
+    if yard.past is not None:
+        driver.follow(yard.past.laid_ahead(origins, seed=yard.seed, run=run_number))
     run = run_forward(driver, bounds, _ending(question))
     return Seen(
         end=run.end,
@@ -162,6 +170,7 @@ def future_of(
         reached_ms=min(each.reached_ms for each in found),
         reached_start_count=min(each.start_count for each in found),
         bases=found[0].bases,
+        arrivals=None if yard.past is None else yard.past.use,
     )
 
 

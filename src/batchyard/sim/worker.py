@@ -16,9 +16,10 @@ from batchyard.compute.port import Host
 from batchyard.core.state import State
 from batchyard.engine.recovery import Adjust, load_state
 from batchyard.model.forecast import Future
-from batchyard.model.ids import JobId
+from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.status import JobStatus
 from batchyard.model.what_if import Comparison
+from batchyard.sim.arriving import past_of, running_of, whose_matter
 from batchyard.sim.changing import adjusting, arrivals_of, refusal_of
 from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.durations import History
@@ -28,7 +29,12 @@ from batchyard.sim.looking import Question, See, Seen, Yard, first_to_start, fut
 from batchyard.sim.task import Answer, Task
 from batchyard.store import Connection
 from batchyard.store.database import reading_beside
-from batchyard.store.run_times import read_kinds_of_live, read_past_attempts
+from batchyard.store.run_times import (
+    PastArrival,
+    read_origins_of_live,
+    read_past_arrivals,
+    read_past_attempts,
+)
 
 #: How many jobs of a queue are told of one by one.
 JOBS_SHOWN_MAX = 20
@@ -49,17 +55,20 @@ def answer(task: Task) -> Answer:
     with reading_beside(task.url) as conn:
         yard = Yard(
             now_ms=task.now_ms,
-            kinds=read_kinds_of_live(conn),
+            origins=read_origins_of_live(conn),
             history=History(read_past_attempts(conn)),
             seed=task.seed,
         )
+        came = read_past_arrivals(conn)
         state = _load(conn, task, lambda given: given)
+        running_ms = running_of(state, yard.origins, yard.now_ms)
+        yard = replace(yard, running_ms=running_ms)
         refusal = None if changes is None else refusal_of(state, changes, task.place)
         if refusal is not None:
             return Answer(refusal=refusal)
         other = None if changes is None else _load(conn, task, adjusting(changes))
     if other is None:
-        return Answer(future=_future(state, yard, task))
+        return Answer(future=_future(state, yard, task, came))
     return Answer(comparison=_comparison(state, other, yard, task))
 
 
@@ -97,12 +106,13 @@ def _load(conn: Connection, task: Task, adjust: Adjust) -> State:
     return load_state(conn, hosts, task.launch_times, task.now_ms, adjust)[0]
 
 
-def _future(state: State, yard: Yard, task: Task) -> Future | None:
+def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -> Future | None:
     """None: the job, or the queue, is not live."""
     if task.job_id is not None:
         job = state.find(task.job_id)
         if job is None or job.progress.status.has_task:
             return None
+        yard = _with_arrivals(state, yard, job.queue_arn, came)
         wanted: Sequence[JobId] = (task.job_id,)
         found = look(copies(state, yard, Question(wanted=tuple(wanted))), task.limits)
         return future_of(found, yard, wanted, shown=[0])
@@ -113,8 +123,19 @@ def _future(state: State, yard: Yard, task: Task) -> Future | None:
     wanted = waiting_of(state, queue.jobs, task.place)
     if not wanted:
         return Future(at_ms=yard.now_ms, seed=yard.seed, run_count=0)
+    yard = _with_arrivals(state, yard, queue.arn, came)
     found = look(copies(state, yard, Question(wanted=tuple(wanted), until_ended=True)), task.limits)
     return future_of(found, yard, wanted, shown=first_to_start(found, JOBS_SHOWN_MAX))
+
+
+def _with_arrivals(
+    state: State, yard: Yard, queue_arn: QueueArn, came: Sequence[PastArrival]
+) -> Yard:
+    """Expect others to come in where they may go ahead."""
+    queues = whose_matter(state, [queue_arn])
+    first_seq = 1 + max((job.seq for job in state.jobs.values()), default=0)
+    past = past_of(came, queues, now_ms=yard.now_ms, first_seq=first_seq)
+    return replace(yard, past=past)
 
 
 def waiting_of(state: State, job_ids: Iterable[JobId], place: str) -> list[JobId]:

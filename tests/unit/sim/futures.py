@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from batchyard.core import inputs as i
 from batchyard.core.cycle import run_turn
 from batchyard.core.state import State
 from batchyard.core.step import step
-from batchyard.model.ids import JobId, TaskId
+from batchyard.model.ids import TaskId
 from batchyard.sim.durations import History
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import Limits, Question, See, Seen, Yard, future_of, look, see
-from batchyard.store.run_times import Kind, PastAttempt
+from batchyard.store.run_times import Kind, Origin, PastAttempt
 from tests.builders import a_host, a_job, a_queue, an_environment, job_id, queue_arn
 
 KIND = Kind("definition", queue_arn())
@@ -52,7 +52,7 @@ def a_yard(*, vcpus: int = 1, jobs: int = 3, queue=None, **job) -> State:
 def a_look(state: State, past: Iterable[PastAttempt], *, now_ms: int = 0, seed: int = 0) -> Yard:
     return Yard(
         now_ms=now_ms,
-        kinds=dict.fromkeys(state.jobs, KIND),
+        origins={each: Origin(KIND, each) for each in state.jobs},
         history=History(past),
         seed=seed,
     )
@@ -75,7 +75,6 @@ def foretell(
     seed: int = 0,
     until_ended: bool = False,
     limits: Limits | None = None,
-    kinds: Mapping[JobId, Kind] | None = None,
 ):
     """Look ahead for some jobs."""
     yard = a_look(state, past, now_ms=now_ms, seed=seed)

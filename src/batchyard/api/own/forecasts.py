@@ -6,6 +6,7 @@ Decides how a forecast is told, and that it is kept to be scored. Refuses to kno
 from batchyard.api.batch.rules.names import is_arn_in, job_id_of, queue_arn_of
 from batchyard.api.own.futures import Asked, Seer, answer_of, place_of
 from batchyard.model.forecast import (
+    ArrivalUse,
     Basis,
     BasisUse,
     Future,
@@ -37,9 +38,9 @@ _DAY = 24 * _HOUR
 _BASES_SHOWN_MAX = 20
 _SEED_MAX = 2**31 - 1
 
-ASSUMES = (
-    "Nobody submits, cancels or changes anything.",
+_ASSUMES = (
     "Jobs take as long as those of their kind took of late.",
+    "Nobody cancels or changes anything.",
 )
 _TEXT_BY_GAVE_UP = {
     GaveUp.HORIZON: "the future was followed for a month",
@@ -150,7 +151,7 @@ def _shown_future(future: Future) -> Json:
         "runCount": future.run_count,
         "gaveUp": None if future.gave_up is None else future.gave_up.value,
         "reachedAt": future.reached_ms or None,
-        "assumptions": list(ASSUMES),
+        "assumptions": assumptions_of(future.arrivals),
         "bases": [shown_basis(each) for each in future.bases[:_BASES_SHOWN_MAX]],
     }
 
@@ -161,6 +162,14 @@ def _shown_start(found: StartForecast) -> Json:
         "start": shown_interval(found.start),
         "startedCount": found.started_count,
     }
+
+
+def assumptions_of(arrivals: ArrivalUse | None) -> list[str]:
+    """Say what must hold for what was seen to come."""
+    if arrivals is None:
+        return [*_ASSUMES, "No new job goes ahead of those that wait."]
+    window = duration(arrivals.window_ms)
+    return [*_ASSUMES, f"Jobs come in as the last {arrivals.job_count:,} did, in {window}."]
 
 
 def shown_interval(interval: Interval) -> Json:

@@ -7,7 +7,13 @@ written: the yard stays as it is.
 from collections.abc import Iterable
 
 from batchyard.api.batch.rules.names import environment_arn_of, queue_arn_of
-from batchyard.api.own.forecasts import ASSUMES, duration, seed_of, shown_basis, shown_interval
+from batchyard.api.own.forecasts import (
+    assumptions_of,
+    duration,
+    seed_of,
+    shown_basis,
+    shown_interval,
+)
 from batchyard.api.own.futures import Asked, Seer, answer_of, place_of
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE
@@ -163,7 +169,7 @@ def _shown(found: Comparison) -> Json:
         "gaveUp": None if found.gave_up is None else found.gave_up.value,
         "reachedAt": found.reached_ms or None,
         "bases": [shown_basis(each) for each in found.bases[:_BASES_SHOWN_MAX]],
-        "assumptions": list(ASSUMES),
+        "assumptions": assumptions_of(None),
     }
 
 

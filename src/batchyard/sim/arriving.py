@@ -1,0 +1,146 @@
+"""Jobs that will come in: drawn as whole stretches of what came in of late.
+
+Decides whose submissions matter to whom, and how a stretch of the past is laid into the future.
+Refuses to know how long these jobs run.
+
+Rules: a stretch begins at a moment of the past that each run draws, if possible at the same time of
+another day, and goes round. So bursts, batches and pauses stay what they were. Too few submissions
+say nothing: then none are expected.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+
+from msgspec.structs import replace
+
+from batchyard.core import inputs as i
+from batchyard.core.state import Queue, State
+from batchyard.model.forecast import ArrivalUse
+from batchyard.model.ids import JobId, QueueArn
+from batchyard.model.records import JobProgress
+from batchyard.store.run_times import Origin, PastArrival
+
+#: Ours: fewer batches in the past say nothing of what is to come.
+BATCHES_MIN = 20
+_DAY_MS = 86_400_000
+
+
+def whose_matter(state: State, own: Iterable[QueueArn]) -> list[QueueArn]:
+    """Name the queues whose later jobs may go ahead of those that wait in some queues now.
+
+    Those that share an environment with them; their own if its order is not that of submission.
+    """
+    found: dict[QueueArn, None] = {}
+    for queue in [state.queues[each] for each in own if each in state.queues]:
+        for other in state.queues.values():
+            is_own = other.arn == queue.arn
+            may_pass = _has_shares(other) if is_own else bool(
+                set(other.environment_arns) & set(queue.environment_arns)
+            )  # fmt: skip
+            if may_pass:
+                found[other.arn] = None
+    return list(found)
+
+
+def _has_shares(queue: Queue) -> bool:
+    return queue.policy is not None or queue.quota_shares is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What came in of late in the queues that matter, the oldest first."""
+
+    arrivals: Sequence[PastArrival]
+    now_ms: int
+    first_seq: int
+
+    @property
+    def use(self) -> ArrivalUse | None:
+        """Tell what is drawn from; None: nothing is expected to come in."""
+        batches = {each.origin for each in self.arrivals}
+        if len(batches) < BATCHES_MIN:
+            return None
+        window_ms = self.now_ms - self.arrivals[0].job.created_ms
+        return ArrivalUse(job_count=len(self.arrivals), window_ms=max(1, window_ms))
+
+    def laid_ahead(
+        self, origins: dict[JobId, Origin], *, seed: int, run: int
+    ) -> Iterator[tuple[int, i.AcceptJob]]:
+        """Give what comes in, without end; each job's origin is entered before it comes."""
+        use = self.use
+        if use is None:
+            return
+        window_ms = use.window_ms
+        offset_ms = _offset_ms(Random(f"{seed}/{run}/arrivals"), window_ms)  # noqa: S311
+        since_ms = self.now_ms - window_ms
+        shifted = sorted(
+            ((each.job.created_ms - since_ms - offset_ms) % window_ms, place)
+            for place, each in enumerate(self.arrivals)
+        )
+        seq, turn = self.first_seq, 0
+        while True:
+            for after_ms, place in shifted:
+                past = self.arrivals[place]
+                at_ms = self.now_ms + turn * window_ms + after_ms
+                job_id = _id_of(f"{seed}/{run}/{seq}")
+                kind, batch = past.origin.kind, past.origin.batch
+                origins[job_id] = Origin(kind, f"{batch} again {turn}")
+                yield at_ms, _come_again(past, job_id, seq, at_ms)
+                seq += 1
+            turn += 1
+
+
+def past_of(
+    arrivals: Iterable[PastArrival],
+    queues: Iterable[QueueArn],
+    *,
+    now_ms: int,
+    first_seq: int,
+) -> Past:
+    """Take what came in in some queues."""
+    wanted = dict.fromkeys(queues)
+    return Past([each for each in arrivals if each.job.queue_arn in wanted], now_ms, first_seq)
+
+
+def running_of(
+    state: State, origins: Mapping[JobId, Origin], now_ms: int
+) -> dict[Origin, list[int]]:
+    """Tell for how long what runs of each batch has done so."""
+    found: dict[Origin, list[int]] = {}
+    for job_id in state.job_by_task.values():
+        job = state.jobs[job_id]
+        attempt = job.progress.attempt
+        origin = origins.get(job.id if job.parent is None else job.parent.id)
+        if origin is not None and attempt is not None and attempt.started_ms is not None:
+            found.setdefault(origin, []).append(max(0, now_ms - attempt.started_ms))
+    return found
+
+
+def _offset_ms(chance: Random, window_ms: int) -> int:
+    """Draw where in the past the future begins; if it can be, at this time of another day."""
+    days = window_ms // _DAY_MS
+    if days > 1:
+        return window_ms - chance.randint(1, days) * _DAY_MS
+    return chance.randrange(window_ms)
+
+
+def _come_again(past: PastArrival, job_id: JobId, seq: int, at_ms: int) -> i.AcceptJob:
+    again = replace(
+        past.job,
+        id=job_id,
+        seq=seq,
+        depends_on=(),
+        depends_on_each=(),
+        created_ms=at_ms,
+        progress=JobProgress(),
+    )
+    return i.AcceptJob(job=again, finished={})
+
+
+def _id_of(text: str) -> JobId:
+    """Make up an id in the form of a job's."""
+    digits = blake2b(text.encode(), digest_size=16).hexdigest()
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return JobId("-".join(parts))
