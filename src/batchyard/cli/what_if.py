@@ -1,8 +1,7 @@
 """`batchyard what-if`: what would come of a change, on what waits now."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,11 @@ from batchyard.cli.forecast import print_grounds, span_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 from batchyard.cli.tables import print_table
+from batchyard.sim.csv_trace import parse_csv
+from batchyard.sim.trace import BadTrace
 
 _MILLI = 1000
 _MACHINE_MEMBERS = {"vcpus": "vcpus", "memory": "memoryMib", "gpus": "gpus"}
-#: Column, member, how it is read, and whether it must be there.
-_COLUMNS: tuple[tuple[str, str, Callable[[str], object], bool], ...] = (
-    ("queue", "jobQueue", str, True),
-    ("vcpus", "vcpus", float, True),
-    ("memory_mib", "memoryMib", int, True),
-    ("run_s", "runMs", lambda text: round(float(text) * _MILLI), True),
-    ("submit_s", "afterMs", lambda text: round(float(text) * _MILLI), False),
-    ("gpus", "gpus", int, False),
-    ("share_identifier", "shareIdentifier", str, False),
-    ("scheduling_priority", "schedulingPriority", int, False),
-    ("array_size", "arraySize", int, False),
-    ("timeout_s", "timeoutMs", lambda text: round(float(text) * _MILLI), False),
-    ("id", "name", str, False),
-)
 
 
 @click.command("what-if")
@@ -61,7 +48,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[str], object], bool], ...] = (
 @click.option(
     "--submit",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Jobs that would come in: a CSV file with queue, vcpus, memory_mib, run_s and more.",
+    help="Jobs that would come in: a CSV file, as `batchyard simulate` reads it.",
 )
 @click.option("--seed", type=int, default=0, help="Equal seeds and states give equal answers.")
 @data_dir_option
@@ -169,28 +156,33 @@ def _policy(text: str, path: Path) -> dict[str, Any]:
 
 
 def _jobs(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file)
-        unknown = sorted(set(lines.fieldnames or ()) - {column for column, *_ in _COLUMNS})
-        if unknown:
-            known = ", ".join(column for column, *_ in _COLUMNS)
-            raise click.UsageError(f"{path}: unknown column {unknown[0]}; known are {known}")
-        for line in lines:
-            yield _job(f"{path}:{lines.line_num}", line)
-
-
-def _job(where: str, line: Mapping[str, str | None]) -> dict[str, Any]:
-    job: dict[str, Any] = {}
-    for column, member, read, is_needed in _COLUMNS:
-        text = (line.get(column) or "").strip()
-        if text:
-            try:
-                job[member] = read(text)
-            except ValueError:
-                raise click.UsageError(f"{where}: {column} is {text!r}") from None
-        elif is_needed:
-            raise click.UsageError(f"{where}: {column} is missing")
-    return job
+    """Read what `batchyard simulate` reads; here each job needs a queue."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            trace = parse_csv(file, path.name)
+    except (OSError, BadTrace) as error:
+        raise click.UsageError(str(error)) from error
+    for job in trace.jobs:
+        if not job.queue:
+            raise click.UsageError(f"{path.name}: job {job.id} has no queue")
+        if job.depends_on or job.exit_code:
+            raise click.UsageError(
+                f"{path.name}: job {job.id} depends on others, or fails: neither can be supposed"
+            )
+        given = {
+            "name": job.id,
+            "jobQueue": job.queue,
+            "afterMs": job.submitted_ms,
+            "vcpus": job.demand.cpu_milli / _MILLI,
+            "memoryMib": job.demand.memory_mib,
+            "gpus": job.demand.gpu_count,
+            "runMs": job.run_ms,
+            "shareIdentifier": job.share_identifier,
+            "schedulingPriority": job.scheduling_priority,
+            "arraySize": job.array_size,
+            "timeoutMs": job.timeout_ms,
+        }
+        yield {name: each for name, each in given.items() if each is not None}
 
 
 def _print(answer: dict[str, Any]) -> None:

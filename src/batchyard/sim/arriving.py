@@ -3,11 +3,12 @@
 Decides whose submissions matter to whom, and how a stretch of the past is laid into the future.
 Refuses to know how long these jobs run.
 
-Rules: a stretch begins at a moment of the past that each run draws, if possible at the same time of
-another day, and goes round. So bursts, batches and pauses stay what they were. Too few submissions
-say nothing: then none are expected.
+Rules: stretch after stretch is drawn anew in each run, so that how much comes in varies as it did;
+bursts and batches stay what they were. If two days are known a stretch is a day, from this time of
+day on; else a tenth of what is known. Too few submissions say nothing: then none are expected.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -25,6 +26,8 @@ from batchyard.store.run_times import Origin, PastArrival
 #: Ours: fewer batches in the past say nothing of what is to come.
 BATCHES_MIN = 20
 _DAY_MS = 86_400_000
+#: Ours: into how many stretches a past of less than two days is cut.
+_BLOCKS = 10
 
 
 def whose_matter(state: State, own: Iterable[QueueArn]) -> list[QueueArn]:
@@ -72,24 +75,32 @@ class Past:
         use = self.use
         if use is None:
             return
-        window_ms = use.window_ms
-        offset_ms = _offset_ms(Random(f"{seed}/{run}/arrivals"), window_ms)  # noqa: S311
-        since_ms = self.now_ms - window_ms
-        shifted = sorted(
-            ((each.job.created_ms - since_ms - offset_ms) % window_ms, place)
-            for place, each in enumerate(self.arrivals)
-        )
-        seq, turn = self.first_seq, 0
+        chance = Random(f"{seed}/{run}/arrivals")  # noqa: S311
+        seq, began_ms, block_ms = self.first_seq, self.now_ms, _block_ms(use.window_ms)
         while True:
-            for after_ms, place in shifted:
-                past = self.arrivals[place]
-                at_ms = self.now_ms + turn * window_ms + after_ms
+            for after_ms, past in self._block(chance, use.window_ms, block_ms):
                 job_id = _id_of(f"{seed}/{run}/{seq}")
                 kind, batch = past.origin.kind, past.origin.batch
-                origins[job_id] = Origin(kind, f"{batch} again {turn}")
-                yield at_ms, _come_again(past, job_id, seq, at_ms)
+                origins[job_id] = Origin(kind, f"{batch} again {began_ms}")
+                yield began_ms + after_ms, _come_again(past, job_id, seq, began_ms + after_ms)
                 seq += 1
-            turn += 1
+            began_ms += block_ms
+
+    def _block(
+        self, chance: Random, window_ms: int, block_ms: int
+    ) -> Iterator[tuple[int, PastArrival]]:
+        """Draw a stretch of the past, which goes round, with times from its beginning."""
+        since_ms = self.now_ms - window_ms
+        if block_ms == _DAY_MS:
+            offset_ms = window_ms - chance.randint(1, window_ms // _DAY_MS) * _DAY_MS
+        else:
+            offset_ms = chance.randrange(window_ms)
+        for turn_ms in (0, window_ms):
+            low_ms, high_ms = offset_ms - turn_ms, offset_ms - turn_ms + block_ms
+            first = bisect_left(self.arrivals, since_ms + low_ms, key=_created_ms)
+            last = bisect_left(self.arrivals, since_ms + high_ms, key=_created_ms)
+            for past in self.arrivals[first:last]:
+                yield past.job.created_ms - since_ms - low_ms, past
 
 
 def past_of(
@@ -118,12 +129,13 @@ def running_of(
     return found
 
 
-def _offset_ms(chance: Random, window_ms: int) -> int:
-    """Draw where in the past the future begins; if it can be, at this time of another day."""
-    days = window_ms // _DAY_MS
-    if days > 1:
-        return window_ms - chance.randint(1, days) * _DAY_MS
-    return chance.randrange(window_ms)
+def _block_ms(window_ms: int) -> int:
+    """Say how long a stretch is: a day, if the past has two of them."""
+    return _DAY_MS if window_ms >= 2 * _DAY_MS else max(1, window_ms // _BLOCKS)
+
+
+def _created_ms(past: PastArrival) -> int:
+    return past.job.created_ms
 
 
 def _come_again(past: PastArrival, job_id: JobId, seq: int, at_ms: int) -> i.AcceptJob:
