@@ -142,7 +142,9 @@ def look(make: See, limits: Limits) -> list[Seen]:
         if until_s is not None and monotonic() > until_s:
             break
         found.append(make(number, bounds))
-    return found
+    whole = [each for each in found if each.end is not End.CLOCK]
+    # A run that the clock cut says little; it would cast doubt on what all others say.
+    return whole if len(whole) >= RUNS_MIN else found
 
 
 def future_of(

@@ -66,7 +66,7 @@ def test_after_two_days_the_future_begins_at_the_same_time_of_a_day() -> None:
 
 
 def test_too_few_batches_say_nothing() -> None:
-    past = past_of(came(19), [queue_arn()], now_ms=30 * MINUTE, first_seq=1)
+    past = past_of(came(4), [queue_arn()], now_ms=30 * MINUTE, first_seq=1)
     assert past.use is None
     assert list(past.laid_ahead({}, seed=1, run=0)) == []
 

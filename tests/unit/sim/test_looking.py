@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from batchyard.core.cycle import run_turn
 from batchyard.model.forecast import Basis, GaveUp, Interval
-from batchyard.sim.looking import Limits, interval_of
+from batchyard.sim.forward import Bounds, End
+from batchyard.sim.looking import Limits, Seen, interval_of, look
 from tests.builders import a_job, queue_arn
 from tests.unit.sim.futures import KIND, a_past, a_yard, foretell
 
@@ -94,6 +95,16 @@ def test_a_bound_on_time_ahead_gives_up() -> None:
 def test_a_bound_on_the_clock_gives_up() -> None:
     found = foretell(a_yard(jobs=4), a_past([60] * 5), 4, limits=Limits(wall_s=-1.0))
     assert (found.gave_up, found.run_count) == (GaveUp.CLOCK, 1)
+
+
+def test_runs_that_the_clock_cuts_are_left_out_if_there_are_enough_others() -> None:
+    def make(number: int, bounds: Bounds) -> Seen:
+        end = End.CLOCK if number == 15 else End.DONE
+        return Seen(
+            end=end, reached_ms=9, turn_count=1, start_count=1, started_ms=(5,), ended_ms=()
+        )
+
+    assert len(look(make, Limits(runs_max=16))) == 15
 
 
 @settings(deadline=None)
