@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
+from batchyard.core.cycle import run_turn
 from batchyard.core.explaining import explain
 from batchyard.core.instance_uses import InstanceUse, use_of
 from batchyard.core.restore import resume
 from batchyard.core.state import State
-from batchyard.core.step import step, step_all
+from batchyard.core.step import step_all
 from batchyard.core.turn import Outcome
-from batchyard.core.viewing import view_of
 from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
@@ -36,7 +36,6 @@ from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.instances import InstanceId
 from batchyard.model.status import EnvironmentKind, JobStatus
-from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
 from batchyard.store.snapshots import read_all_snapshots
 
@@ -231,10 +230,9 @@ class Engine:
         return harvest
 
     def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
-        outcome = step_all(self._state, inputs, now_ms)
-        if not self._has_unread_wishes:
-            outcome.add(step(self._state, plan_round(view_of(self._state, now_ms)), now_ms))
-        return outcome
+        if self._has_unread_wishes:
+            return step_all(self._state, inputs, now_ms)
+        return run_turn(self._state, inputs, now_ms)
 
     async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
