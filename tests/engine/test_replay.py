@@ -1,0 +1,230 @@
+"""What an engine recorded is decided again; differences are found; recordings have limits."""
+
+import asyncio
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import delete, func, select, update
+
+from batchyard.cli.replay import replay
+from batchyard.compute.twin import Script
+from batchyard.engine import recording
+from batchyard.engine.recording import RecordingLimits
+from batchyard.model.status import JobStatus
+from batchyard.sim.replay import CannotReplay, replay_span
+from batchyard.store.recordings import read_spans
+from batchyard.store.schema import events, recordings
+from tests.builders import environment_arn, job_id
+from tests.engine.stage import Stage
+
+DAY_MS = 86_400_000
+
+
+async def replays(stage: Stage):
+    return await stage.store.read_long(
+        lambda conn: [replay_span(conn, span) for span in read_spans(conn)]
+    )
+
+
+async def run_jobs(stage: Stage, *numbers: int) -> None:
+    await stage.submit(*numbers)
+    for number in numbers:
+        await stage.until(number, JobStatus.SUCCEEDED)
+
+
+async def kinds(stage: Stage) -> list[str]:
+    query = select(recordings.c.kind).order_by(recordings.c.seq)
+    return await stage.store.read(lambda conn: list(conn.scalars(query)))
+
+
+async def test_every_decision_is_made_again_across_a_crash(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create(vcpus=1)
+    async with stage.engine():
+        await run_jobs(stage, 1, 2)
+        stage.now_ms += 1_000
+    async with stage.engine():
+        await run_jobs(stage, 3)
+
+    first, second = await replays(stage)
+
+    assert (first.difference, second.difference) == (None, None)
+    assert (first.epoch, second.epoch) == (1, 2)
+    placed = [*first.decisions, *second.decisions]
+    assert [(each.job_id, each.attempt_number) for each in placed] == [
+        (job_id(number), 1) for number in (1, 2, 3)
+    ]
+    assert {each.environment_arn for each in placed} == {environment_arn()}
+    records = [await stage.job(number) for number in (1, 2, 3)]
+    attempts = [record.progress.attempts[0] for record in records]
+    assert [(each.at_ms, each.host_id, each.instance_id) for each in placed] == [
+        (each.placed_ms, each.host_id, each.instance_id) for each in attempts
+    ]
+    written = select(func.count()).select_from(events)
+    count = await stage.store.read(lambda conn: conn.execute(written).scalar_one())
+    assert first.event_count + second.event_count == count
+
+
+async def test_nothing_is_recorded_of_turns_in_which_nothing_became_true(stage: Stage) -> None:
+    async with stage.engine() as engine:
+        before = await kinds(stage)
+        engine._wake.set()
+        await asyncio.sleep(0)
+        assert await kinds(stage) == before == ["BEGINNING"]
+
+
+async def test_the_first_difference_is_shown(stage: Stage, tmp_path) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    kept = update(recordings).where(recordings.c.seq == 2)
+    right = await stage.store.read(
+        lambda conn: conn.execute(
+            select(recordings.c.digest).where(recordings.c.seq == 2)
+        ).scalar_one()
+    )
+    await stage.store.write(lambda conn: conn.execute(kept.values(digest=b"other")) and None)
+
+    (found,) = await replays(stage)
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+
+    assert found.turn_count == 1
+    assert found.difference is not None
+    assert found.difference.at_ms == stage.now_ms
+    assert shown.exit_code == 1
+    assert "DIFFERENT" in shown.output
+    await stage.store.write(lambda conn: conn.execute(kept.values(digest=right)) and None)
+
+
+async def test_inputs_that_fit_no_state_are_a_difference(stage: Stage) -> None:
+    """The turn in which the job was taken in is missing: nothing after it can be true."""
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    taken = select(recordings).where(recordings.c.seq == 2)
+    row = await stage.store.read(lambda conn: conn.execute(taken).one()._asdict())
+    await stage.store.write(
+        lambda conn: conn.execute(delete(recordings).where(recordings.c.seq == 2)) and None
+    )
+
+    (found,) = await replays(stage)
+
+    assert found.difference is not None
+    await stage.store.write(lambda conn: conn.execute(recordings.insert().values(row)) and None)
+
+
+async def test_other_forms_are_refused(stage: Stage, tmp_path) -> None:
+    async with stage.engine():
+        pass
+    await stage.store.write(
+        lambda conn: conn.execute(update(recordings).values(version=2)) and None
+    )
+
+    with pytest.raises(CannotReplay, match="^the recording of 1 has version 2, and this"):
+        await replays(stage)
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: the recording of 1 has version 2")
+    await stage.store.write(
+        lambda conn: conn.execute(update(recordings).values(version=1)) and None
+    )
+
+
+async def test_without_days_nothing_is_recorded(stage: Stage, tmp_path) -> None:
+    stage.recording = RecordingLimits(days=0)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+
+    assert await kinds(stage) == []
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: nothing is recorded: see the setting recording_days")
+
+
+async def test_a_full_recording_ends_and_the_engine_goes_on(stage: Stage, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "_MIB", 1)
+    stage.recording = RecordingLimits(days=7, mib_max=1)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1, 2)
+
+    assert await kinds(stage) == ["BEGINNING", "END"]
+    (found,) = await replays(stage)
+    assert (found.was_cut, found.difference, found.turn_count) == (True, None, 1)
+
+
+async def test_with_too_many_live_jobs_no_recording_begins(stage: Stage, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "LIVE_JOBS_MAX", 1)
+    await stage.create()
+    await stage.submit(1, 2, image="slow")
+    stage.machine.scripts["slow"] = Script(duration_ms=None)
+    async with stage.engine():
+        for number in (1, 2):
+            await stage.until(number, JobStatus.RUNNING)
+        before = await kinds(stage)
+    async with stage.engine():
+        pass
+
+    assert await kinds(stage) == before
+
+
+async def test_spans_that_ended_days_ago_are_deleted_at_a_start(stage: Stage) -> None:
+    stage.recording = RecordingLimits(days=1)
+    for _ in range(3):
+        async with stage.engine():
+            pass
+        stage.now_ms += DAY_MS - 1
+    async with stage.engine():
+        pass
+
+    spans = await stage.store.read(read_spans)
+    # The first one ended when the second began: two days ago, nearly.
+    assert [span.epoch for span in spans] == [2, 3, 4]
+
+
+async def test_the_oldest_spans_go_when_all_are_too_large(stage: Stage, monkeypatch) -> None:
+    for _ in range(3):
+        async with stage.engine():
+            pass
+    monkeypatch.setattr(recording, "_MIB", 1)
+    stage.recording = RecordingLimits(days=7, mib_max=1)
+    async with stage.engine():
+        pass
+
+    assert [span.epoch for span in await stage.store.read(read_spans)] == [4]
+
+
+async def test_the_command_shows_what_started_when_and_where(stage: Stage, tmp_path) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    instance_id = (await stage.job(1)).progress.attempts[0].instance_id
+    url = ["--db", f"sqlite:///{tmp_path / 'store.db'}"]
+
+    shown = CliRunner().invoke(replay, [*url, "--decisions"])
+    as_json = CliRunner().invoke(replay, [*url, "--json"])
+    missing = CliRunner().invoke(replay, [*url, "--span", "9"])
+
+    assert (shown.exit_code, as_json.exit_code, missing.exit_code) == (0, 0, 2)
+    head, columns, row = shown.output.splitlines()
+    assert head.startswith("recording 1: 1970-01-01 00:16:40.000Z to ")
+    assert head.endswith("1 attempts started: identical")
+    assert columns.split() == ["STARTED", "JOB", "ATTEMPT", "ENVIRONMENT", "PLACE"]
+    assert row.split()[2:] == [job_id(1), "1", "ce", instance_id]
+    assert as_json.output.startswith('[{"epoch":1,"began_ms":1000000,')
+    assert "there is no recording 9, but 1" in missing.output
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path) -> None:
+    path = tmp_path / "none.db"
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{path}"])
+
+    assert shown.exit_code == 1
+    assert shown.output == f"Error: there is no store at {path}\n"
+    assert not path.exists()
