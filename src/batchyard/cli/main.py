@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("batchyard.cli.replay", "replay"),
     "doctor": ("batchyard.cli.doctor", "doctor"),
     "demo": ("batchyard.cli.demo", "demo"),
+    "simulate": ("batchyard.cli.simulate", "simulate_command"),
 }
 
 

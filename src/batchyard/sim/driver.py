@@ -6,9 +6,9 @@ or were idle for long enough, time limits of heads) is asked of the core. Refuse
 and fates come from, and what is measured.
 
 Rules that hold here: time never goes back; what happens at one moment is one turn, in the order in
-which it was scheduled, reports of tasks before what the outside asks for; a task ends once. So
-equal inputs and fates give equal events, in any process. A task that starts without a delay is
-reported as started at once, without another round: that it runs frees nothing.
+which it was scheduled, what callers ask for before what tasks report, as the engine has it; a task
+ends once. So equal inputs and fates give equal events, in any process. A task that starts without a
+delay is reported as started at once, without another round: that it runs frees nothing.
 
 A driver owns the `State` that it is given. It holds only what is live and what comes: a trace of
 any length is followed as it comes (`follow`).
@@ -30,13 +30,16 @@ from batchyard.sim.fate import Fate, FateOf
 #: Told of the events of each turn, in their order, and of the moment.
 Observer = Callable[[Sequence[e.Event], int], None]
 
+#: An input, or what makes it at its moment.
+Coming = i.Input | Callable[[], i.Input]
+
 _NEVER = InterruptionRate()
 _EXIT_ON_STOP = 143
 #: What every task with a network of its own is told to have.
 _ADDRESS = "10.0.0.1"
 _TICK = i.Tick()
-#: In one heap entry of a moment reports go before what was asked for.
-_REPORT, _ASKED = 0, 1
+#: In one moment what was asked for goes before reports.
+_ASKED, _REPORT = 0, 1
 
 
 class Driver:
@@ -57,7 +60,7 @@ class Driver:
         self._fate_of = fate_of
         self._interruptions = Interruptions(interruption_rate)
         self._observers: list[Observer] = []
-        #: When, reports first, in the order of entry.
+        #: When, what was asked for first, in the order of entry.
         self._heap: list[tuple[int, int, int, i.Input]] = []
         self._entered = 0
         #: The fate of each live task, and when it ends, with the entry of that; None: never.
@@ -65,8 +68,8 @@ class Driver:
         #: Entries of ends that count no more.
         self._void: set[int] = set()
         #: What comes from outside in the order of time, if anything does.
-        self._followed: list[Iterator[tuple[int, i.Input]]] = []
-        self._next_followed: list[tuple[int, i.Input] | None] = []
+        self._followed: list[Iterator[tuple[int, Coming]]] = []
+        self._next_followed: list[tuple[int, Coming] | None] = []
 
     def observe(self, observer: Observer) -> None:
         """Let somebody see the events of every turn. He changes nothing."""
@@ -77,10 +80,11 @@ class Driver:
         assert at_ms >= self.now_ms, "time never goes back"
         self._enter(at_ms, _ASKED, happening)
 
-    def follow(self, happenings: Iterable[tuple[int, i.Input]]) -> None:
+    def follow(self, happenings: Iterable[tuple[int, Coming]]) -> None:
         """Take inputs with their moments, which never go back, as they come.
 
-        One is asked for when the one before it has happened.
+        One is taken from there when the one before it happens. What depends on how things stand is
+        given as a function, which is called at its moment, before anything that is reported then.
         """
         self._followed.append(iter(happenings))
         self._next_followed.append(next(self._followed[-1], None))
@@ -164,6 +168,10 @@ class Driver:
 
     def _take_due(self, at_ms: int) -> list[i.Input]:
         due: list[i.Input] = []
+        for index, source in enumerate(self._followed):
+            while (each := self._next_followed[index]) is not None and each[0] <= at_ms:
+                due.append(each[1]() if callable(each[1]) else each[1])
+                self._next_followed[index] = next(source, None)
         while self._heap and self._heap[0][0] <= at_ms:
             _, _, entry, happening = heapq.heappop(self._heap)
             if entry in self._void:
@@ -173,10 +181,6 @@ class Driver:
                 self._fates.pop(happening.task_id, None)
             due.append(happening)
         due += self._interruptions.pop_due(at_ms)
-        for index, source in enumerate(self._followed):
-            while (each := self._next_followed[index]) is not None and each[0] <= at_ms:
-                due.append(each[1])
-                self._next_followed[index] = next(source, None)
         return due
 
     def _carry_out(self, effects: Sequence[Effect]) -> list[i.TaskStarted]:
