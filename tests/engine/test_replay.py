@@ -26,6 +26,18 @@ async def replays(stage: Stage):
     )
 
 
+def read_all(conn, *where) -> list[dict]:
+    query = select(recordings).where(*where).order_by(recordings.c.seq)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+async def change(stage: Stage, statement) -> None:
+    def work(conn) -> None:
+        conn.execute(statement)
+
+    await stage.store.write(work)
+
+
 async def run_jobs(stage: Stage, *numbers: int) -> None:
     await stage.submit(*numbers)
     for number in numbers:
@@ -39,7 +51,7 @@ async def kinds(stage: Stage) -> list[str]:
 
 async def test_every_decision_is_made_again_across_a_crash(stage: Stage) -> None:
     stage.machine.scripts["image"] = Script(duration_ms=0)
-    await stage.create(vcpus=1)
+    await stage.create(vcpus=2)
     async with stage.engine():
         await run_jobs(stage, 1, 2)
         stage.now_ms += 1_000
@@ -79,12 +91,8 @@ async def test_the_first_difference_is_shown(stage: Stage, tmp_path) -> None:
     async with stage.engine():
         await run_jobs(stage, 1)
     kept = update(recordings).where(recordings.c.seq == 2)
-    right = await stage.store.read(
-        lambda conn: conn.execute(
-            select(recordings.c.digest).where(recordings.c.seq == 2)
-        ).scalar_one()
-    )
-    await stage.store.write(lambda conn: conn.execute(kept.values(digest=b"other")) and None)
+    right = await stage.store.read(lambda conn: read_all(conn)[1]["digest"])
+    await change(stage, kept.values(digest=b"other"))
 
     (found,) = await replays(stage)
     shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
@@ -94,42 +102,39 @@ async def test_the_first_difference_is_shown(stage: Stage, tmp_path) -> None:
     assert found.difference.at_ms == stage.now_ms
     assert shown.exit_code == 1
     assert "DIFFERENT" in shown.output
-    await stage.store.write(lambda conn: conn.execute(kept.values(digest=right)) and None)
+    await change(stage, kept.values(digest=right))
 
 
-async def test_inputs_that_fit_no_state_are_a_difference(stage: Stage) -> None:
-    """The turn in which the job was taken in is missing: nothing after it can be true."""
+async def test_a_turn_that_is_missing_is_a_difference(stage: Stage) -> None:
     stage.machine.scripts["image"] = Script(duration_ms=0)
     await stage.create()
     async with stage.engine():
         await run_jobs(stage, 1)
-    taken = select(recordings).where(recordings.c.seq == 2)
-    row = await stage.store.read(lambda conn: conn.execute(taken).one()._asdict())
-    await stage.store.write(
-        lambda conn: conn.execute(delete(recordings).where(recordings.c.seq == 2)) and None
-    )
+    last = await stage.store.read(lambda conn: read_all(conn)[-1]["seq"])
+    lost = recordings.c.seq.between(2, last - 1)
+    rows = await stage.store.read(lambda conn: read_all(conn, lost))
+    await change(stage, delete(recordings).where(lost))
 
     (found,) = await replays(stage)
 
+    assert rows
+    assert found.turn_count == 1
     assert found.difference is not None
-    await stage.store.write(lambda conn: conn.execute(recordings.insert().values(row)) and None)
+    assert found.difference.replayed is None
+    await change(stage, recordings.insert().values(rows))
 
 
 async def test_other_forms_are_refused(stage: Stage, tmp_path) -> None:
     async with stage.engine():
         pass
-    await stage.store.write(
-        lambda conn: conn.execute(update(recordings).values(version=2)) and None
-    )
+    await change(stage, update(recordings).values(version=2))
 
-    with pytest.raises(CannotReplay, match="^the recording of 1 has version 2, and this"):
+    with pytest.raises(CannotReplay, match=r"^the recording of 1 has version 2, and this"):
         await replays(stage)
     shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
     assert shown.exit_code == 1
     assert shown.output.startswith("Error: the recording of 1 has version 2")
-    await stage.store.write(
-        lambda conn: conn.execute(update(recordings).values(version=1)) and None
-    )
+    await change(stage, update(recordings).values(version=1))
 
 
 async def test_without_days_nothing_is_recorded(stage: Stage, tmp_path) -> None:
