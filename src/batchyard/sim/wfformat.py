@@ -16,17 +16,19 @@ from graphlib import CycleError, TopologicalSorter
 import msgspec
 from msgspec import Struct
 
+from batchyard.model.amounts import Amount
+from batchyard.sim.trace import BadTrace, Trace, TraceJob
+
 #: Written with `specification` and `execution` apart.
 _SPLIT_VERSIONS = ("1.5", "1.6")
 #: One list of tasks, with units in the names since 1.4.
 _FLAT_VERSIONS = ("1.3", "1.4")
 _BYTES_PER_MIB = 2**20
+#: Of a task that does not say how much it takes: nothing starts on AWS with less.
+_CPU_MILLI_DEFAULT = 1000
+_MEMORY_MIB_DEFAULT = 4
 #: How many tasks of a cycle an error names.
 _NAMED_MAX = 8
-
-
-class WorkflowRefused(ValueError):
-    """The file is no workflow that could have run; the text says why."""
 
 
 class WorkflowTask(Struct, frozen=True, kw_only=True):
@@ -80,15 +82,47 @@ class _File(Struct, kw_only=True):
     workflow: _Body
 
 
+def parse_wfformat(lines: Iterable[str], name: str) -> Trace:
+    """Read an instance as a trace: everything is submitted at once, and waits for its parents.
+
+    Raises `BadTrace`.
+    """
+    try:
+        flow = read_workflow("".join(lines).encode())
+    except BadTrace as error:
+        raise BadTrace(f"{name}: {error}") from error
+    untold = sum(task.memory_mib is None for task in flow.tasks)
+    return Trace(
+        name=name,
+        jobs=[_job_of(task) for task in flow.tasks],
+        notes=(f"tasks whose memory is not told take {_MEMORY_MIB_DEFAULT} MiB: {untold}",)
+        if untold
+        else (),
+    )
+
+
+def _job_of(task: WorkflowTask) -> TraceJob:
+    return TraceJob(
+        id=task.id,
+        submitted_ms=0,
+        run_ms=task.runtime_ms,
+        demand=Amount(
+            cpu_milli=task.cpu_milli or _CPU_MILLI_DEFAULT,
+            memory_mib=task.memory_mib or _MEMORY_MIB_DEFAULT,
+        ),
+        depends_on=task.parents,
+    )
+
+
 def read_workflow(text: bytes) -> Workflow:
     """Read one instance file.
 
-    Raises `WorkflowRefused`.
+    Raises `BadTrace`.
     """
     try:
         file = msgspec.json.decode(text, type=_File)
     except msgspec.DecodeError as error:
-        raise WorkflowRefused(f"this is not WfFormat: {error}") from error
+        raise BadTrace(f"this is not WfFormat: {error}") from error
     if file.version in _SPLIT_VERSIONS:
         specified, measured = _split_tasks(file.workflow)
         id_by_name: dict[str, str] = {}
@@ -98,9 +132,9 @@ def read_workflow(text: bytes) -> Workflow:
         id_by_name = {task.name: task_id for task_id, task in reversed(specified.items())}
     else:
         known = ", ".join((*_FLAT_VERSIONS, *_SPLIT_VERSIONS))
-        raise WorkflowRefused(f"schemaVersion {file.version} is not read here, but {known} are")
+        raise BadTrace(f"schemaVersion {file.version} is not read here, but {known} are")
     if not specified:
-        raise WorkflowRefused("the workflow has no tasks")
+        raise BadTrace("the workflow has no tasks")
     parents = _parents_of(specified, id_by_name)
     tasks = {
         task_id: _task_of(task_id, task, measured.get(task_id), parents[task_id])
@@ -111,16 +145,16 @@ def read_workflow(text: bytes) -> Workflow:
 
 def _split_tasks(body: _Body) -> tuple[dict[str, _Task], dict[str, _Task]]:
     if body.specification is None:
-        raise WorkflowRefused("the workflow has no `specification`")
+        raise BadTrace("the workflow has no `specification`")
     if body.execution is None:
-        raise WorkflowRefused(
+        raise BadTrace(
             "the workflow has no `execution`: it is a plan, and says nothing of run times"
         )
     specified = _by_id((task.id, task) for task in body.specification.tasks)
     measured = _by_id((task.id, task) for task in body.execution.tasks)
     for task_id in measured:
         if task_id not in specified:
-            raise WorkflowRefused(f"task {task_id} was executed, but is not specified")
+            raise BadTrace(f"task {task_id} was executed, but is not specified")
     return specified, measured
 
 
@@ -133,9 +167,9 @@ def _by_id(tasks: Iterable[tuple[str, _Task]]) -> dict[str, _Task]:
     found: dict[str, _Task] = {}
     for task_id, task in tasks:
         if not task_id:
-            raise WorkflowRefused("a task has no id")
+            raise BadTrace("a task has no id")
         if task_id in found:
-            raise WorkflowRefused(f"two tasks have the id {task_id}")
+            raise BadTrace(f"two tasks have the id {task_id}")
         found[task_id] = task
     return found
 
@@ -149,9 +183,7 @@ def _parents_of(
     def resolve(reference: str, task_id: str, what: str) -> str:
         found = reference if reference in tasks else id_by_name.get(reference)
         if found is None:
-            raise WorkflowRefused(
-                f"task {task_id} names the {what} {reference}, which is not there"
-            )
+            raise BadTrace(f"task {task_id} names the {what} {reference}, which is not there")
         return found
 
     for task_id, task in tasks.items():
@@ -169,17 +201,17 @@ def _in_order(parents: Mapping[str, tuple[str, ...]]) -> list[str]:
     except CycleError as error:
         cycle: list[str] = error.args[1]
         named = " > ".join(cycle[:_NAMED_MAX]) + (" > …" if len(cycle) > _NAMED_MAX else "")
-        raise WorkflowRefused(f"tasks wait for each other in a circle: {named}") from error
+        raise BadTrace(f"tasks wait for each other in a circle: {named}") from error
 
 
 def _task_of(
     task_id: str, task: _Task, measured: _Task | None, parents: tuple[str, ...]
 ) -> WorkflowTask:
     if measured is None:
-        raise WorkflowRefused(f"task {task_id} was not executed: its run time is not told")
+        raise BadTrace(f"task {task_id} was not executed: its run time is not told")
     runtime_s = _first(measured.runtime_s, measured.runtime_s_before)
     if runtime_s is None or not math.isfinite(runtime_s) or runtime_s < 0:
-        raise WorkflowRefused(f"task {task_id} has no run time of 0 s or more")
+        raise BadTrace(f"task {task_id} has no run time of 0 s or more")
     cores = _first(measured.core_count, measured.core_count_before)
     return WorkflowTask(
         id=task_id,
@@ -200,5 +232,5 @@ def _whole(task_id: str, what: str, value: float | None, factor: float) -> int |
     if value is None or value == 0:
         return None
     if not math.isfinite(value) or value < 0:
-        raise WorkflowRefused(f"task {task_id} has no {what} of 0 or more")
+        raise BadTrace(f"task {task_id} has no {what} of 0 or more")
     return max(1, math.ceil(value * factor))

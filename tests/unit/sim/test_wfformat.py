@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from batchyard.sim.wfformat import WorkflowRefused, WorkflowTask, read_workflow
+from batchyard.model.amounts import Amount
+from batchyard.sim.reading import read_trace
+from batchyard.sim.trace import BadTrace, TraceJob
+from batchyard.sim.wfformat import WorkflowTask, read_workflow
 
 
 def a_file(specified, measured, *, version="1.5", **more):
@@ -151,7 +154,40 @@ def test_older_tasks_know_each_other_by_name(version, runtime, cores):
     ],
 )
 def test_what_cannot_have_run_is_refused(text, message):
-    with pytest.raises(WorkflowRefused) as refused:
+    with pytest.raises(BadTrace) as refused:
         read_workflow(text)
 
     assert str(refused.value).startswith(message)
+
+
+def test_a_workflow_is_a_trace_whose_jobs_wait_for_each_other(tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_bytes(
+        a_file(
+            [a_task("b", parents=["a"]), a_task("a")],
+            [ran("a", 2, coreCount=2, memoryInBytes=2**23), ran("b")],
+        )
+    )
+
+    trace = read_trace(path)
+
+    assert trace.name == "flow.json"
+    assert trace.notes == ("tasks whose memory is not told take 4 MiB: 1",)
+    assert trace.jobs == [
+        TraceJob(id="a", submitted_ms=0, run_ms=2000, demand=Amount(cpu_milli=2000, memory_mib=8)),
+        TraceJob(
+            id="b",
+            submitted_ms=0,
+            run_ms=1000,
+            demand=Amount(cpu_milli=1000, memory_mib=4),
+            depends_on=("a",),
+        ),
+    ]
+
+
+def test_what_is_refused_is_told_with_its_file(tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_bytes(b"[]")
+
+    with pytest.raises(BadTrace, match=r"^flow\.json: this is not WfFormat: Expected `object`"):
+        read_trace(path)
