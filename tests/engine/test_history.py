@@ -1,5 +1,6 @@
 """What a server has kept of its jobs, as a trace, and its set-up as a configuration."""
 
+import asyncio
 import json
 
 import pytest
@@ -10,13 +11,13 @@ from batchyard.cli.simulate import simulate_command
 from batchyard.compute.twin import Script
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import HostId, child_id
+from batchyard.model.ids import HostId, JobId, TaskId, child_id
 from batchyard.model.records import WishKind
 from batchyard.model.status import JobStatus
 from batchyard.sim.history import read_history, server_config
 from batchyard.sim.simulation import simulate
 from batchyard.sim.trace import BadTrace, Run, Trace, TraceJob
-from tests.builders import job_id
+from tests.builders import environment_arn, job_id
 from tests.engine.stage import Stage, a_new_job
 
 DEMAND = Amount(cpu_milli=1000, memory_mib=128)
@@ -26,13 +27,17 @@ async def history(stage: Stage) -> Trace:
     return await stage.store.read(lambda conn: read_history(conn, stage.now_ms))
 
 
-async def end(stage: Stage, number: int, exit_code: int, after_ms: int) -> None:
-    """Let a job that runs end by itself."""
-    await stage.until(number, JobStatus.RUNNING)
-    attempt = (await stage.job(number)).progress.attempt
-    assert attempt is not None
+async def end(
+    stage: Stage, number: int, exit_code: int, after_ms: int, *, attempt_number: int = 1
+) -> None:
+    """Let an attempt that runs end by itself."""
+    while True:
+        attempt = (await stage.job(number)).progress.attempt
+        if attempt is not None and attempt.number == attempt_number and attempt.started_ms:
+            break
+        await asyncio.sleep(0)
     stage.now_ms += after_ms
-    stage.machine.finish(attempt.task_id, exit_code)
+    stage.machine.finish(attempt.task_id, exit_code=exit_code)
 
 
 async def test_attempts_are_kept_with_their_times_and_exit_codes(stage: Stage) -> None:
@@ -41,8 +46,7 @@ async def test_attempts_are_kept_with_their_times_and_exit_codes(stage: Stage) -
     await stage.submit(2, after=[1])
     async with stage.engine():
         await end(stage, 1, 7, 5_000)
-        await stage.until(1, JobStatus.RUNNING)
-        await end(stage, 1, 0, 3_000)
+        await end(stage, 1, 0, 3_000, attempt_number=2)
         await end(stage, 2, 0, 1_000)
         await stage.until(2, JobStatus.SUCCEEDED)
 
@@ -97,18 +101,20 @@ async def test_every_child_of_an_array_runs_as_it_did(stage: Stage) -> None:
     await stage.store.append_job(replace(a_new_job(1), array_size=2))
     async with stage.engine() as engine:
         await stage.until(1, JobStatus.PENDING)
-        tasks: dict[str, str] = {}
+        tasks: dict[JobId | None, TaskId] = {}
         while len(tasks) < 2:
-            await stage.store.write(lambda conn: None)
+            await asyncio.sleep(0)
+            ids = engine.list_tasks(environment_arn())
             tasks = {
-                found: task_id
-                for task_id in stage.machine.task_ids()
-                if (found := engine.find_task(task_id)) is not None
+                engine.find_task(task_id): task_id
+                for task_id in ids
+                if task_id in stage.machine.tasks
+                and all(each.is_running for each in stage.machine.tasks[task_id].containers)
             }
         stage.now_ms += 2_000
-        stage.machine.finish(tasks[child_id(job_id(1), 0)], 0)
+        stage.machine.finish(tasks[child_id(job_id(1), 0)], exit_code=0)
         stage.now_ms += 1_000
-        stage.machine.finish(tasks[child_id(job_id(1), 1)], 3)
+        stage.machine.finish(tasks[child_id(job_id(1), 1)], exit_code=3)
         await stage.until(1, JobStatus.FAILED)
 
     (job,) = (await history(stage)).jobs

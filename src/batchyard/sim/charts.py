@@ -4,7 +4,7 @@ Owns the look of charts and the units of their axes. Refuses to know the page ar
 configuration has one colour in all charts. The pictures hold no script and load nothing; what a bar
 stands for is its tooltip.
 
-Why pygal: decision 0018, "The page".
+Why pygal: docs/simulate.md, "The page".
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +113,7 @@ def _steps(
     run: RunReport, figure: Callable[[PointInTime], float], unit_ms: int
 ) -> Iterable[tuple[float, float]]:
     """Give each stretch of time its level, from its beginning to the next one's."""
-    ends = [*(point.at_ms for point in run.over_time[1:]), run.makespan_ms]
+    ends = [*(point.at_ms for point in run.over_time[1:]), run.makespan_ms][: len(run.over_time)]
     for point, end_ms in zip(run.over_time, ends, strict=True):
         level = round(figure(point), 2)
         yield point.at_ms / unit_ms, level
@@ -187,7 +187,8 @@ def _without_script(root: Element) -> Element:
     """Take scripts out, and let values be seen that only they would show."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if _tag(child) == "script":
+            is_name = _tag(child) == "title" and parent is root
+            if is_name or _tag(child) == "script":
                 parent.remove(child)
     for group in list(root.iter()):
         told = {each.get("class"): each for each in group if _tag(each) == "desc"}
