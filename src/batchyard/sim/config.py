@@ -23,7 +23,7 @@ from batchyard.engine.catalogue import SPOT_PERCENT_DEFAULT, LaunchTimes, SpotMa
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, QueueArn, name_in_arn
-from batchyard.model.limits import SPOT_NOTICE_SECONDS
+from batchyard.model.limits import ATTEMPTS_MAX, SPOT_NOTICE_SECONDS
 from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import EnvironmentKind
@@ -77,6 +77,8 @@ class _Interruptions(Struct, forbid_unknown_fields=True, kw_only=True):
     #: How often each Spot instance is reclaimed.
     per_hour: _NotNegative = 0.0
     notice_s: _NotNegative = float(SPOT_NOTICE_SECONDS)
+    #: How often a job is tried again whose instance was taken away.
+    retries: Annotated[int, Meta(ge=0, le=ATTEMPTS_MAX - 1)] = 0
 
 
 class _Document(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -123,6 +125,7 @@ class Config:
     fargate_start_ms: int = 0
     fargate_prices: FargatePrices
     interruptions_per_hour: float = 0.0
+    interruption_retries: int = 0
     interruption_notice_ms: int = SPOT_NOTICE_SECONDS * _MS_PER_S
 
     def queue_of(self, name: str) -> QueueArn:
@@ -229,6 +232,7 @@ def _config_of(document: _Document, name: str) -> Config:
             spot_percent=prices.spot_percent,
         ),
         interruptions_per_hour=document.interruptions.per_hour,
+        interruption_retries=document.interruptions.retries,
         interruption_notice_ms=_ms(document.interruptions.notice_s),
     )
 

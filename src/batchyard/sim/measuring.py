@@ -61,7 +61,7 @@ class Meter:
         self._values = [0, 0, 0, 0]
         self._sums = [0, 0, 0, 0]
         self._live: dict[JobId, _Live] = {}
-        self.sharing.advance(began_ms, is_contended=False)
+        self.sharing.advance(began_ms)
 
     def see(self, events: Sequence[e.Event], now_ms: int) -> None:
         """Count what happened at a moment."""
@@ -76,7 +76,7 @@ class Meter:
         for column, value in enumerate(self._values):
             self._sums[column] += value * span_ms
         self.course.add(self._now_ms - self._began_ms, now_ms - self._began_ms, self._values)
-        self.sharing.advance(now_ms, is_contended=self._values[WAITING] > 0)
+        self.sharing.advance(now_ms)
         self._now_ms = now_ms
 
     def sum_of(self, column: int) -> int:
@@ -123,10 +123,10 @@ class Meter:
         phases = self.table.phases
         if phases[row] == Phase.BEFORE:
             self.table.ready_ms[row] = now_ms
-            self.sharing.change(self._share_of(job_id), active=1)
         if phases[row] != Phase.WAITING:
             phases[row] = Phase.WAITING
             self._values[WAITING] += 1
+            self.sharing.change(self._share_of(job_id), waiting=1)
 
     def _place(self, event: e.AttemptPlaced, now_ms: int) -> None:
         demand = self.table.jobs[number_of(event.job_id)].demand
@@ -139,7 +139,7 @@ class Meter:
         self._values[USED] += demand.cpu_milli
         if not is_on_instance:
             self._values[LAUNCHED] += demand.cpu_milli
-        self.sharing.change(self._share_of(event.job_id), cpu_milli=demand.cpu_milli)
+        self.sharing.change(self._share_of(event.job_id), waiting=-1, cpu_milli=demand.cpu_milli)
 
     def _start(self, event: e.AttemptStarted) -> None:
         row = self.table.row_of(event.job_id)
@@ -179,8 +179,7 @@ class Meter:
         self.over_count += 1
         if before == Phase.WAITING:
             self._values[WAITING] -= 1
-        if before != Phase.BEFORE:
-            self.sharing.change(self._share_of(job_id), active=-1)
+            self.sharing.change(self._share_of(job_id), waiting=-1)
 
     def _share_of(self, job_id: JobId) -> ShareUse:
         return self.sharing.shares[self.share_by_number[number_of(job_id)]]

@@ -42,21 +42,20 @@ class ShareReport(Struct, frozen=True, kw_only=True):
     """What one share got."""
 
     share_identifier: str
-    #: As AWS has it: less is more.
+    #: As AWS has it: less is more. One of a prefix is for all its shares that wait together.
     weight_factor: float
     job_count: int
     #: All that its jobs used.
     used_vcpu_seconds: float
-    #: Used while anybody waited: then shares compete.
+    #: Used while jobs of its own waited: then it competes.
     contended_vcpu_seconds: float
-    #: What it had a right to of what all used at these times: by its weight, among the shares that
-    #: had jobs.
+    #: Its part, by weight, of what all shares with waiting jobs used at these times.
     due_vcpu_seconds: float
     wait_ms: Spread
 
 
 class Fairness(Struct, frozen=True, kw_only=True):
-    """How capacity was shared out, while anybody waited."""
+    """How capacity was shared out among shares whose jobs waited."""
 
     #: Jain's index of used / due over the shares that something was due to: 1 is just, 1/n the
     #: contrary.

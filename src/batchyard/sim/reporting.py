@@ -131,7 +131,7 @@ def _fairness_of(meter: Meter) -> Fairness:
 def _share_report(use: ShareUse, job_count: int, wait_ms: Spread) -> ShareReport:
     return ShareReport(
         share_identifier=use.identifier,
-        weight_factor=use.weight_factor,
+        weight_factor=use.group.weight_factor,
         job_count=job_count,
         used_vcpu_seconds=use.used / _MILLI_MS_PER_VCPU_S,
         contended_vcpu_seconds=use.contended / _MILLI_MS_PER_VCPU_S,

@@ -14,9 +14,9 @@ from batchyard.core import inputs as i
 from batchyard.core.effects import StartTask
 from batchyard.core.state import State
 from batchyard.core.step import step
-from batchyard.model.fair_share import WEIGHT_ONE
+from batchyard.model.fair_share import WEIGHT_ONE, ShareWeight
 from batchyard.model.ids import EnvironmentArn, JobId, QueueArn
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.records import ExitAction, ExitRule, JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 from batchyard.sim.billing import Billing
 from batchyard.sim.config import Config
@@ -26,8 +26,11 @@ from batchyard.sim.job_table import STATUS_BY_PHASE, JobTable, Phase, index_of, 
 from batchyard.sim.measuring import Meter
 from batchyard.sim.report import RunReport
 from batchyard.sim.reporting import report_of
-from batchyard.sim.sharing import ShareUse
+from batchyard.sim.sharing import ShareGroup, ShareUse
 from batchyard.sim.trace import Trace, TraceJob
+
+#: As AWS's own examples tell an instance that is gone.
+_LOST_INSTANCE = ExitRule(action=ExitAction.RETRY, on_status_reason="Host EC2*")
 
 #: Told how many jobs are over, of how many, and the time in the trace.
 Progress = Callable[[int, int, int], None]
@@ -103,7 +106,8 @@ class Simulation:
                 id=job_id_of(number),
                 queue_arn=queue.arn,
                 demand=job.demand,
-                attempts_max=job.attempts_max,
+                attempts_max=max(job.attempts_max, 1 + self._config.interruption_retries),
+                exit_rules=self._exit_rules_of(job),
                 timeout_ms=job.timeout_ms,
                 depends_on=depends_on,
                 array_size=job.array_size,
@@ -114,6 +118,13 @@ class Simulation:
             ),
             finished=self._ended(depends_on),
         )
+
+    def _exit_rules_of(self, job: TraceJob) -> tuple[ExitRule, ...]:
+        """Let a job be tried again that its instance was taken from, and nothing else be new."""
+        if job.attempts_max > self._config.interruption_retries:
+            return ()
+        of_trace = ExitAction.EXIT if job.attempts_max == 1 else ExitAction.RETRY
+        return (_LOST_INSTANCE, ExitRule(action=of_trace))
 
     def _ended(self, job_ids: tuple[JobId, ...]) -> Mapping[JobId, JobStatus]:
         ends = self._table.ends
@@ -155,22 +166,24 @@ def _numbers_of(trace: Trace) -> dict[str, int]:
 def _shares_of(trace: Trace, config: Config) -> tuple[list[ShareUse], list[int]]:
     """Give the shares in the order in which they come up, and which one each job is of.
 
-    A share weighs what the policy of the first queue says that a job of it goes to.
+    A share weighs what the policy says of the queue that its first job goes to.
     """
     shares: list[ShareUse] = []
     index_by_identifier: dict[str, int] = {}
+    group_by_item: dict[tuple[QueueArn, ShareWeight], ShareGroup] = {}
     policies = {queue.arn: queue.policy for queue in config.queues}
-    queue_by_name: dict[str, QueueArn] = {}
     share_by_number: list[int] = []
     for job in trace.jobs:
         identifier = share_of(job)
         index = index_by_identifier.get(identifier)
         if index is None:
             index = index_by_identifier[identifier] = len(shares)
-            arn = queue_by_name.setdefault(job.queue, config.queue_of(job.queue))
+            arn = config.queue_of(job.queue)
             policy = policies[arn]
-            found = None if policy is None else policy.weight_of(identifier)
-            factor = 1.0 if found is None else found.weight_e4 / WEIGHT_ONE
-            shares.append(ShareUse(identifier, factor))
+            item = None if policy is None else policy.weight_of(identifier)
+            group = ShareGroup(1.0 if item is None else item.weight_e4 / WEIGHT_ONE)
+            if item is not None:
+                group = group_by_item.setdefault((arn, item), group)
+            shares.append(ShareUse(identifier, group))
         share_by_number.append(index)
     return shares, share_by_number

@@ -112,6 +112,31 @@ def test_shares_of_a_policy_get_what_is_due_to_them() -> None:
     assert line.fairness.jain_index == pytest.approx(1.0, abs=0.01)
 
 
+def test_the_weight_of_a_prefix_is_for_all_its_shares_together() -> None:
+    policy = FAIR.replace('"A", weightFactor = 0.25', '"A*", weightFactor = 1.0')
+    jobs = [
+        a_job(f"{share}{number}", 0, 100, share_identifier=share)
+        for number in range(200)
+        for share in ("A1", "A2", "B")
+    ]
+    fair = simulate(a_trace(*jobs), a_config(policy, schedulingPolicyArn='"fair"', vcpus=4))
+    due = {each.share_identifier: each.due_vcpu_seconds for each in fair.fairness.shares}
+    got = {each.share_identifier: each.contended_vcpu_seconds for each in fair.fairness.shares}
+    assert due["A1"] == pytest.approx(due["A2"], rel=0.01)
+    for share in due:
+        assert got[share] == pytest.approx(due[share], rel=0.03)
+
+
+def test_jobs_whose_instance_is_taken_are_tried_again_if_that_is_said() -> None:
+    text = "[interruptions]\nper_hour = 2.0\nretries = 9\n"
+    jobs = [a_job(f"j{number}", 60 * number, 1800) for number in range(20)]
+    jobs.append(a_job("bad", 0, 10, exit_code=1))
+    report = simulate(a_trace(*jobs), a_config(text, kind="SPOT", vcpus=8))
+    assert report.job_count_by_status == {"FAILED": 1, "SUCCEEDED": 20}
+    assert report.spot_interruption_count > 0
+    assert report.attempt_count > 21
+
+
 def test_instances_cost_from_launch_to_end_and_fargate_by_the_attempt() -> None:
     text = "[delays]\ninstance_boot_s = 30\ninstance_idle_s = 90\n[prices]\nspot_percent = 40\n"
     jobs = a_trace(a_job("a", 0, 3600))
