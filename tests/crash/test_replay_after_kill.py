@@ -31,7 +31,7 @@ def test_decisions_before_and_after_kills_are_made_again() -> None:
         command = [*BATCHYARD, "replay", "--data-dir", str(yard.data_path), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    spans = json.loads(done.stdout)
+    spans = json.loads(done.stdout)["recordings"]
     assert [span["difference"] for span in spans] == [None] * (KILLS + 1)
     started = {(each["job_id"], each["attempt_number"]) for s in spans for each in s["decisions"]}
     assert started == {

@@ -1,6 +1,7 @@
 """What an engine recorded is decided again; differences are found; recordings have limits."""
 
 import asyncio
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -222,8 +223,65 @@ async def test_the_command_shows_what_started_when_and_where(stage: Stage, tmp_p
     assert head.endswith("1 attempts started: identical")
     assert columns.split() == ["STARTED", "JOB", "ATTEMPT", "ENVIRONMENT", "PLACE"]
     assert row.split()[2:] == [job_id(1), "1", "ce", instance_id]
-    assert as_json.output.startswith('[{"epoch":1,"began_ms":1000000,')
+    assert as_json.output.startswith('{"recordings":[{"epoch":1,"began_ms":1000000,')
     assert "there is no recording 9, but 1" in missing.output
+
+
+OTHER = """
+name = "b first"
+[[computeEnvironments]]
+computeEnvironmentName = "one"
+computeResources = { type = "FARGATE", maxvCpus = 1 }
+[[schedulingPolicies]]
+name = "fair"
+[schedulingPolicies.fairsharePolicy]
+shareDistribution = [{ shareIdentifier = "b", weightFactor = 0.1 }]
+[[jobQueues]]
+jobQueueName = "jq"
+priority = 1
+schedulingPolicyArn = "fair"
+computeEnvironmentOrder = [{ order = 1, computeEnvironment = "one" }]
+"""
+
+
+async def test_under_another_configuration_it_shows_who_gains_and_loses(
+    stage: Stage, tmp_path
+) -> None:
+    """On one vCPU a, a and b run in turns of a minute; b is served before the second a then."""
+    await stage.create(vcpus=4, policy={})
+    await stage.submit(1, 2, share="a")
+    await stage.submit(3, share="b")
+    async with stage.engine():
+        for number in (1, 2, 3):
+            await stage.until(number, JobStatus.RUNNING)
+        stage.now_ms += 60_000
+        for number in (1, 2, 3):
+            attempt = (await stage.job(number)).progress.attempt
+            assert attempt is not None
+            stage.machine.finish(attempt.task_id)
+        for number in (1, 2, 3):
+            await stage.until(number, JobStatus.SUCCEEDED)
+    other = tmp_path / "other.toml"
+    other.write_text(OTHER)
+    url = ["--db", f"sqlite:///{tmp_path / 'store.db'}"]
+
+    shown = CliRunner().invoke(replay, [*url, "--config", str(other)])
+    as_json = CliRunner().invoke(replay, [*url, "--config", str(other), "--json"])
+
+    assert (shown.exit_code, as_json.exit_code) == (0, 0), shown.output
+    assert "b first, compared with the server (both simulated)" in shown.output
+    assert "Who loses most" in shown.output
+    assert "Who gains most" not in shown.output
+    gains = json.loads(as_json.output)["gains"]
+    assert [(job["id"], job["before_ms"], job["after_ms"]) for job in gains["jobs"]] == [
+        (job_id(1), 0, 0),
+        (job_id(2), 0, 120_000),
+        (job_id(3), 0, 60_000),
+    ]
+    assert [(each["share_identifier"], each["later_count"]) for each in gains["groups"]] == [
+        ("a", 1),
+        ("b", 1),
+    ]
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path) -> None:

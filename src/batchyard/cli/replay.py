@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from batchyard.cli.options import data_dir_option
+from batchyard.cli.replay_gains import show_gains
 from batchyard.cli.settings import read_settings
+from batchyard.cli.simulate_source import read_server
 from batchyard.cli.tables import print_table
+from batchyard.sim.config import BadConfig, read_config
+from batchyard.sim.gains import compare_schedules
 from batchyard.sim.replay import CannotReplay, Decision, Difference, SpanReplay, replay_span
+from batchyard.sim.trace import BadTrace
 from batchyard.store import Connection, StoreTrouble
 from batchyard.store.reading import open_for_reading
 from batchyard.store.recordings import Span, read_spans
@@ -19,7 +25,12 @@ from batchyard.store.recordings import Span, read_spans
 @click.command()
 @data_dir_option
 @click.option("--db", metavar="URL", help="sqlite:///… or postgresql://… [BATCHYARD_DB].")
-@click.option("--config", metavar="FILE", help="The server's settings as TOML [BATCHYARD_CONFIG].")
+@click.option(
+    "--config",
+    "other_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Show also who would gain and lose under this configuration; see `batchyard simulate`.",
+)
 @click.option("--span", "chosen", type=int, help="Only the recording with this number.")
 @click.option("--decisions", is_flag=True, help="Show which job started when, and where.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -27,7 +38,7 @@ def replay(  # noqa: PLR0913 -- one parameter an option
     *,
     data_dir: str | None,
     db: str | None,
-    config: str | None,
+    other_path: Path | None,
     chosen: int | None,
     decisions: bool,
     as_json: bool,
@@ -36,16 +47,22 @@ def replay(  # noqa: PLR0913 -- one parameter an option
 
     Works beside a running server, and without one. Ends with status 1 if anything differs.
     """
-    settings = read_settings({"data_dir": data_dir, "db": db}, config=config)
+    settings = read_settings({"data_dir": data_dir, "db": db})
+    gains = None
     try:
         with open_for_reading(settings.db_url) as conn:
             found = [replay_span(conn, span) for span in _spans(conn, chosen)]
-    except (StoreTrouble, CannotReplay) as trouble:
+        if other_path is not None:
+            other = read_config(other_path)
+            gains = compare_schedules(*read_server(data_dir, db), other)
+    except (StoreTrouble, CannotReplay, BadConfig, BadTrace) as trouble:
         raise click.ClickException(str(trouble)) from trouble
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(msgspec.json.encode({"recordings": found, "gains": gains}))
     else:
         _show(found, with_decisions=decisions)
+        if gains is not None:
+            show_gains(gains, with_all=decisions)
     if any(each.difference is not None for each in found):
         raise SystemExit(1)
 

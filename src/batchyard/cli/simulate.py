@@ -12,7 +12,6 @@ from batchyard.cli.options import data_dir_option
 from batchyard.cli.simulate_source import read_file, read_server
 from batchyard.cli.tables import print_table
 from batchyard.sim.config import BadConfig, Config, read_config
-from batchyard.sim.page import page_of
 from batchyard.sim.reading import READERS
 from batchyard.sim.report import Comparison, RunReport
 from batchyard.sim.simulation import Progress, simulate
@@ -82,6 +81,8 @@ def simulate_command(  # noqa: PLR0913 -- one parameter an option
     chosen = [default, *configs] if is_history or not configs else configs
     found = _compare(trace, chosen, seed)
     if html_path is not None:
+        from batchyard.sim.page import page_of  # drawing takes longer to import than all else
+
         html_path.write_text(page_of(found, rows_of(found)), encoding="utf-8")
     if is_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))

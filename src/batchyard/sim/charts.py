@@ -7,6 +7,7 @@ stands for is its tooltip.
 Why pygal: docs/simulate.md, "The page".
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
@@ -15,6 +16,10 @@ import pygal
 from pygal.style import Style
 
 from batchyard.sim.report import CostLine, PointInTime, RunReport
+
+# Importing pygal puts a finder of its plug-ins among Python's own, in a form that Python 3.12 knows
+# no more and that others stumble over. We use no plug-ins.
+sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != "pygal"]
 
 #: Told apart by most people who see colours otherwise (Okabe and Ito), the yellow left out.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b")
