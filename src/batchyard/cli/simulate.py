@@ -13,7 +13,7 @@ from batchyard.cli.simulate_source import read_file, read_server
 from batchyard.cli.tables import print_table
 from batchyard.sim.config import BadConfig, Config, read_config
 from batchyard.sim.reading import READERS
-from batchyard.sim.report import Comparison, RunReport
+from batchyard.sim.report import Comparison, Failures, NeverRuns, RunReport
 from batchyard.sim.simulation import Progress, simulate
 from batchyard.sim.trace import BadTrace, Trace
 
@@ -81,13 +81,20 @@ def simulate_command(  # noqa: PLR0913 -- one parameter an option
     chosen = [default, *configs] if is_history or not configs else configs
     found = _compare(trace, chosen, seed)
     if html_path is not None:
-        from batchyard.sim.page import page_of  # drawing takes longer to import than all else
-
-        html_path.write_text(page_of(found, rows_of(found)), encoding="utf-8")
+        _write_page(html_path, found)
     if is_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
         show(found)
+
+
+def _write_page(path: Path, found: Comparison) -> None:
+    from batchyard.sim.page import page_of  # drawing takes longer to import than all else
+
+    try:
+        path.write_text(page_of(found, rows_of(found)), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
 
 
 def _compare(trace: Trace, configs: Sequence[Config], seed: int) -> Comparison:
@@ -121,11 +128,14 @@ def show(found: Comparison) -> None:
     for run in found.runs:
         _show_cost(run)
         _show_shares(run)
-        for each in run.never_runs:
-            click.echo(
-                f"\n{run.config}: {each.job_count:,} jobs never run: {each.reason}"
-                f" (for example {', '.join(each.examples)})"
-            )
+        for failed in run.failures:
+            _tell(f"\n{run.config}: {failed.job_count:,} FAILED", failed)
+        for left in run.never_runs:
+            _tell(f"\n{run.config}: {left.job_count:,} jobs never run", left)
+
+
+def _tell(what: str, why: Failures | NeverRuns) -> None:
+    click.echo(f"{what}: {why.reason} (for example {', '.join(why.examples)})")
 
 
 def rows_of(found: Comparison) -> list[tuple[str, list[str]]]:

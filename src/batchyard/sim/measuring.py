@@ -19,6 +19,8 @@ from batchyard.sim.sharing import ShareUse, Sharing
 from batchyard.sim.statistics import Course
 
 WAITING, RUNNING, USED, LAUNCHED = range(4)
+#: Of jobs that failed for one reason, so many are named.
+EXAMPLES_MAX = 5
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class Meter:
         #: Jobs whose rows are final.
         self.over_count = 0
         self.last_end_ms = began_ms
+        #: By reason: how many jobs failed, and the numbers of the first.
+        self.failures: dict[str, tuple[int, list[int]]] = {}
         self.share_by_number = share_by_number
         self._began_ms = began_ms
         self._now_ms = began_ms
@@ -101,12 +105,12 @@ class Meter:
             case e.JobRetried():
                 self._wait(self.table.row_of(event.job_id), event.job_id, now_ms)
             case e.JobSucceeded():
-                self._finish(event.job_id, Phase.SUCCEEDED, event.at_ms)
+                self._finish(event.job_id, None, event.at_ms)
             case e.JobFailed():
-                self._finish(event.job_id, Phase.FAILED, event.at_ms)
+                self._finish(event.job_id, event.status_reason, event.at_ms)
             case e.RestFailed():
                 for row in self.table.rows_of(number_of(event.job_id)):
-                    self._finish_row(row, event.job_id, Phase.FAILED)
+                    self._finish_row(row, event.job_id, event.status_reason)
             case e.InstanceLaunched():
                 self._values[LAUNCHED] += event.record.capacity.cpu_milli
                 self.billing.launch(event.record)
@@ -159,24 +163,28 @@ class Meter:
             self.billing.run_on_fargate(live.environment_arn, live.demand, ms)
         self.sharing.change(self._share_of(event.job_id), cpu_milli=-live.demand.cpu_milli)
 
-    def _finish(self, job_id: JobId, phase: Phase, at_ms: int) -> None:
-        """End a job or a child; of an array that ends, what is left of its children fails too."""
+    def _finish(self, job_id: JobId, failure: str | None, at_ms: int) -> None:
+        """End a job or a child; of an array that fails, what is left of its children fails too."""
         self.last_end_ms = max(self.last_end_ms, at_ms)
         if is_part_id(job_id):
-            self._finish_row(self.table.row_of(job_id), job_id, phase)
+            self._finish_row(self.table.row_of(job_id), job_id, failure)
             return
         number = number_of(job_id)
-        self.table.ends[number] = phase
-        is_array = self.table.jobs[number].array_size is not None
+        self.table.ends[number] = Phase.SUCCEEDED if failure is None else Phase.FAILED
         for row in self.table.rows_of(number):
-            self._finish_row(row, job_id, Phase.FAILED if is_array else phase)
+            self._finish_row(row, job_id, failure)
 
-    def _finish_row(self, row: int, job_id: JobId, phase: Phase) -> None:
+    def _finish_row(self, row: int, job_id: JobId, failure: str | None) -> None:
         before = self.table.phases[row]
         if before >= Phase.SUCCEEDED:
             return
-        self.table.phases[row] = phase
+        self.table.phases[row] = Phase.SUCCEEDED if failure is None else Phase.FAILED
         self.over_count += 1
+        if failure is not None:
+            count, numbers = self.failures.get(failure, (0, []))
+            if len(numbers) < EXAMPLES_MAX and number_of(job_id) not in numbers:
+                numbers.append(number_of(job_id))
+            self.failures[failure] = (count + 1, numbers)
         if before == Phase.WAITING:
             self._values[WAITING] -= 1
             self.sharing.change(self._share_of(job_id), waiting=-1)

@@ -97,6 +97,16 @@ class NeverRuns(Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...]
 
 
+class Failures(Struct, frozen=True, kw_only=True):
+    """Jobs that FAILED for one reason."""
+
+    #: AWS's `statusReason`.
+    reason: str
+    job_count: int
+    #: The first of them, as the trace names them.
+    examples: tuple[str, ...]
+
+
 class RunReport(Struct, frozen=True, kw_only=True):
     """One trace under one configuration."""
 
@@ -120,6 +130,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     #: At most 500.
     over_time: tuple[PointInTime, ...]
     never_runs: tuple[NeverRuns, ...]
+    failures: tuple[Failures, ...] = ()
     spot_interruption_count: int = 0
     preemption_count: int = 0
 

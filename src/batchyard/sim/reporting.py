@@ -13,8 +13,9 @@ from batchyard.model.ids import child_id
 from batchyard.model.status import JobStatus
 from batchyard.sim.config import Config
 from batchyard.sim.job_table import STATUS_BY_PHASE, Phase, number_of
-from batchyard.sim.measuring import LAUNCHED, RUNNING, USED, WAITING, Meter
+from batchyard.sim.measuring import EXAMPLES_MAX, LAUNCHED, RUNNING, USED, WAITING, Meter
 from batchyard.sim.report import (
+    Failures,
     Fairness,
     NeverRuns,
     PointInTime,
@@ -28,9 +29,8 @@ from batchyard.sim.statistics import jain_index, spread_of
 
 #: The literature's tau: shorter jobs are not slowed down more than one of this length.
 SLOWDOWN_BOUND_MS = 10_000
-#: Ours: so many kinds of jobs that are left are explained, and so many of each named.
+#: Ours: so many kinds of jobs that are left are explained.
 _EXPLAINED_MAX = 200
-_EXAMPLES_MAX = 5
 
 _MILLI = 1000
 _MILLI_MS_PER_VCPU_S = 1_000_000
@@ -59,6 +59,7 @@ def report_of(meter: Meter, config: Config, state: State, now_ms: int) -> RunRep
         cost=cost,
         over_time=_over_time(meter, makespan_ms),
         never_runs=_never_runs(meter, state, now_ms),
+        failures=_failures_of(meter),
         spot_interruption_count=meter.interruption_count,
         preemption_count=meter.preemption_count,
     )
@@ -154,6 +155,20 @@ def _over_time(meter: Meter, makespan_ms: int) -> tuple[PointInTime, ...]:
     )
 
 
+def _failures_of(meter: Meter) -> tuple[Failures, ...]:
+    jobs = meter.table.jobs
+    return tuple(
+        Failures(
+            reason=reason,
+            job_count=count,
+            examples=tuple(jobs[number].id for number in numbers),
+        )
+        for reason, (count, numbers) in sorted(
+            meter.failures.items(), key=lambda item: (-item[1][0], item[0])
+        )
+    )
+
+
 def _never_runs(meter: Meter, state: State, now_ms: int) -> tuple[NeverRuns, ...]:
     """Say why what is left is left: alike jobs of a queue for one reason."""
     reason_by_kind: dict[object, str] = {}
@@ -169,7 +184,7 @@ def _never_runs(meter: Meter, state: State, now_ms: int) -> tuple[NeverRuns, ...
         reason = reason_by_kind.get(kind, _OTHERS)
         left = sum(table.phases[row] < Phase.SUCCEEDED for row in table.rows_of(number))
         counts[reason] += left
-        if len(named := examples.setdefault(reason, [])) < _EXAMPLES_MAX:
+        if len(named := examples.setdefault(reason, [])) < EXAMPLES_MAX:
             named.append(table.jobs[number].id)
     return tuple(
         NeverRuns(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batchyard.core.check import check
 from batchyard.model.amounts import Amount
+from batchyard.model.wording import TIMEOUT_EXCEEDED
 from batchyard.sim.config import BadConfig, default_config, parse_config
 from batchyard.sim.report import CostLine, NeverRuns
 from batchyard.sim.simulation import Simulation, simulate
@@ -108,6 +109,8 @@ def test_shares_of_a_policy_get_what_is_due_to_them() -> None:
         assert sum(each.contended_vcpu_seconds for each in shares) == pytest.approx(
             sum(each.due_vcpu_seconds for each in shares)
         )
+        used = report.utilisation.used_vcpu_seconds
+        assert sum(each.used_vcpu_seconds for each in shares) == pytest.approx(used)
     assert fair.fairness.jain_index > 0.95
     assert line.fairness.jain_index == pytest.approx(1.0, abs=0.01)
 
@@ -176,6 +179,11 @@ def test_a_timeout_ends_a_job_and_those_that_depend_on_it() -> None:
     assert report.job_count_by_status == {"FAILED": 2, "SUCCEEDED": 0}
     assert report.attempt_count == 1
     assert report.makespan_ms == 60 * S
+    assert [(each.job_count, each.examples) for each in report.failures] == [
+        (1, ("b",)),
+        (1, ("a",)),
+    ]
+    assert report.failures[1].reason == TIMEOUT_EXCEEDED
 
 
 def test_dependencies_hold_also_those_that_are_over_and_waits_begin_after_them() -> None:
