@@ -24,6 +24,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "instance": ("batchyard.cli.instance", "instance"),
     "logs": ("batchyard.cli.logs", "logs"),
     "image": ("batchyard.cli.images", "image"),
+    "replay": ("batchyard.cli.replay", "replay"),
     "doctor": ("batchyard.cli.doctor", "doctor"),
     "demo": ("batchyard.cli.demo", "demo"),
     "simulate": ("batchyard.cli.simulate", "simulate_command"),

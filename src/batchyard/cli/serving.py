@@ -37,6 +37,7 @@ from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
+from batchyard.engine.recording import RecordingLimits
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
@@ -95,6 +96,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
             launch_times=launch_times(settings),
             interruption_rate=_interruption_rate(settings),
+            recording=RecordingLimits(
+                days=settings.recording_days, mib_max=settings.recording_mib_max
+            ),
             clock_ms=clock_ms,
         )
         describe_task = task_describer(store, engine.find_task)

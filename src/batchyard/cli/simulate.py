@@ -8,9 +8,11 @@ from time import monotonic
 import click
 import msgspec
 
+from batchyard.cli.options import data_dir_option
+from batchyard.cli.simulate_source import read_file, read_server
 from batchyard.cli.tables import print_table
-from batchyard.sim.config import BadConfig, Config, default_config, read_config
-from batchyard.sim.reading import READERS, read_trace
+from batchyard.sim.config import BadConfig, Config, read_config
+from batchyard.sim.reading import READERS
 from batchyard.sim.report import Comparison, Failures, NeverRuns, RunReport
 from batchyard.sim.simulation import Progress, simulate
 from batchyard.sim.trace import BadTrace, Trace
@@ -25,7 +27,15 @@ _SHARES_SHOWN_MAX = 20
 
 
 @click.command("simulate")
-@click.argument("trace_path", metavar="TRACE", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "trace_path",
+    metavar="[TRACE]",
+    required=False,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+@click.option("--history", "is_history", is_flag=True, help="Take the jobs of a server of ours.")
+@data_dir_option
+@click.option("--db", metavar="URL", help="The server's: sqlite:///… or postgresql://….")
 @click.option(
     "--config",
     "config_paths",
@@ -36,27 +46,55 @@ _SHARES_SHOWN_MAX = 20
 @click.option("--format", "kind", type=click.Choice(sorted(READERS)), help="Of TRACE.")
 @click.option("--seed", type=int, default=0, help="Of Spot interruptions.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
-def simulate_command(
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write a page with tables and charts as well.",
+)
+def simulate_command(  # noqa: PLR0913 -- one parameter an option
     *,
-    trace_path: Path,
+    trace_path: Path | None,
+    is_history: bool,
+    data_dir: str | None,
+    db: str | None,
     config_paths: Sequence[Path],
     kind: str | None,
     seed: int,
     is_json: bool,
+    html_path: Path | None,
 ) -> None:
-    """Run the jobs of TRACE (SWF or CSV, gzip too) through the real scheduler in virtual time."""
+    """Run the jobs of TRACE through the real scheduler in virtual time.
+
+    TRACE is SWF, CSV or WfFormat, gzip too; with --history it is what a server has kept.
+    """
+    if (trace_path is None) is not is_history:
+        raise click.UsageError("give either TRACE or --history")
     try:
         configs = [read_config(path) for path in config_paths]
-        trace = read_trace(trace_path, kind)
+        trace, default = (
+            read_server(data_dir, db) if trace_path is None else read_file(trace_path, kind)
+        )
     except (BadConfig, BadTrace) as error:
         raise click.ClickException(str(error)) from error
-    if not trace.jobs:
-        raise click.ClickException(f"{trace.name} has no jobs")
-    found = _compare(trace, configs or [default_config(trace)], seed)
+    # How a server is set up is what others are compared with.
+    chosen = [default, *configs] if is_history or not configs else configs
+    found = _compare(trace, chosen, seed)
+    if html_path is not None:
+        _write_page(html_path, found)
     if is_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
         show(found)
+
+
+def _write_page(path: Path, found: Comparison) -> None:
+    from batchyard.sim.page import page_of  # drawing takes longer to import than all else
+
+    try:
+        path.write_text(page_of(found, rows_of(found)), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
 
 
 def _compare(trace: Trace, configs: Sequence[Config], seed: int) -> Comparison:
@@ -85,7 +123,7 @@ def show(found: Comparison) -> None:
     """Print the tables."""
     for note in found.notes:
         click.echo(f"{found.trace}: {note}")
-    rows = [(label, *(figure(run) for run in found.runs)) for label, figure in _FIGURES]
+    rows = [(label, *figures) for label, figures in rows_of(found)]
     print_table((found.trace, *(run.config for run in found.runs)), rows)
     for run in found.runs:
         _show_cost(run)
@@ -98,6 +136,11 @@ def show(found: Comparison) -> None:
 
 def _tell(what: str, why: Failures | NeverRuns) -> None:
     click.echo(f"{what}: {why.reason} (for example {', '.join(why.examples)})")
+
+
+def rows_of(found: Comparison) -> list[tuple[str, list[str]]]:
+    """Spell the figures of every configuration, by figure."""
+    return [(label, [figure(run) for run in found.runs]) for label, figure in _FIGURES]
 
 
 def _show_cost(run: RunReport) -> None:

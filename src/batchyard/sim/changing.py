@@ -5,19 +5,21 @@ can change as it never could live, and which changes mean nothing. Refuses to kn
 them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
 from msgspec.structs import replace
 
 from batchyard.core import inputs as i
 from batchyard.core.state import State
-from batchyard.engine.recovery import Adjust
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import FairShare, ShareWeight, fair_share_of
 from batchyard.model.ids import JobId, PolicyArn, QueueArn, name_in_arn
 from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.what_if import Changes, Machine, Submission
+
+#: Gives an input as it would have been.
+Adjust = Callable[[i.Input], i.Input]
 
 _NO_POLICY_YET = PolicyArn("supposed")
 _PREFIX_MARK = "*"

@@ -13,11 +13,13 @@ from typing import BinaryIO, cast
 from batchyard.sim.csv_trace import parse_csv
 from batchyard.sim.swf import parse_swf
 from batchyard.sim.trace import BadTrace, Trace
+from batchyard.sim.wfformat import parse_wfformat
 
 #: Reads the lines of a text file; the name is for messages.
 Reader = Callable[[Iterable[str], str], Trace]
 
-READERS: Mapping[str, Reader] = {"swf": parse_swf, "csv": parse_csv}
+READERS: Mapping[str, Reader] = {"swf": parse_swf, "csv": parse_csv, "wfformat": parse_wfformat}
+_KIND_BY_ENDING = {"json": "wfformat"}
 
 _GZIP = b"\x1f\x8b"
 
@@ -25,7 +27,8 @@ _GZIP = b"\x1f\x8b"
 def read_trace(path: Path, kind: str | None = None) -> Trace:
     """Read a trace; without a kind, the file's name tells it. Raises `BadTrace`."""
     name = path.name.removesuffix(".gz")
-    kind = kind or name.rpartition(".")[2].lower()
+    ending = name.rpartition(".")[2].lower()
+    kind = kind or _KIND_BY_ENDING.get(ending, ending)
     reader = READERS.get(kind)
     if reader is None:
         raise BadTrace(f"{path.name}: its format is not known; say which: {', '.join(READERS)}")

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from batchyard.compute.port import Host
+from batchyard.core.inputs import PutHost
 from batchyard.core.state import State
-from batchyard.engine.recovery import Adjust, load_state
+from batchyard.engine.recovery import build_state, collector_at_rest, read_stored
 from batchyard.model.forecast import Future
 from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.status import JobStatus
 from batchyard.model.what_if import Comparison
 from batchyard.sim.arriving import past_of, running_of, whose_matter
-from batchyard.sim.changing import adjusting, arrivals_of, refusal_of
+from batchyard.sim.changing import Adjust, adjusting, arrivals_of, refusal_of
 from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.durations import History
 from batchyard.sim.forking import on_a_copy
@@ -102,8 +102,13 @@ def copies(state: State, yard: Yard, question: Question) -> See:
 
 
 def _load(conn: Connection, task: Task, adjust: Adjust) -> State:
-    hosts = [Host(host_id=each.host_id, capacity=each.capacity) for each in task.offers]
-    return load_state(conn, hosts, task.launch_times, task.now_ms, adjust)[0]
+    """Build a state of what is live, from inputs as they would have been."""
+    with collector_at_rest():
+        stored = read_stored(conn, task.launch_times)
+        puts = tuple(adjust(each) for each in stored.puts)
+        offers = [PutHost(host_id=each.host_id, capacity=each.capacity) for each in task.offers]
+        hosts = [each for each in map(adjust, offers) if isinstance(each, PutHost)]
+        return build_state(replace(stored, puts=puts), hosts, task.now_ms)[0]
 
 
 def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -> Future | None:

@@ -26,6 +26,7 @@ _AFTER = (
     .order_by(events.c.seq)
     .limit(bindparam("limit"))
 )
+_AT = select(events).where(events.c.at_ms == bindparam("at_ms")).order_by(events.c.seq)
 
 
 def append_events(conn: Connection, new: Sequence[NewEvent]) -> None:
@@ -41,6 +42,11 @@ def read_events(conn: Connection, job_id: JobId) -> list[EventRecord]:
 def read_events_after(conn: Connection, seq: int, limit: int) -> list[EventRecord]:
     """Read the next page of everything that happened."""
     return [_record_of(row) for row in conn.execute(_AFTER, {"after": seq, "limit": limit})]
+
+
+def read_events_at(conn: Connection, at_ms: int) -> list[EventRecord]:
+    """Read what happened at a moment. Looks through all events."""
+    return [_record_of(row) for row in conn.execute(_AT, {"at_ms": at_ms})]
 
 
 def _record_of(row: Row[*tuple[Any, ...]]) -> EventRecord:

@@ -29,6 +29,7 @@ REVISIONS: Sequence[str] = (
     "0012",
     "0011",
     "0013",
+    "0014",
 )
 
 _VERSION_TABLE = "alembic_version"

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
 #: SQLite makes only a plain INTEGER primary key an alias of the row's own number.
@@ -164,6 +165,30 @@ Index(
     events.c.seq,
     sqlite_where=events.c.job_id.is_not(None),
     postgresql_where=events.c.job_id.is_not(None),
+)
+
+#: What engines decided from, turn by turn; see `engine.recording`. One insert, at the end of the
+#: tree, for each turn in which something became true.
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    #: Of the engine that wrote it, see `leadership`.
+    Column("epoch", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    #: Of the events that were written with it.
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+# One entry for each start of an engine.
+Index(
+    "ix_recordings_beginnings",
+    recordings.c.seq,
+    sqlite_where=recordings.c.kind == literal_column("'BEGINNING'"),
+    postgresql_where=recordings.c.kind == literal_column("'BEGINNING'"),
 )
 
 environments = Table(
