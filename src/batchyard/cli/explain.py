@@ -37,7 +37,6 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         del answer["ResponseMetadata"]
         click.echo(json.dumps(answer, indent=2))
         return
-    forecast = _forecast_of(client, job) if answer["status"] in _WAITING else None
     click.echo(f"{answer['jobId']} is {answer['status']}: {answer['summary']}")
     for reason in answer.get("reasons", []):
         _print_reason(reason, depth=1)
@@ -45,7 +44,8 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         click.echo(f"  < {each['jobId']} went ahead: {_TEXT_BY_RULE[each['rule']]}.")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
-    if forecast:
+    # It takes a moment: what is known already is shown before.
+    if answer["status"] in _WAITING and (forecast := _forecast_of(client, job)):
         click.echo(f"  ~ {forecast}")
 
 
