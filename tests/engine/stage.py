@@ -11,6 +11,7 @@ import msgspec
 from batchyard.compute.twin import TwinBackend, TwinMachine
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import ConsumableNeed, JobRecord, Json, NewJob, WishKind
@@ -45,6 +46,7 @@ class Stage:
         self.now_ms = 1_000_000
         self.machine = TwinMachine(now_ms=lambda: self.now_ms)
         self.sink = Sink()
+        self.recording = RecordingLimits(days=7)
         self.surroundings = Surroundings()
         self.secrets: dict[SecretReference, str] = {}
 
@@ -63,6 +65,7 @@ class Stage:
             read_secrets=self.read_secrets,
             surroundings=self.surroundings,
             clock_ms=lambda: self.now_ms,
+            recording=self.recording,
         )
         running = asyncio.ensure_future(engine.run())
         try:

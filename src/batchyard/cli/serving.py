@@ -39,9 +39,11 @@ from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
+from batchyard.engine.recording import RecordingLimits
 from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
+from batchyard.sim.oracle import Oracle
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
 from batchyard.wire.call import Handlers
@@ -96,6 +98,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
             launch_times=launch_times(settings),
             interruption_rate=_interruption_rate(settings),
+            recording=RecordingLimits(
+                days=settings.recording_days, mib_max=settings.recording_mib_max
+            ),
             clock_ms=clock_ms,
         )
         explainer = Explainer(
@@ -111,7 +116,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
                 **logs.handlers(log_store),
                 **sts.handlers(),
                 **_views(store, engine),
-                **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
+                **_own_handlers(store, settings, engine, backend, explainer),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
@@ -220,6 +225,19 @@ def _batch_handlers(store: Store, settings: Settings, foresight: Foresight) -> H
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
         foresight=foresight,
     )
+
+
+def _own_handlers(
+    store: Store,
+    settings: Settings,
+    engine: Engine,
+    backend: TrainingBackend,
+    explainer: Explainer,
+) -> Handlers:
+    seer = Oracle(
+        url=settings.db_url, launch_times=launch_times(settings), list_hosts=backend.list_hosts
+    )
+    return own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use, seer=seer)
 
 
 def _machine_share(settings: Settings) -> MachineShare:
