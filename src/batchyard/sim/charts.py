@@ -31,6 +31,8 @@ _COST_LINES_MAX = 6
 #: From here on figures are shown without a fraction.
 _WHOLE_FROM = 100
 _WIDTH, _HEIGHT = 720, 320
+_MARGIN = 12
+_LEGEND_COLUMNS, _LEGEND_ROW, _LEGEND_SLACK = 2, 22, 8
 _UNITS_MS = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds"))
 _SPREAD = ("mean", "median", "p90", "p99", "max")
 
@@ -38,7 +40,7 @@ _SPREAD = ("mean", "median", "p90", "p99", "max")
 def waits(runs: Sequence[RunReport]) -> str:
     """How long jobs waited: figures side by side."""
     unit_ms, unit = _unit_of(max(run.wait_ms.p99 for run in runs))
-    chart = _chart(pygal.Bar, "waits", runs, y_title=unit)
+    chart = _chart(pygal.Bar, "waits", y_title=unit, legend_count=len(runs))
     chart.x_labels = _SPREAD
     for run in runs:
         chart.add(run.config, [getattr(run.wait_ms, each) / unit_ms for each in _SPREAD])
@@ -69,11 +71,11 @@ def shares(run: RunReport, number: int) -> str | None:
     if len(found) <= 1:
         return None
     shown = found[:_SHARES_MAX]
-    chart = _chart(pygal.Bar, f"shares-{number}", (run,), y_title="vCPU hours")
+    chart = _chart(pygal.Bar, f"shares-{number}", y_title="vCPU hours")
+    chart.style = _style((COLOURS[number % len(COLOURS)], _DUE_COLOUR))
     chart.x_labels = [each.share_identifier for each in shown]
     chart.add("used", [each.contended_vcpu_seconds / 3600 for each in shown])
     chart.add("due", [each.due_vcpu_seconds / 3600 for each in shown])
-    chart.config.style = chart.style = _style((COLOURS[number % len(COLOURS)], _DUE_COLOUR))
     return _drawn(chart)
 
 
@@ -84,8 +86,9 @@ def costs(runs: Sequence[RunReport]) -> str | None:
         return None
     dear = sorted(types, key=lambda each: -max(_usd_of(run, each) for run in runs))
     shown, others = dear[:_COST_LINES_MAX], dear[_COST_LINES_MAX:]
-    chart = _chart(pygal.StackedBar, "costs", runs, y_title="USD")
-    chart.config.style = chart.style = _style(_COST_COLOURS)
+    legend_count = len(shown) + bool(others)
+    chart = _chart(pygal.StackedBar, "costs", y_title="USD", legend_count=legend_count)
+    chart.style = _style(_COST_COLOURS)
     chart.x_labels = [run.config for run in runs]
     for each in shown:
         chart.add(each, [_usd_of(run, each) for run in runs])
@@ -107,8 +110,8 @@ def _course(
 ) -> str:
     end_ms = max(run.makespan_ms for run in runs)
     unit_ms, unit = _unit_of(end_ms)
-    chart = _chart(pygal.XY, name, runs, y_title=y_title)
-    chart.config.x_title = chart.x_title = f"{unit} since the first submission"
+    chart = _chart(pygal.XY, name, y_title=y_title, legend_count=len(runs))
+    chart.x_title = f"{unit} since the first submission"
     for run in runs:
         chart.add(run.config, list(_steps(run, figure, unit_ms)))
     return _drawn(chart)
@@ -155,17 +158,18 @@ def _style(colours: Sequence[str] = COLOURS) -> Style:
     )
 
 
-def _chart(kind: Any, name: str, runs: Sequence[RunReport], *, y_title: str) -> Any:
+def _chart(kind: Any, name: str, *, y_title: str, legend_count: int = 2) -> Any:
+    legend_rows = -(-legend_count // _LEGEND_COLUMNS)
     chart = kind(
         js=(),
         style=_style(),
         width=_WIDTH,
-        height=_HEIGHT,
+        height=_HEIGHT + _LEGEND_ROW * (legend_rows - 1),
         explicit_size=False,
         show_dots=False,
         show_x_guides=False,
         legend_at_bottom=True,
-        legend_at_bottom_columns=2,
+        legend_at_bottom_columns=_LEGEND_COLUMNS,
         legend_box_size=10,
         truncate_legend=40,
         truncate_label=24,
@@ -173,7 +177,8 @@ def _chart(kind: Any, name: str, runs: Sequence[RunReport], *, y_title: str) -> 
         min_scale=4,
         max_scale=8,
         include_x_axis=True,
-        margin=12,
+        margin=_MARGIN,
+        margin_bottom=_MARGIN + _LEGEND_SLACK * (legend_rows - 1),  # pygal leaves too little
         formatter=_number,
         value_formatter=_number,
         x_value_formatter=_number,
