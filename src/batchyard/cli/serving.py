@@ -7,7 +7,6 @@ the same database, which takes the wishes written here.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,19 +23,20 @@ from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, loa
 from batchyard.api import batch, ec2, ecs, logs, own, sts
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
-from batchyard.compute.local import LocalBackend
-from batchyard.compute.local.detect import machine_capacity
 from batchyard.compute.machine_share import MachineShare
 from batchyard.compute.port import Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
 from batchyard.compute.training import TrainingBackend
 from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
+from batchyard.engine.clock import Clock, LoopClock, read_wall_clock_ms
+from batchyard.engine.dispatch import ReadSecrets
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
+from batchyard.engine.pace import Pace
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
@@ -50,11 +50,6 @@ from batchyard.wire.task_endpoint import DescribeTask, TaskEndpoint
 _log = structlog.get_logger()
 
 
-def clock_ms() -> int:
-    """Unix time in milliseconds: the one clock of a live server."""
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Yard:
     """A server that is up."""
@@ -65,9 +60,33 @@ class Yard:
     failed: asyncio.Future[None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What a server finds around it; a test kit owns all of that."""
+
+    clock: Clock
+    #: Blocks. Raises `Trouble`.
+    make_backend: Callable[[Settings, Store, OutputSink], RunsHere]
+    #: None: from Secrets Manager and SSM.
+    read_secrets: ReadSecrets | None = None
+    #: What stands before the operations.
+    guard: Callable[[Handlers], Handlers] = lambda handlers: handlers
+    #: Whether work is rested from, so that callers get their turn.
+    has_rests: bool = True
+
+
+def real_world() -> World:
+    """Give the wall clock, and the containers of this machine."""
+    return World(
+        clock=LoopClock(), make_backend=lambda settings, _, sink: make_backend(settings, sink)
+    )
+
+
 @asynccontextmanager
-async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
+async def open_yard(settings: Settings, world: World | None = None) -> AsyncIterator[Yard]:
     """Bring a server up, and take it down again. Containers that run are left running."""
+    world = world or real_world()
+    clock, rest = world.clock, {} if world.has_rests else {"rest_s": 0.0}
     data_path = settings.data_path
     data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = load_or_create_development_key(data_path, settings.account_id)
@@ -75,12 +94,12 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     async with AsyncExitStack() as stack:
         store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
         stack.push_async_callback(store.close)
-        log_store = LogStore(store, clock_ms=clock_ms)
+        log_store = LogStore(store, clock_ms=clock.now_ms, **rest)
         secret_reader = SecretReader()
         stack.callback(secret_reader.close)
         files = JsonFiles(data_path / "json-logs")
         output = OutputRouter(streams=log_store, files=files)
-        inner = await asyncio.to_thread(make_backend, settings, output)
+        inner = await asyncio.to_thread(world.make_backend, settings, store, output)
         backend = TrainingBackend(inner, data_path=data_path)
 
         def url_seen_from(network: Network) -> str | None:
@@ -90,36 +109,47 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             store=store,
             backend=backend,
             forget_output=output.forget,
-            read_secrets=secret_reader.read,
+            read_secrets=world.read_secrets or secret_reader.read,
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
             launch_times=launch_times(settings),
             interruption_rate=_interruption_rate(settings),
-            clock_ms=clock_ms,
+            clock=clock,
+            pace=Pace() if world.has_rests else Pace(rest_ratio=0),
         )
         describe_task = task_describer(store, engine.find_task)
         server = Server(
-            handlers={
-                **_batch_handlers(store, settings),
-                **logs.handlers(log_store),
-                **sts.handlers(),
-                **ec2.handlers(store),
-                **ecs.handlers(
-                    ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
-                ),
-                **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
-            },
+            handlers=world.guard(
+                {
+                    **_batch_handlers(store, settings),
+                    **logs.handlers(log_store),
+                    **sts.handlers(),
+                    **ec2.handlers(store),
+                    **ecs.handlers(
+                        ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
+                    ),
+                    **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+                }
+            ),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
             extra_routes=_task_routes(settings, describe_task, secret),
+            now_ms=clock.now_ms,
+            signing_now_ms=read_wall_clock_ms,
         )
         server.bind()
         stack.push_async_callback(server.stop)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
-        days = settings.finished_job_retention_days
         house = partial(
-            keep_house, store, log_store, files, clock_ms, days=days, results=backend.folders
+            keep_house,
+            store,
+            log_store,
+            files,
+            clock,
+            days=settings.finished_job_retention_days,
+            results=backend.folders,
+            **rest,
         )
         running = asyncio.ensure_future(_run(engine, house))
         stack.push_async_callback(_cancel, running)
@@ -182,6 +212,10 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
             gpus=settings.gpus,
             network_range=settings.node_network,
         )
+    # Imported here, too: it can be loaded on Linux alone, and a test kit runs elsewhere.
+    from batchyard.compute.local import LocalBackend
+    from batchyard.compute.local.detect import machine_capacity
+
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,

@@ -7,7 +7,7 @@ state; there is no `await` between reading the state and changing it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from batchyard.core.turn import Outcome
 from batchyard.core.viewing import view_of
 from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
+from batchyard.engine.clock import Clock, Timer
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.facts import write_facts
 from batchyard.engine.interruptions import InterruptionRate, Interruptions
@@ -68,15 +69,16 @@ class Engine:
         forget_output: ForgetOutput,
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
-        clock_ms: Callable[[], int],
+        clock: Clock,
         launch_times: LaunchTimes = _NO_DELAY,
         interruption_rate: InterruptionRate = _NEVER,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
         self._interruptions = Interruptions(interruption_rate)
         self._backend = backend
-        self._clock_ms = clock_ms
+        self._clock = clock
         self._state = State()
         #: Set as soon as this engine is in charge.
         self._leadership: Leadership | None = None
@@ -88,12 +90,14 @@ class Engine:
         self._has_backlog = False
         #: Cancels may be among what was left behind: until they are read, nothing is placed.
         self._has_unread_wishes = False
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._placements = Placements()
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
+        #: Wakes us when a rest is over: rests follow the work, not the clock.
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
         self._dispatch = Dispatch(
             backend=backend,
@@ -103,7 +107,7 @@ class Engine:
             forget_output=forget_output,
             read_secrets=read_secrets,
             surroundings=surroundings,
-            clock_ms=clock_ms,
+            clock_ms=clock.now_ms,
         )
 
     async def run(self) -> None:
@@ -139,7 +143,7 @@ class Engine:
         """
         if self._leadership is None:
             raise NotInCharge
-        found = explain(self._state, job_id, self._clock_ms())
+        found = explain(self._state, job_id, self._clock.now_ms())
         job = self._state.find(job_id)
         if found is None or job is None or found.status is not JobStatus.RUNNABLE:
             return found
@@ -170,7 +174,7 @@ class Engine:
 
     async def _recover(self) -> None:
         hosts = await self._backend.list_hosts()
-        now_ms = self._clock_ms()
+        now_ms = self._clock.now_ms()
         self._state, outcome = await self._store.read_long(
             lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
@@ -199,7 +203,7 @@ class Engine:
         """Take everything waiting as one batch, decide, commit once, then act."""
         harvest = await self._harvest()
         reports, self._reports = self._reports, []
-        now_ms = self._clock_ms()
+        now_ms = self._clock.now_ms()
         reclaimed = self._interruptions.pop_due(now_ms)
         inputs = [*harvest.inputs, *reports, *reclaimed, i.Tick()]
         outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
@@ -284,17 +288,20 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now_ms = self._clock_ms()
-        deadlines = (self._state.next_deadline_ms(), self._interruptions.next_ms())
-        waits_s = [max(0, at_ms - now_ms) / 1000 for at_ms in deadlines if at_ms is not None]
-        snapshot_s = self._snapshots.wait_s()
-        if snapshot_s is not None:
-            waits_s.append(snapshot_s)
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+        deadlines = (
+            self._state.next_deadline_ms(),
+            self._interruptions.next_ms(),
+            self._snapshots.next_ms(self._clock.now_ms()),
+        )
+        due_ms = min((at_ms for at_ms in deadlines if at_ms is not None), default=None)
+        if due_ms is not None:
+            self._timer = self._clock.call_at(due_ms, self._wake.set)
         if self._has_new_wishes or self._has_backlog:
-            waits_s.append(self._pace.rest_s())
-        if waits_s:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(waits_s), self._wake.set)
+            self._rest_timer = loop.call_later(self._pace.rest_s(), self._wake.set)
 
     def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
         return self._state.environments[arn].kind

@@ -1,0 +1,12 @@
+"""A test kit: the real server in the test's own process, on time and machines that the test owns.
+
+See `docs/testing.md`. The front door is `yard`.
+"""
+
+from batchyard.testing.behaviour import Container as Container
+from batchyard.testing.behaviour import Jobs as Jobs
+from batchyard.testing.trouble import NotInRealTime as NotInRealTime
+from batchyard.testing.trouble import YardTrouble as YardTrouble
+from batchyard.testing.yard import START as START
+from batchyard.testing.yard import Yard as Yard
+from batchyard.testing.yard import yard as yard
