@@ -118,18 +118,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
         )
         describe_task = task_describer(store, engine.find_task)
         server = Server(
-            handlers=world.guard(
-                {
-                    **_batch_handlers(store, settings),
-                    **logs.handlers(log_store),
-                    **sts.handlers(),
-                    **ec2.handlers(store),
-                    **ecs.handlers(
-                        ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
-                    ),
-                    **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
-                }
-            ),
+            handlers=world.guard(_handlers(settings, store, log_store, engine, describe_task)),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
@@ -228,6 +217,23 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
         gpus=settings.gpus,
         network_range=settings.node_network,
     )
+
+
+def _handlers(
+    settings: Settings,
+    store: Store,
+    log_store: LogStore,
+    engine: Engine,
+    describe_task: DescribeTask,
+) -> Handlers:
+    return {
+        **_batch_handlers(store, settings),
+        **logs.handlers(log_store),
+        **sts.handlers(),
+        **ec2.handlers(store),
+        **ecs.handlers(ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)),
+        **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+    }
 
 
 def _batch_handlers(store: Store, settings: Settings) -> Handlers:

@@ -162,7 +162,9 @@ class Yard:
         if instance_id is not None:
             ids = [instance_id]
         else:
-            ids = [each["instanceId"] for each in self.instances() if each["capacityType"] == "SPOT"]
+            ids = [
+                each["instanceId"] for each in self.instances() if each["capacityType"] == "SPOT"
+            ]
         for each in ids:
             self._interrupt(each, notice_s=milliseconds(notice) // 1000, is_forced=False)
         return ids
@@ -246,7 +248,9 @@ def _settings(given: Mapping[str, Any], folder: Path) -> Settings:
 
 def _unix_ms(at: datetime) -> int:
     if at.tzinfo is None:
-        raise ValueError("start has no time zone: say which, as in datetime(2026, 1, 1, tzinfo=UTC)")
+        raise ValueError(
+            "start has no time zone: say which, as in datetime(2026, 1, 1, tzinfo=UTC)"
+        )
     return milliseconds(at - datetime.fromtimestamp(0, UTC))
 
 
