@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from batchyard.testing import Yard
@@ -10,35 +11,48 @@ NETWORK = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
 
 
 class Shop:
-    """A user of one yard: environment `ce`, queue `jq` and definition `jd`."""
+    """A user of one yard: an environment `ce`, a queue and a definition."""
 
-    def __init__(self, yard: Yard, *, capacity: str = "EC2", vcpus: int = 16, **queue: Any) -> None:
+    def __init__(
+        self,
+        yard: Yard,
+        *,
+        capacity: str = "EC2",
+        vcpus: int = 16,
+        queue: str = "jq",
+        definition: str = "jd",
+        image: str = "busybox",
+        is_waiting: bool = False,
+        **of_queue: Any,
+    ) -> None:
         self.yard = yard
         self.batch = yard.client("batch")
-        resources = {"type": capacity, "maxvCpus": vcpus, **NETWORK}
-        if "FARGATE" not in capacity:
-            resources |= {
-                "minvCpus": 0,
-                "instanceTypes": ["c6i"],
-                "instanceRole": "ecsInstanceRole",
-                "allocationStrategy": "BEST_FIT_PROGRESSIVE",
-            }
-        if capacity == "SPOT":
-            resources["allocationStrategy"] = "SPOT_CAPACITY_OPTIMIZED"
+        self.queue = queue
+        self.definition = definition
+        self.image = image
         self.batch.create_compute_environment(
-            computeEnvironmentName="ce", type="MANAGED", computeResources=resources
+            computeEnvironmentName="ce",
+            type="MANAGED",
+            computeResources=_resources(capacity, vcpus),
         )
+        if is_waiting:
+            self._wait_for_environment()
         self.batch.create_job_queue(
-            jobQueueName="jq",
+            jobQueueName=queue,
             priority=1,
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "ce"}],
-            **queue,
+            **of_queue,
         )
         self.define()
 
-    def define(self, name: str = "jd", **members: Any) -> None:
+    def _wait_for_environment(self) -> None:
+        describe = self.batch.describe_compute_environments
+        while describe()["computeEnvironments"][0]["status"] != "VALID":
+            threading.Event().wait(0.05)
+
+    def define(self, **members: Any) -> None:
         container = {
-            "image": "busybox",
+            "image": self.image,
             "command": ["work"],
             "resourceRequirements": [
                 {"type": "VCPU", "value": "1"},
@@ -46,11 +60,19 @@ class Shop:
             ],
         }
         self.batch.register_job_definition(
-            jobDefinitionName=name, type="container", containerProperties=container, **members
+            jobDefinitionName=self.definition,
+            type="container",
+            containerProperties=container,
+            **members,
         )
 
     def submit(self, name: str = "job", **members: Any) -> str:
-        request = {"jobName": name, "jobQueue": "jq", "jobDefinition": "jd", **members}
+        request = {
+            "jobName": name,
+            "jobQueue": self.queue,
+            "jobDefinition": self.definition,
+            **members,
+        }
         job_id: str = self.batch.submit_job(**request)["jobId"]
         return job_id
 
@@ -63,3 +85,16 @@ class Shop:
             logGroupName="/aws/batch/job", logStreamName=stream, startFromHead=True
         )["events"]
         return [(each["timestamp"], each["message"]) for each in events]
+
+
+def _resources(capacity: str, vcpus: int) -> dict[str, Any]:
+    strategy = "SPOT_CAPACITY_OPTIMIZED" if capacity == "SPOT" else "BEST_FIT_PROGRESSIVE"
+    return {
+        "type": capacity,
+        "maxvCpus": vcpus,
+        "minvCpus": 0,
+        "instanceTypes": ["c6i"],
+        "instanceRole": "ecsInstanceRole",
+        "allocationStrategy": strategy,
+        **NETWORK,
+    }

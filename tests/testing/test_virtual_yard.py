@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from batchyard.testing import START, Container, Yard, YardTrouble, yard
+from batchyard.testing import START, Container, Jobs, Yard, YardTrouble, yard
 from tests.testing.shop import Shop
 
 START_MS = round(START.timestamp() * 1000)
@@ -263,7 +267,7 @@ def test_a_clock_may_begin_anywhere():
 
 
 def test_yards_do_not_disturb_each_other():
-    with yard() as one, yard(account_id="123456789012") as other:
+    with yard() as one, yard(seed=1, account_id="123456789012") as other:
         first, second = Shop(one), Shop(other)
         one_id, other_id = first.submit(), second.submit()
         one.advance(hours=1)
@@ -273,6 +277,94 @@ def test_yards_do_not_disturb_each_other():
         assert second.batch.describe_jobs(jobs=[one_id])["jobs"] == []
         account = other.client("sts").get_caller_identity()["Account"]
         assert account == "123456789012"
+
+
+def test_spot_capacity_that_has_ended(virtual: Yard):
+    shop = Shop(virtual, capacity="SPOT")
+    first = shop.submit()
+    virtual.set_spot_capacity(0)
+    assert shop.job(first)["status"] == "RUNNING"
+    second = shop.submit("big", arrayProperties={"size": 4})
+    virtual.advance(hours=1)
+    assert shop.job(first)["status"] == "SUCCEEDED"
+    third = shop.submit()
+    virtual.advance(hours=1)
+    job = shop.job(third)
+    assert job["status"] == "RUNNABLE"
+    assert job["statusReason"].startswith("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY")
+    virtual.set_spot_capacity(None)
+    assert [job["status"] for job in virtual.finish(second, third)] == ["SUCCEEDED"] * 2
+    with pytest.raises(ValueError, match="Spot capacity is 0"):
+        virtual.set_spot_capacity(3)
+
+
+def test_the_same_calls_give_the_same_answers():
+    """To the byte: ids of jobs and instances, times, reasons, output."""
+
+    def story() -> list[Any]:
+        with yard(
+            spot_interruptions_per_hour=0.5, spot_interruptions_seed=7, instance_boot_s=60
+        ) as made:
+            shop = Shop(made, capacity="SPOT", vcpus=8)
+            made.jobs.behave(
+                run=timedelta(hours=2), output=["begins", (timedelta(hours=1), "half")]
+            )
+            parent = shop.submit(arrayProperties={"size": 12}, retryStrategy={"attempts": 10})
+            made.advance(hours=1)
+            after = shop.submit("after", dependsOn=[{"jobId": parent}])
+            made.finish(after)
+            told: list[Any] = [shop.job(f"{parent}:{index}") for index in range(12)]
+            told += [shop.job(after), shop.lines(after)]
+            found = made.client("batchyard").list_instances(includeEnded=True)["instances"]
+            return [*told, *found, made.now]
+
+    first = story()
+    assert first == story()
+    assert sum(len(job["attempts"]) for job in first[:12]) > 12
+
+
+def test_time_passes_until_a_condition_holds(shop: Shop):
+    shop.yard.jobs.behave(run=timedelta(hours=2), output=[(timedelta(hours=1), "half")])
+    job_id = shop.submit()
+    shop.yard.advance_until(lambda: shop.lines(job_id))
+    assert shop.yard.now == START + timedelta(hours=1)
+    with pytest.raises(YardTrouble, match="makes the condition true"):
+        shop.yard.advance_until(lambda: False, limit=timedelta(minutes=10))
+    shop.yard.set_exit("job", code=0)
+    shop.yard.jobs.behave(run=None)
+    with pytest.raises(YardTrouble, match="no such jobs: nobody"):
+        shop.yard.finish(job_id, "nobody")
+
+
+def test_clients_of_this_process_and_of_others(shop: Shop):
+    before = dict(os.environ)
+    with shop.yard.in_environ():
+        queues = boto3.client("batch").describe_job_queues()["jobQueues"]
+    assert [each["jobQueueName"] for each in queues] == ["jq"]
+    assert dict(os.environ) == before
+    program = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
+    made = subprocess.run(
+        [sys.executable, "-c", program], env=shop.yard.environ, capture_output=True, check=True
+    )
+    assert made.stdout.split() == [b"000000000000"]
+
+
+def test_a_server_that_fails_says_so(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(YardTrouble, match="has failed"), yard() as made:  # noqa: PT012
+        shop = Shop(made)
+        monkeypatch.setattr(Jobs, "script_of", fail)
+        shop.submit()
+        made.advance(hours=1)
+
+
+def test_a_yard_that_is_closed(virtual: Yard):
+    with yard() as made:
+        pass
+    with pytest.raises(YardTrouble, match="is closed"):
+        made.advance(hours=1)
 
 
 def test_errors_are_aws_own(shop: Shop):

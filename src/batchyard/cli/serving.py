@@ -7,6 +7,7 @@ the same database, which takes the wishes written here.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -67,10 +68,13 @@ class World:
     clock: Clock
     #: Blocks. Raises `Trouble`.
     make_backend: Callable[[Settings, Store, OutputSink], RunsHere]
+    #: What becomes of instances; None: as the settings say.
+    launch_times: LaunchTimes | None = None
     #: None: from Secrets Manager and SSM.
     read_secrets: ReadSecrets | None = None
     #: What stands before the operations.
     guard: Callable[[Handlers], Handlers] = lambda handlers: handlers
+    draw_bytes: Callable[[int], bytes] = os.urandom
     #: Whether work is rested from, so that callers get their turn.
     has_rests: bool = True
 
@@ -111,14 +115,19 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             forget_output=output.forget,
             read_secrets=world.read_secrets or secret_reader.read,
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
-            launch_times=launch_times(settings),
+            launch_times=world.launch_times or launch_times(settings),
             interruption_rate=_interruption_rate(settings),
             clock=clock,
             pace=Pace() if world.has_rests else Pace(rest_ratio=0),
         )
         describe_task = task_describer(store, engine.find_task)
         server = Server(
-            handlers=world.guard(_handlers(settings, store, log_store, engine, describe_task)),
+            handlers=world.guard(
+                {
+                    **_batch_handlers(settings, store, world.draw_bytes),
+                    **_other_handlers(store, log_store, engine, describe_task),
+                }
+            ),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
@@ -219,15 +228,10 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
-def _handlers(
-    settings: Settings,
-    store: Store,
-    log_store: LogStore,
-    engine: Engine,
-    describe_task: DescribeTask,
+def _other_handlers(
+    store: Store, log_store: LogStore, engine: Engine, describe_task: DescribeTask
 ) -> Handlers:
     return {
-        **_batch_handlers(store, settings),
         **logs.handlers(log_store),
         **sts.handlers(),
         **ec2.handlers(store),
@@ -236,11 +240,14 @@ def _handlers(
     }
 
 
-def _batch_handlers(store: Store, settings: Settings) -> Handlers:
+def _batch_handlers(
+    settings: Settings, store: Store, draw_bytes: Callable[[int], bytes]
+) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
+        draw_bytes=draw_bytes,
     )
 
 

@@ -5,12 +5,14 @@ Refuses to be led elsewhere by the user's own configuration.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import botocore.config
+import botocore.loaders
 import botocore.session
 
 from batchyard.access.keys import AccessKey
@@ -55,6 +57,24 @@ class Clients:
         kept = {name: text for name, text in os.environ.items() if not name.startswith(_MISLEADING)}
         return {**kept, **self.variables()}
 
+    @contextmanager
+    def in_environ(self) -> Iterator[None]:
+        """Let this process's own environment lead AWS clients here, for as long as it lasts."""
+        before = dict(os.environ)
+        boto3 = _boto3()
+        default = None if boto3 is None else boto3.DEFAULT_SESSION
+        os.environ.clear()
+        os.environ.update(self.environ())
+        if boto3 is not None:
+            boto3.DEFAULT_SESSION = None  # it would keep the keys that it found first
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            if boto3 is not None:
+                boto3.DEFAULT_SESSION = default
+
     @cached_property
     def _session(self) -> Any:
         session = botocore.session.Session(
@@ -65,12 +85,26 @@ class Clients:
             }
         )
         session.set_credentials(self.key.id, self.key.secret)
-        session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
-        try:
-            import boto3
-        except ImportError:
-            return _Plain(session)
-        return boto3.Session(botocore_session=session)
+        session.register_component("data_loader", _loader())
+        boto3 = _boto3()
+        return _Plain(session) if boto3 is None else boto3.Session(botocore_session=session)
+
+
+@cache
+def _loader() -> Any:
+    """Give the models of all services: read once, for all yards of the process."""
+    loader = botocore.loaders.create_loader()
+    loader.search_paths.append(str(OWN_MODELS))
+    return loader
+
+
+def _boto3() -> Any:
+    """Give boto3, which a test kit cannot demand; None: it is not installed."""
+    try:
+        import boto3
+    except ImportError:
+        return None
+    return boto3
 
 
 class _Plain:

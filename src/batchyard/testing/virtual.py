@@ -6,18 +6,21 @@ Everything here runs on the server's loop.
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from random import Random
 from typing import Any
 
-from batchyard.cli.serving import World
+from batchyard.cli.serving import World, launch_times
 from batchyard.cli.settings import Settings
 from batchyard.compute.port import Host, OutputSink
 from batchyard.compute.twin import TwinMachine
+from batchyard.engine.catalogue import SpotMarket
 from batchyard.model.secret_reference import SecretReference
 from batchyard.store import Store
 from batchyard.testing.behaviour import Jobs, Which, fits
 from batchyard.testing.clock import VirtualClock
 from batchyard.testing.machine import PretendedBackend
 from batchyard.testing.quiet_loop import QuietLoop
+from batchyard.testing.spot_market import EndingMarket, Supply
 from batchyard.testing.trouble import YardTrouble
 from batchyard.wire.call import Call, Handler, Handlers
 
@@ -28,19 +31,24 @@ _STEPS_AT_ONCE_MAX = 100_000
 class VirtualWorld:
     """Time, machine and containers of one yard."""
 
-    def __init__(self, *, start_ms: int, host: Host, jobs: Jobs) -> None:
+    def __init__(self, *, start_ms: int, host: Host, jobs: Jobs, seed: int) -> None:
         self.clock = VirtualClock(start_ms)
         self.loop = QuietLoop()
         self._machine = TwinMachine(now_ms=self.clock.now_ms, hosts=[host])
         self._jobs = jobs
+        self._chance = Random(seed)  # noqa: S311 -- ids, no secrets
+        self.spot = Supply()
         self._backend: PretendedBackend | None = None
 
-    def world(self) -> World:
+    def world(self, settings: Settings) -> World:
         """Give what the server is to find around it."""
+        times = launch_times(settings)
         return World(
             clock=self.clock,
             make_backend=self._make_backend,
+            launch_times=replace(times, market=self._market(times.market)),
             read_secrets=_read_secrets,
+            draw_bytes=self._chance.randbytes,
             guard=self._settle_after_each,
             has_rests=False,
         )
@@ -87,6 +95,13 @@ class VirtualWorld:
                 count += 1
         await self.settle()
         return count
+
+    def _market(self, market: SpotMarket) -> EndingMarket:
+        return EndingMarket(
+            percent=market.percent,
+            price_micro_by_type=market.price_micro_by_type,
+            supply=self.spot,
+        )
 
     async def _move_to(self, at_ms: int) -> None:
         self.clock.move_to(at_ms)

@@ -7,8 +7,8 @@ which is the real one.
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,10 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 MACHINE = Amount(cpu_milli=100_000_000, memory_mib=1_000_000_000, gpu_count=10_000)
 
 _NOTICE = timedelta(minutes=2)
+_LIMIT = timedelta(days=7)
+_ENDED = ("SUCCEEDED", "FAILED")
+#: DescribeJobs takes no more.
+_IDS_PER_CALL = 100
 _POLL_S = 0.05
 _ANSWER_S_MAX = 30.0
 
@@ -75,6 +79,10 @@ class Yard:
         """Make an AWS client: `batch`, `logs`, `ecs`, `ec2`, `sts`, or our own, `batchyard`."""
         return self._clients.client(service, **options)
 
+    def in_environ(self) -> AbstractContextManager[None]:
+        """Lead the AWS clients that are made meanwhile in this process to the yard."""
+        return self._clients.in_environ()
+
     # ── time ─────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -103,6 +111,38 @@ class Yard:
         span = by + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         span_ms = milliseconds(span)
         self._server.call(lambda: world.advance(span_ms))
+
+    def advance_until(self, condition: Callable[[], object], *, limit: timedelta = _LIMIT) -> None:
+        """Let time pass until the condition holds; it is asked whenever something has happened.
+
+        Raises `YardTrouble` if it does not hold within `limit`, or nothing more is to happen.
+        """
+        world = self._virtual("advance_until")
+        end_ms = world.clock.now_ms() + milliseconds(limit)
+        while not condition():
+            if not self._server.call(lambda: world.step(end_ms)):
+                raise YardTrouble(f"at {self.now}, nothing that happens makes the condition true")
+
+    def finish(self, *job_ids: str, limit: timedelta = _LIMIT) -> list[dict[str, Any]]:
+        """Let time pass until the jobs have ended; describe them in that order."""
+        batch = self.client("batch")
+
+        def describe() -> dict[str, dict[str, Any]]:
+            pieces = [
+                job_ids[at : at + _IDS_PER_CALL] for at in range(0, len(job_ids), _IDS_PER_CALL)
+            ]
+            found = [job for piece in pieces for job in batch.describe_jobs(jobs=piece)["jobs"]]
+            return {job["jobId"]: job for job in found}
+
+        def have_ended() -> bool:
+            jobs = describe()
+            if missing := set(job_ids) - set(jobs):
+                raise YardTrouble(f"there are no such jobs: {', '.join(sorted(missing))}")
+            return all(job["status"] in _ENDED for job in jobs.values())
+
+        self.advance_until(have_ended, limit=limit)
+        jobs = describe()
+        return [jobs[job_id] for job_id in job_ids]
 
     # ── what jobs do ─────────────────────────────────────────────────────────────────────
 
@@ -169,6 +209,24 @@ class Yard:
             self._interrupt(each, notice_s=milliseconds(notice) // 1000, is_forced=False)
         return ids
 
+    def set_spot_capacity(self, count: int | None) -> None:
+        """Let there be no Spot capacity (0) for new instances, or as much as is wanted (None).
+
+        What runs goes on: see `interrupt_spot`. A job that waits for it is told that Spot prices
+        are above what its environment pays.
+        """
+        world = self._virtual("set_spot_capacity")
+        if count not in (0, None):
+            raise ValueError("Spot capacity is 0 (there is none) or None (there is enough)")
+        world.spot.has_ended = count == 0
+        # Environments learn of prices when they are changed.
+        batch = self.client("batch")
+        for page in batch.get_paginator("describe_compute_environments").paginate():
+            for each in page["computeEnvironments"]:
+                if _is_spot(each):
+                    name = each["computeEnvironmentName"]
+                    batch.update_compute_environment(computeEnvironment=name, state=each["state"])
+
     def _interrupt(self, instance_id: str, *, notice_s: int, is_forced: bool) -> None:
         client = self.client("batchyard")
         try:
@@ -200,6 +258,7 @@ def yard(  # noqa: PLR0913 -- everything has a default
     start: datetime = START,
     run: timedelta = RUN_DEFAULT,
     exit_code: int = 0,
+    seed: int = 0,
     machine: Amount = MACHINE,
     log_level: str = "error",
     **settings: Any,
@@ -207,7 +266,8 @@ def yard(  # noqa: PLR0913 -- everything has a default
     """Bring up a server of one's own, and take it down again with everything in it.
 
     With `clock="virtual"` time stands still until it is moved, and containers are pretended: they
-    run for `run` and exit with `exit_code` unless told otherwise. With `clock="real"` the server
+    run for `run` and exit with `exit_code` unless told otherwise; ids follow from `seed`, so that
+    the same calls give the same answers, to the byte. With `clock="real"` the server
     is as `batchyard up` has it. `settings` are those of `batchyard up`.
     """
     if clock not in ("virtual", "real"):
@@ -221,8 +281,8 @@ def yard(  # noqa: PLR0913 -- everything has a default
         world = None
         if clock == "virtual":
             host = Host(host_id=HostId("pretended"), capacity=machine)
-            world = VirtualWorld(start_ms=_unix_ms(start), host=host, jobs=jobs)
-            server = ServerThread(chosen, world.world(), world.loop)
+            world = VirtualWorld(start_ms=_unix_ms(start), host=host, jobs=jobs, seed=seed)
+            server = ServerThread(chosen, world.world(chosen), world.loop)
         else:
             server = ServerThread(chosen, real_world(), asyncio.new_event_loop())
         up = server.start()
@@ -231,6 +291,14 @@ def yard(  # noqa: PLR0913 -- everything has a default
         if world is None:
             stack.callback(end_jobs, clients.client("batch"))
         yield Yard(server, clients, jobs, world)
+
+
+def _is_spot(environment: Mapping[str, Any]) -> bool:
+    """Tell whether an environment, as AWS describes it, launches Spot instances."""
+    resources = environment.get("computeResources", {})
+    provider = resources.get("managedInstancesProvider", {})
+    option = provider.get("instanceLaunchTemplate", {}).get("capacityOptionType")
+    return "SPOT" in (resources.get("type"), option)
 
 
 def _settings(given: Mapping[str, Any], folder: Path) -> Settings:

@@ -1,5 +1,7 @@
 """AWS Batch: one module per resource, one function per operation."""
 
+import os
+from collections.abc import Callable
 from functools import partial
 
 from batchyard.api.batch import (
@@ -21,6 +23,7 @@ from batchyard.api.batch import (
 )
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.service import Service
 from batchyard.store import Store
 from batchyard.wire.call import Handlers
@@ -84,17 +87,19 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
+    draw_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
     `is_only_writer` says that no other process writes to the store: only then are queues and
-    definitions kept in memory between submissions.
+    definitions kept in memory between submissions. `draw_bytes` is the chance that ids are made of.
     """
     service = Service(
         store,
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
+        ids=JobIds(draw_bytes),
     )
     return {
         (_SERVICE, operation): partial(handler, service)
