@@ -121,13 +121,10 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             pace=Pace() if world.has_rests else Pace(rest_ratio=0),
         )
         describe_task = task_describer(store, engine.find_task)
+        batch_handlers = _batch_handlers(settings, store, world.draw_bytes)
+        other_handlers = _other_handlers(store, log_store, engine, describe_task)
         server = Server(
-            handlers=world.guard(
-                {
-                    **_batch_handlers(settings, store, world.draw_bytes),
-                    **_other_handlers(store, log_store, engine, describe_task),
-                }
-            ),
+            handlers=world.guard(batch_handlers | other_handlers),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
@@ -139,15 +136,9 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
         stack.push_async_callback(server.stop)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
+        days, results = settings.finished_job_retention_days, backend.folders
         house = partial(
-            keep_house,
-            store,
-            log_store,
-            files,
-            clock,
-            days=settings.finished_job_retention_days,
-            results=backend.folders,
-            **rest,
+            keep_house, store, log_store, files, clock, days=days, results=results, **rest
         )
         running = asyncio.ensure_future(_run(engine, house))
         stack.push_async_callback(_cancel, running)
