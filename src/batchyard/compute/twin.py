@@ -16,6 +16,7 @@ crashes. What a container does is its image's `Script`, or is told by hand (`fin
 """
 
 import asyncio
+import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -118,6 +119,8 @@ class TwinTask:
     ended: TaskEnded | None = None
     is_stopping: bool = False
     stop_grace_ms: int = 0
+    #: When something happens to it by itself; None: nothing is expected.
+    due_ms: int | None = None
 
     def named(self, name: str | None) -> TwinContainer:
         """Find a container; None is the first."""
@@ -148,6 +151,10 @@ class TwinMachine:
         self.begin_count_by_task: dict[TaskId, int] = {}
         self.on_change: Callable[[TaskId], None] | None = None
         self._address_count = 0
+        #: When something happens to which task, soonest first; those that do not hold any more are
+        #: passed over.
+        self._due: list[tuple[int, int, TwinTask]] = []
+        self._due_count = 0
 
     def accept(self, spec: TaskSpec, scripts: Sequence[Script] | None = None) -> None:
         """Take a task, once. `scripts` are those of its containers, instead of their images'."""
@@ -222,28 +229,25 @@ class TwinMachine:
 
     def tick(self) -> None:
         """Let happen what is due by now; call it after the clock has moved."""
-        for task in list(self.tasks.values()):
-            if task.ended is None:
-                self._advance(task)
+        while (due_ms := self.next_due_ms()) is not None and due_ms <= self._now_ms():
+            task = heapq.heappop(self._due)[2]
+            task.due_ms = None
+            self._advance(task)
 
     def next_due_ms(self) -> int | None:
         """Tell when `tick` will next have something to do; None if only calls can change
         anything."""
-        due = [
-            at_ms
-            for task in self.tasks.values()
-            if task.ended is None
-            for each in task.containers
-            if each.ended is None
-            for at_ms in (
-                each.kill_at_ms,
-                each.exit_at_ms,
-                each.next_line_ms,
-                *_times_of(task, each),
-            )
-            if at_ms is not None
-        ]
-        return min(due, default=None)
+        while self._due and self._due[0][2].due_ms != self._due[0][0]:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _expect(self, task: TwinTask) -> None:
+        """Note when something happens to a task next."""
+        due_ms = _due_of(task)
+        if due_ms is not None and due_ms != task.due_ms:
+            self._due_count += 1
+            heapq.heappush(self._due, (due_ms, self._due_count, task))
+        task.due_ms = due_ms
 
     def _next_address(self) -> str:
         self._address_count += 1
@@ -265,6 +269,7 @@ class TwinMachine:
         if all(each.ended is not None for each in task.containers):
             self._finish(task)
         else:
+            self._expect(task)
             self._tell(task.spec.task_id)
 
     def _move(self, task: TwinTask, each: TwinContainer) -> bool:
@@ -352,6 +357,7 @@ class TwinMachine:
     def _finish(self, task: TwinTask, *, is_lost: bool = False) -> None:
         if task.ended is not None:
             return
+        task.due_ms = None
         ends = tuple(each.ended for each in task.containers if each.ended is not None)
         is_group = len(ends) > 1
         task.ended = TaskEnded(
@@ -367,6 +373,18 @@ class TwinMachine:
     def _tell(self, task_id: TaskId) -> None:
         if self.on_change is not None:
             self.on_change(task_id)
+
+
+def _due_of(task: TwinTask) -> int | None:
+    """Tell when something happens to a task by itself."""
+    times = (
+        at_ms
+        for each in task.containers
+        if each.ended is None
+        for at_ms in (each.kill_at_ms, each.exit_at_ms, each.next_line_ms, *_times_of(task, each))
+        if at_ms is not None
+    )
+    return min(times, default=None)
 
 
 def _times_of(task: TwinTask, each: TwinContainer) -> list[int]:

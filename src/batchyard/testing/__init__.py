@@ -5,8 +5,8 @@ See `docs/testing.md`. The front door is `yard`.
 
 from batchyard.testing.behaviour import Container as Container
 from batchyard.testing.behaviour import Jobs as Jobs
+from batchyard.testing.front_door import START as START
+from batchyard.testing.front_door import Yard as Yard
+from batchyard.testing.front_door import yard as yard
 from batchyard.testing.trouble import NotInRealTime as NotInRealTime
 from batchyard.testing.trouble import YardTrouble as YardTrouble
-from batchyard.testing.yard import START as START
-from batchyard.testing.yard import Yard as Yard
-from batchyard.testing.yard import yard as yard

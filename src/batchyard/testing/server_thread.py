@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from batchyard.cli import serving
 from batchyard.cli.settings import Settings
+from batchyard.testing.log_lines import THREAD_NAME
 from batchyard.testing.trouble import YardTrouble
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class ServerThread:
         self._stop = asyncio.Event()
         self._up: Future[serving.Yard] = Future()
         self._ended: Future[None] = Future()
-        self._thread = Thread(target=self._run, name="batchyard-yard", daemon=True)
+        self._thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
     def start(self) -> serving.Yard:
         """Bring the server up. Raises what kept it from that."""

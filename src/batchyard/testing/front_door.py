@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import structlog
 
-from batchyard.cli.logging_setup import set_up_logging
 from batchyard.cli.serving import real_world
 from batchyard.cli.settings import Settings
 from batchyard.compute.port import Host
@@ -25,6 +23,7 @@ from batchyard.model.ids import HostId
 from batchyard.testing.behaviour import RUN_DEFAULT, Jobs, Which, fits, milliseconds
 from batchyard.testing.clients import Clients
 from batchyard.testing.ending import end_jobs
+from batchyard.testing.log_lines import errors_only
 from batchyard.testing.server_thread import ServerThread
 from batchyard.testing.trouble import NotInRealTime, YardTrouble
 from batchyard.testing.virtual import VirtualWorld
@@ -260,7 +259,6 @@ def yard(  # noqa: PLR0913 -- everything has a default
     exit_code: int = 0,
     seed: int = 0,
     machine: Amount = MACHINE,
-    log_level: str = "error",
     **settings: Any,
 ) -> Iterator[Yard]:
     """Bring up a server of one's own, and take it down again with everything in it.
@@ -272,9 +270,8 @@ def yard(  # noqa: PLR0913 -- everything has a default
     """
     if clock not in ("virtual", "real"):
         raise ValueError(f"clock is 'virtual' or 'real', not {clock!r}")
-    if not structlog.is_configured():
-        set_up_logging(log_level)
     with ExitStack() as stack:
+        stack.enter_context(errors_only())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchyard-"))
         chosen = _settings(settings, Path(folder))
         jobs = Jobs(run=run, exit_code=exit_code)
