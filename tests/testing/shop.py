@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from batchyard.testing import Yard
@@ -22,7 +21,6 @@ class Shop:
         queue: str = "jq",
         definition: str = "jd",
         image: str = "busybox",
-        is_waiting: bool = False,
         **of_queue: Any,
     ) -> None:
         self.yard = yard
@@ -35,8 +33,7 @@ class Shop:
             type="MANAGED",
             computeResources=_resources(capacity, vcpus),
         )
-        if is_waiting:
-            self._wait_for_environment()
+        self._wait_for_environment()
         self.batch.create_job_queue(
             jobQueueName=queue,
             priority=1,
@@ -47,8 +44,7 @@ class Shop:
 
     def _wait_for_environment(self) -> None:
         describe = self.batch.describe_compute_environments
-        while describe()["computeEnvironments"][0]["status"] != "VALID":
-            threading.Event().wait(0.05)
+        self.yard.advance_until(lambda: describe()["computeEnvironments"][0]["status"] == "VALID")
 
     def define(self, **members: Any) -> None:
         container = {

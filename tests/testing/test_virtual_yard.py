@@ -353,11 +353,24 @@ def test_a_server_that_fails_says_so(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any) -> None:
         raise RuntimeError("a fault of ours")
 
-    with pytest.raises(YardTrouble, match="has failed"), yard() as made:  # noqa: PT012
+    with pytest.raises(YardTrouble, match="server of the yard has failed"), yard() as made:  # noqa: PT012
         shop = Shop(made)
         monkeypatch.setattr(Jobs, "script_of", fail)
         shop.submit()
         made.advance(hours=1)
+
+
+def test_a_predicate_that_fails_is_told_at_the_latest_at_the_end():
+    def fail(_: Container) -> bool:
+        raise KeyError("lane")
+
+    with pytest.raises(YardTrouble, match="a rule for jobs has failed"), yard() as made:  # noqa: PT012
+        shop = Shop(made)
+        made.jobs.behave(fail)
+        job_id = shop.submit()
+        assert "KeyError('lane')" in shop.job(job_id)["container"]["reason"]
+        with pytest.raises(YardTrouble, match=r"KeyError\('lane'\)"):
+            made.advance(hours=1)
 
 
 def test_a_yard_that_is_closed(virtual: Yard):
@@ -380,6 +393,7 @@ def test_errors_are_aws_own(shop: Shop):
         ({"start": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"instance_boot_s": -1}, "settings of the yard"),
         ({"no_such_setting": 1}, "no_such_setting"),
+        ({"exit_code": 256}, "an exit code is 0..255: 256"),
         ({"run": timedelta(seconds=-1)}, "time does not go backwards"),
     ],
 )

@@ -11,10 +11,12 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from batchyard.compute.twin import Script
+from batchyard.testing.trouble import YardTrouble
 
 #: How long containers run that no rule is for.
 RUN_DEFAULT = timedelta(minutes=1)
 
+_EXIT_CODE_MAX = 255
 _MILLISECOND = timedelta(milliseconds=1)
 #: A line, or when it is printed (from the container's start) and the line.
 Output = str | tuple[timedelta, str]
@@ -57,6 +59,7 @@ class Jobs:
         self._rules = [_Rule(lambda _: True, _script(run=run, exit_code=exit_code))]
         #: Patterns of images that cannot be pulled, with the reason.
         self._unpullable: dict[str, str] = {}
+        self._fault: Exception | None = None
 
     def behave(  # noqa: PLR0913 -- by what a container is found, and what it does
         self,
@@ -69,7 +72,7 @@ class Jobs:
         attempt: int | None = None,
         run: timedelta | None = RUN_DEFAULT,
         exit_code: int = 0,
-        output: Sequence[Output] = (),
+        output: str | Sequence[Output] = (),
         reason: str | None = None,
         ignores_sigterm: bool = False,
     ) -> None:
@@ -114,7 +117,21 @@ class Jobs:
             self._unpullable.pop(image, None)
 
     def script_of(self, container: Container) -> Script:
-        """Say what a container does that is started now."""
+        """Say what a container does that is started now. What a predicate raises is kept: see
+        `check`.
+        """
+        try:
+            return self._find(container)
+        except Exception as error:
+            self._fault = self._fault or error
+            return Script(start_failure=f"CannotStartContainerError: a test's rule: {error!r}")
+
+    def check(self) -> None:
+        """Raise `YardTrouble` if a predicate has failed."""
+        if self._fault is not None:
+            raise YardTrouble(f"a rule for jobs has failed: {self._fault!r}") from self._fault
+
+    def _find(self, container: Container) -> Script:
         for pattern, reason in self._unpullable.items():
             if fnmatchcase(container.image, pattern):
                 return Script(start_failure=reason)
@@ -146,10 +163,13 @@ def _script(
     *,
     run: timedelta | None,
     exit_code: int,
-    output: Iterable[Output] = (),
+    output: str | Iterable[Output] = (),
     reason: str | None = None,
     ignores_sigterm: bool = False,
 ) -> Script:
+    if exit_code not in range(_EXIT_CODE_MAX + 1):
+        raise ValueError(f"an exit code is 0..{_EXIT_CODE_MAX}: {exit_code!r}")
+    output = [output] if isinstance(output, str) else list(output)
     timed = [(milliseconds(each[0]), each[1]) for each in output if not isinstance(each, str)]
     return Script(
         duration_ms=None if run is None else milliseconds(run),

@@ -9,20 +9,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from batchyard.cli.serving import real_world
+from batchyard.cli.serving import World, make_backend, real_world
 from batchyard.cli.settings import Settings
 from batchyard.compute.port import Host
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId
 from batchyard.testing.behaviour import RUN_DEFAULT, Jobs, Which, fits, milliseconds
 from batchyard.testing.clients import Clients
-from batchyard.testing.ending import end_jobs
+from batchyard.testing.ending import EndingBackend
 from batchyard.testing.log_lines import errors_only
 from batchyard.testing.server_thread import ServerThread
 from batchyard.testing.trouble import NotInRealTime, YardTrouble
@@ -114,13 +115,21 @@ class Yard:
     def advance_until(self, condition: Callable[[], object], *, limit: timedelta = _LIMIT) -> None:
         """Let time pass until the condition holds; it is asked whenever something has happened.
 
-        Raises `YardTrouble` if it does not hold within `limit`, or nothing more is to happen.
+        Real time passes by itself. Raises `YardTrouble` if the condition does not hold within
+        `limit`, or nothing more is to happen.
         """
-        world = self._virtual("advance_until")
-        end_ms = world.clock.now_ms() + milliseconds(limit)
+        end_ms = milliseconds(limit) + _unix_ms(self.now)
         while not condition():
-            if not self._server.call(lambda: world.step(end_ms)):
+            if not self._step(end_ms):
                 raise YardTrouble(f"at {self.now}, nothing that happens makes the condition true")
+
+    def _step(self, end_ms: int) -> bool:
+        """Let something happen; False: nothing does, before the end."""
+        if self._world is None:
+            time.sleep(_POLL_S)
+            return _unix_ms(self.now) < end_ms
+        world = self._virtual("advance_until")
+        return self._server.call(lambda: world.step(end_ms))
 
     def finish(self, *job_ids: str, limit: timedelta = _LIMIT) -> list[dict[str, Any]]:
         """Let time pass until the jobs have ended; describe them in that order."""
@@ -247,6 +256,7 @@ class Yard:
             raise NotInRealTime(
                 f"{what} needs virtual time and pretended containers: yard(clock='virtual')"
             )
+        self._jobs.check()
         return self._world
 
 
@@ -281,13 +291,19 @@ def yard(  # noqa: PLR0913 -- everything has a default
             world = VirtualWorld(start_ms=_unix_ms(start), host=host, jobs=jobs, seed=seed)
             server = ServerThread(chosen, world.world(chosen), world.loop)
         else:
-            server = ServerThread(chosen, real_world(), asyncio.new_event_loop())
+            server = ServerThread(chosen, _real_world(), asyncio.new_event_loop())
         up = server.start()
         stack.callback(server.stop)
         clients = Clients(up.url, up.key, chosen.region)
-        if world is None:
-            stack.callback(end_jobs, clients.client("batch"))
         yield Yard(server, clients, jobs, world)
+        jobs.check()
+
+
+def _real_world() -> World:
+    return replace(
+        real_world(),
+        make_backend=lambda settings, _, sink: EndingBackend(make_backend(settings, sink)),
+    )
 
 
 def _is_spot(environment: Mapping[str, Any]) -> bool:
