@@ -5,7 +5,7 @@ Owns the thread, from start to a clean end. Refuses to know what world the serve
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -48,7 +48,12 @@ class ServerThread:
         if not self._thread.is_alive():
             self._raise_failure()
             raise YardTrouble("the yard is closed")
-        return asyncio.run_coroutine_threadsafe(self._watched(make()), self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(self._watched(make()), self._loop).result()
+        except CancelledError:  # with everything else on the loop
+            self._thread.join()
+            self._raise_failure()
+            raise
 
     async def _watched(self, work: Coroutine[Any, Any, T]) -> T:
         failed = self._up.result().failed
@@ -63,17 +68,15 @@ class ServerThread:
             raise YardTrouble("the server of the yard has failed") from error
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
         except BaseException as error:
             if not self._up.done():
                 self._up.set_exception(error)
             self._ended.set_exception(error)
         else:
             self._ended.set_result(None)
-        finally:
-            self._loop.close()
 
     async def _serve(self) -> None:
         async with serving.open_yard(self._settings, self._world) as up:
