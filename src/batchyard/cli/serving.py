@@ -75,7 +75,9 @@ class World:
     #: What stands before the operations.
     guard: Callable[[Handlers], Handlers] = lambda handlers: handlers
     draw_bytes: Callable[[int], bytes] = os.urandom
-    #: Whether work is rested from, so that callers get their turn.
+    #: How much of the loop the engine takes; None: as ever.
+    pace: Pace | None = None
+    #: Whether housekeeping rests between its steps, so that callers get their turn.
     has_rests: bool = True
 
 
@@ -118,7 +120,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             launch_times=world.launch_times or launch_times(settings),
             interruption_rate=_interruption_rate(settings),
             clock=clock,
-            pace=Pace() if world.has_rests else Pace(rest_ratio=0),
+            pace=world.pace,
         )
         describe_task = task_describer(store, engine.find_task)
         batch_handlers = _batch_handlers(settings, store, world.draw_bytes)

@@ -22,8 +22,7 @@ FLOOD_WISHES_MIN = 32
 class Pace:
     """Measures work, and says when the next wishes may be taken."""
 
-    def __init__(self, *, rest_ratio: float = REST_RATIO) -> None:
-        self._rest_ratio = rest_ratio
+    def __init__(self) -> None:
         self._worked_s = 0.0
         self._rest_until_s = 0.0
 
@@ -38,7 +37,7 @@ class Pace:
     def end_turn(self, *, wishes_taken: int, are_more_coming: bool) -> None:
         """Rest if the turn was part of a flood that goes on."""
         if are_more_coming and wishes_taken >= FLOOD_WISHES_MIN:
-            self._rest_until_s = perf_counter() + self._rest_ratio * self._worked_s
+            self._rest_until_s = perf_counter() + REST_RATIO * self._worked_s
         self._worked_s = 0.0
 
     def rest_for(self, pause_s: float) -> None:

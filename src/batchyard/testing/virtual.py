@@ -14,6 +14,7 @@ from batchyard.cli.settings import Settings
 from batchyard.compute.port import Host, OutputSink
 from batchyard.compute.twin import TwinMachine
 from batchyard.engine.catalogue import SpotMarket
+from batchyard.engine.pace import Pace
 from batchyard.model.secret_reference import SecretReference
 from batchyard.store import Store
 from batchyard.testing.behaviour import Jobs, Which, fits
@@ -26,6 +27,13 @@ from batchyard.wire.call import Call, Handler, Handlers
 
 #: More than ever follows from one moment; without a limit a fault of ours would hang the test.
 _STEPS_AT_ONCE_MAX = 100_000
+
+
+class _Unhurried(Pace):
+    """Never rests from a flood: callers wait for the engine anyway."""
+
+    def end_turn(self, *, wishes_taken: int, are_more_coming: bool) -> None:
+        super().end_turn(wishes_taken=0, are_more_coming=are_more_coming)
 
 
 class VirtualWorld:
@@ -50,6 +58,7 @@ class VirtualWorld:
             read_secrets=_read_secrets,
             draw_bytes=self._chance.randbytes,
             guard=self._settle_after_each,
+            pace=_Unhurried(),
             has_rests=False,
         )
 
