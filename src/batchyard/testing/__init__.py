@@ -1,7 +1,7 @@
 """A test kit: the real server in the test's own process, on time and machines that the test owns.
 
-See `docs/testing.md`. The front door is `yard`. pytest loads this wherever batchyard is installed, so
-what is exported is imported only when it is asked for.
+See `docs/testing.md`. The front door is `yard`. pytest loads this wherever batchyard is
+installed, so what is exported is imported only when it is asked for.
 """
 
 from importlib import import_module
