@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -378,6 +379,75 @@ def test_a_yard_that_is_closed(virtual: Yard):
         pass
     with pytest.raises(YardTrouble, match="is closed"):
         made.advance(hours=1)
+
+
+def test_jobs_of_all_kinds(shop: Shop):
+    """Nodes, containers that wait for others, and training jobs."""
+    container = {
+        "image": "mpi",
+        "resourceRequirements": [
+            {"type": "VCPU", "value": "1"},
+            {"type": "MEMORY", "value": "512"},
+        ],
+    }
+    shop.batch.register_job_definition(
+        jobDefinitionName="nodes",
+        type="multinode",
+        nodeProperties={
+            "numNodes": 3,
+            "mainNode": 0,
+            "nodeRangeProperties": [{"targetNodes": "0:", "container": container}],
+        },
+    )
+    first = {"name": "init", "essential": False, **container}
+    then = {"name": "main", "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]}
+    shop.batch.register_job_definition(
+        jobDefinitionName="group",
+        type="container",
+        ecsProperties={"taskProperties": [{"containers": [first, {**then, **container}]}]},
+    )
+    shop.yard.jobs.behave(lambda each: each.node_index == 0, run=timedelta(hours=2))
+    shop.yard.jobs.behave(lambda each: each.name == "init", run=timedelta(minutes=5))
+    ids = [shop.submit(jobDefinition="nodes"), shop.submit(jobDefinition="group")]
+    jobs = shop.yard.finish(*ids)
+    assert [job["stoppedAt"] - START_MS for job in jobs] == [2 * HOUR, 6 * MINUTE]
+    assert [job["status"] for job in jobs] == ["SUCCEEDED"] * 2
+
+
+def test_a_training_job(shop: Shop):
+    shop.batch.create_service_environment(
+        serviceEnvironmentName="se",
+        serviceEnvironmentType="SAGEMAKER_TRAINING",
+        capacityLimits=[{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 4}],
+    )
+    shop.batch.create_job_queue(
+        jobQueueName="training",
+        jobQueueType="SAGEMAKER_TRAINING",
+        priority=1,
+        serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": "se"}],
+    )
+    request = {
+        "TrainingJobName": "ignored",
+        "RoleArn": "arn:aws:iam::000000000000:role/training",
+        "AlgorithmSpecification": {"TrainingImage": "trainer", "TrainingInputMode": "File"},
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
+        "ResourceConfig": {
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 1,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 86_400},
+    }
+    shop.yard.jobs.behave(job_name="fine-*", queue="training", run=timedelta(hours=7))
+    job_id = shop.batch.submit_service_job(
+        jobName="fine-tuning",
+        jobQueue="training",
+        serviceJobType="SAGEMAKER_TRAINING",
+        serviceRequestPayload=json.dumps(request),
+    )["jobId"]
+    shop.yard.advance(days=1)
+    job = shop.batch.describe_service_job(jobId=job_id)
+    assert (job["status"], job["stoppedAt"]) == ("SUCCEEDED", START_MS + 7 * HOUR)
 
 
 def test_errors_are_aws_own(shop: Shop):

@@ -41,6 +41,7 @@ from batchyard.engine.pace import Pace
 from batchyard.engine.task_facts import task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
+from batchyard.model.ids import JobId, TaskId
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
 from batchyard.wire.call import Handlers
@@ -59,6 +60,8 @@ class Yard:
     key: AccessKey
     #: Ends when a part of the server has failed, and says how.
     failed: asyncio.Future[None]
+    #: Names the job, child or node that a live task runs.
+    find_task: Callable[[TaskId], JobId | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +149,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
         await server.start()
-        yield Yard(url=server.url, key=key, failed=running)
+        yield Yard(server.url, key, running, engine.find_task)
 
 
 def _surroundings(

@@ -294,6 +294,8 @@ def yard(  # noqa: PLR0913 -- everything has a default
             server = ServerThread(chosen, _real_world(), asyncio.new_event_loop())
         up = server.start()
         stack.callback(server.stop)
+        if world is not None:
+            world.know(up.find_task)
         clients = Clients(up.url, up.key, chosen.region)
         yield Yard(server, clients, jobs, world)
         jobs.check()

@@ -3,17 +3,15 @@
 Owns the way from a task to the job that it is an attempt of. Refuses to decide what containers do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from batchyard.compute.port import ContainerSpec, OutputSink, TaskSpec
-from batchyard.compute.twin import TwinBackend, TwinMachine
+from batchyard.compute.twin import Script, TwinBackend, TwinMachine
 from batchyard.model.ids import JobId, TaskId, name_in_arn
-from batchyard.model.records import NewJob
+from batchyard.model.records import JobRecord
 from batchyard.store import Store
 from batchyard.store.jobs import read_specs
 from batchyard.testing.behaviour import Container, Jobs
-
-_JOB_ID = "AWS_BATCH_JOB_ID"
 
 
 class PretendedBackend(TwinBackend):
@@ -25,14 +23,19 @@ class PretendedBackend(TwinBackend):
         self._records = store
         self._jobs = jobs
         self._seen: dict[TaskId, list[Container]] = {}
+        #: Set as soon as there is an engine, and so before any task.
+        self.find_task: Callable[[TaskId], JobId | None] = lambda _: None
 
     async def start(self, tasks: Sequence[TaskSpec]) -> None:
-        ids = list({job_id for task in tasks if (job_id := _job_id_of(task))})
+        found = {task.task_id: self.find_task(task.task_id) for task in tasks}
+        ids = [job_id for job_id in found.values() if job_id is not None]
         records = await self._records.read(lambda conn: read_specs(conn, ids))
         for task in tasks:
-            record = records.get(_job_id_of(task))
-            job = None if record is None else record.job
-            seen = [_seen_as(task, each, job) for each in task.containers]
+            job_id = found[task.task_id]
+            if job_id is None:  # over before it began
+                self._twin.accept(task, [Script(is_start_held=True) for _ in task.containers])
+                continue
+            seen = [_seen_as(each, records[job_id]) for each in task.containers]
             self._seen[task.task_id] = seen
             self._twin.accept(task, [self._jobs.script_of(each) for each in seen])
 
@@ -54,28 +57,18 @@ class PretendedBackend(TwinBackend):
                         yield task_id, each
 
 
-def _job_id_of(task: TaskSpec) -> JobId:
-    """Name the job, child or node; empty for a training job, which is not told."""
-    return JobId(dict(task.containers[0].environment).get(_JOB_ID, ""))
-
-
-def _seen_as(task: TaskSpec, spec: ContainerSpec, job: NewJob | None) -> Container:
-    environment = dict(spec.environment)
-    training = task.training
+def _seen_as(spec: ContainerSpec, record: JobRecord) -> Container:
+    job, attempt = record.job, record.progress.attempt
     return Container(
-        job_id=_job_id_of(task),
-        job_name=job.name if job is not None else training.job_name if training else "",
-        definition=name_in_arn(job.definition_arn) if job is not None else "",
-        queue=name_in_arn(job.queue_arn) if job is not None else "",
-        attempt=int(environment.get("AWS_BATCH_JOB_ATTEMPT", "1")),
-        array_index=_number(environment.get("AWS_BATCH_JOB_ARRAY_INDEX")),
-        node_index=_number(environment.get("AWS_BATCH_JOB_NODE_INDEX")),
+        job_id=job.id,
+        job_name=job.name,
+        definition=name_in_arn(job.definition_arn),
+        queue=name_in_arn(job.queue_arn),
+        attempt=1 if attempt is None else attempt.number,
+        array_index=record.index if job.array_size is not None else None,
+        node_index=record.index if job.nodes is not None else None,
         name=spec.name,
         image=spec.image,
         command=spec.command or (),
-        environment=environment,
+        environment=dict(spec.environment),
     )
-
-
-def _number(text: str | None) -> int | None:
-    return None if text is None else int(text)

@@ -4,7 +4,7 @@ Owns the moves: time goes to the next thing that is due, what follows from it is
 Everything here runs on the server's loop.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from batchyard.compute.port import Host, OutputSink
 from batchyard.compute.twin import TwinMachine
 from batchyard.engine.catalogue import SpotMarket
 from batchyard.engine.pace import Pace
+from batchyard.model.ids import JobId, TaskId
 from batchyard.model.secret_reference import SecretReference
 from batchyard.store import Store
 from batchyard.testing.behaviour import Jobs, Which, fits
@@ -61,6 +62,11 @@ class VirtualWorld:
             pace=_Unhurried(),
             has_rests=False,
         )
+
+    def know(self, find_task: Callable[[TaskId], JobId | None]) -> None:
+        """Learn which job a task belongs to."""
+        assert self._backend is not None, "the server is up"
+        self._backend.find_task = find_task
 
     async def settle(self) -> None:
         """Let everything happen that happens without time passing."""
