@@ -7,7 +7,6 @@ the same database, which takes the wishes written here.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, load_or_create_secret
 from batchyard.api import batch, ec2, ecs, logs, own, sts
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
 from batchyard.compute.machine_share import MachineShare
@@ -77,7 +77,8 @@ class World:
     read_secrets: ReadSecrets | None = None
     #: What stands before the operations.
     guard: Callable[[Handlers], Handlers] = lambda handlers: handlers
-    draw_bytes: Callable[[int], bytes] = os.urandom
+    #: Where new ids come from; None: from chance.
+    ids: JobIds | None = None
     #: How much of the loop the engine takes; None: as ever.
     pace: Pace | None = None
     #: Whether housekeeping rests between its steps, so that callers get their turn.
@@ -126,7 +127,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             pace=world.pace,
         )
         describe_task = task_describer(store, engine.find_task)
-        batch_handlers = _batch_handlers(settings, store, world.draw_bytes)
+        batch_handlers = _batch_handlers(settings, store, world.ids)
         other_handlers = _other_handlers(store, log_store, engine, describe_task)
         server = Server(
             handlers=world.guard(batch_handlers | other_handlers),
@@ -236,14 +237,12 @@ def _other_handlers(
     }
 
 
-def _batch_handlers(
-    settings: Settings, store: Store, draw_bytes: Callable[[int], bytes]
-) -> Handlers:
+def _batch_handlers(settings: Settings, store: Store, ids: JobIds | None) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
-        draw_bytes=draw_bytes,
+        ids=ids,
     )
 
 

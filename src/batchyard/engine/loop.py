@@ -79,6 +79,7 @@ class Engine:
         self._interruptions = Interruptions(interruption_rate)
         self._backend = backend
         self._clock = clock
+        self._clock_ms = clock.now_ms
         self._state = State()
         #: Set as soon as this engine is in charge.
         self._leadership: Leadership | None = None
@@ -107,7 +108,7 @@ class Engine:
             forget_output=forget_output,
             read_secrets=read_secrets,
             surroundings=surroundings,
-            clock_ms=clock.now_ms,
+            clock_ms=self._clock_ms,
         )
 
     async def run(self) -> None:
@@ -143,7 +144,7 @@ class Engine:
         """
         if self._leadership is None:
             raise NotInCharge
-        found = explain(self._state, job_id, self._clock.now_ms())
+        found = explain(self._state, job_id, self._clock_ms())
         job = self._state.find(job_id)
         if found is None or job is None or found.status is not JobStatus.RUNNABLE:
             return found
@@ -174,7 +175,7 @@ class Engine:
 
     async def _recover(self) -> None:
         hosts = await self._backend.list_hosts()
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock_ms()
         self._state, outcome = await self._store.read_long(
             lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
@@ -203,7 +204,7 @@ class Engine:
         """Take everything waiting as one batch, decide, commit once, then act."""
         harvest = await self._harvest()
         reports, self._reports = self._reports, []
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock_ms()
         reclaimed = self._interruptions.pop_due(now_ms)
         inputs = [*harvest.inputs, *reports, *reclaimed, i.Tick()]
         outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
@@ -294,7 +295,7 @@ class Engine:
         deadlines = (
             self._state.next_deadline_ms(),
             self._interruptions.next_ms(),
-            self._snapshots.next_ms(self._clock.now_ms()),
+            self._snapshots.next_ms(self._clock_ms()),
         )
         due_ms = min((at_ms for at_ms in deadlines if at_ms is not None), default=None)
         if due_ms is not None:

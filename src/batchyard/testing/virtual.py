@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.cli.serving import World, launch_times
 from batchyard.cli.settings import Settings
 from batchyard.compute.port import Host, OutputSink
@@ -57,7 +58,7 @@ class VirtualWorld:
             make_backend=self._make_backend,
             launch_times=replace(times, market=self._market(times.market)),
             read_secrets=_read_secrets,
-            draw_bytes=self._chance.randbytes,
+            ids=JobIds(self._chance.randbytes),
             guard=self._settle_after_each,
             pace=_Unhurried(),
             has_rests=False,

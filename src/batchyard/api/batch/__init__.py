@@ -1,7 +1,5 @@
 """AWS Batch: one module per resource, one function per operation."""
 
-import os
-from collections.abc import Callable
 from functools import partial
 
 from batchyard.api.batch import (
@@ -87,19 +85,19 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
-    draw_bytes: Callable[[int], bytes] = os.urandom,
+    ids: JobIds | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
     `is_only_writer` says that no other process writes to the store: only then are queues and
-    definitions kept in memory between submissions. `draw_bytes` is the chance that ids are made of.
+    definitions kept in memory between submissions.
     """
     service = Service(
         store,
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
-        ids=JobIds(draw_bytes),
+        ids=ids or JobIds(),
     )
     return {
         (_SERVICE, operation): partial(handler, service)
