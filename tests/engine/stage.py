@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from batchyard.compute.twin import TwinBackend, TwinMachine
+from batchyard.engine.clock import LoopClock
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.recording import RecordingLimits
@@ -64,7 +65,7 @@ class Stage:
             forget_output=self.sink.forget,
             read_secrets=self.read_secrets,
             surroundings=self.surroundings,
-            clock_ms=lambda: self.now_ms,
+            clock=LoopClock(lambda: self.now_ms),
             recording=self.recording,
         )
         running = asyncio.ensure_future(engine.run())

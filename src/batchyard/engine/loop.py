@@ -7,7 +7,7 @@ state; there is no `await` between reading the state and changing it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -19,6 +19,7 @@ from batchyard.core.state import State
 from batchyard.core.turn import Outcome
 from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
+from batchyard.engine.clock import Clock, Timer
 from batchyard.engine.deciding import decide
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.ended_tasks import EndedTasks, read_ended_tasks
@@ -75,17 +76,19 @@ class Engine:
         forget_output: ForgetOutput,
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
-        clock_ms: Callable[[], int],
+        clock: Clock,
         launch_times: LaunchTimes = _NO_DELAY,
         interruption_rate: InterruptionRate = _NEVER,
         recording: RecordingLimits = _NO_RECORDING,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
         self._interruptions = Interruptions(interruption_rate)
         self._recorder = Recorder(recording)
         self._backend = backend
-        self._clock_ms = clock_ms
+        self._clock = clock
+        self._clock_ms = clock.now_ms
         self._state = State()
         #: Set as soon as this engine is in charge.
         self._leadership: Leadership | None = None
@@ -97,7 +100,7 @@ class Engine:
         self._has_backlog = False
         #: Cancels may be among what was left behind: until they are read, nothing is placed.
         self._has_unread_wishes = False
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._placements = Placements()
         self._ended = EndedTasks()
         #: What can be told of wishes before they are taken.
@@ -105,7 +108,9 @@ class Engine:
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
+        #: Wakes us when a rest is over: rests follow the work, not the clock.
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
         self._dispatch = Dispatch(
             backend=backend,
@@ -115,7 +120,7 @@ class Engine:
             forget_output=forget_output,
             read_secrets=read_secrets,
             surroundings=surroundings,
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
         )
 
     async def run(self) -> None:
@@ -329,17 +334,20 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now_ms = self._clock_ms()
-        deadlines = (self._state.next_deadline_ms(), self._interruptions.next_ms())
-        waits_s = [max(0, at_ms - now_ms) / 1000 for at_ms in deadlines if at_ms is not None]
-        snapshot_s = self._snapshots.wait_s()
-        if snapshot_s is not None:
-            waits_s.append(snapshot_s)
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+        deadlines = (
+            self._state.next_deadline_ms(),
+            self._interruptions.next_ms(),
+            self._snapshots.next_ms(self._clock_ms()),
+        )
+        due_ms = min((at_ms for at_ms in deadlines if at_ms is not None), default=None)
+        if due_ms is not None:
+            self._timer = self._clock.call_at(due_ms, self._wake.set)
         if self._has_new_wishes or self._has_backlog:
-            waits_s.append(self._pace.rest_s())
-        if waits_s:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(waits_s), self._wake.set)
+            self._rest_timer = loop.call_later(self._pace.rest_s(), self._wake.set)
 
     def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
         return self._state.environments[arn].kind

@@ -21,6 +21,7 @@ from batchyard.api.batch import (
 )
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.service import Service
 from batchyard.engine.foresight import Foresight
 from batchyard.store import Store
@@ -86,6 +87,7 @@ def handlers(
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
     foresight: Foresight | None = None,
+    ids: JobIds | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
@@ -98,6 +100,7 @@ def handlers(
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
         foresight=foresight,
+        ids=ids or JobIds(),
     )
     return {
         (_SERVICE, operation): partial(handler, service)
