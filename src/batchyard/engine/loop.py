@@ -8,6 +8,7 @@ state; there is no `await` between reading the state and changing it.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import perf_counter
 
 import structlog
 from msgspec.structs import replace
@@ -71,12 +72,14 @@ class Engine:
         clock_ms: Callable[[], int],
         launch_times: LaunchTimes = _NO_DELAY,
         interruption_rate: InterruptionRate = _NEVER,
+        monotonic_s: Callable[[], float] = perf_counter,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
         self._interruptions = Interruptions(interruption_rate)
         self._backend = backend
         self._clock_ms = clock_ms
+        self._monotonic_s = monotonic_s
         self._state = State()
         #: Set as soon as this engine is in charge.
         self._leadership: Leadership | None = None
@@ -88,10 +91,10 @@ class Engine:
         self._has_backlog = False
         #: Cancels may be among what was left behind: until they are read, nothing is placed.
         self._has_unread_wishes = False
-        self._pace = Pace()
+        self._pace = Pace(monotonic_s)
         self._placements = Placements()
         #: How queues stand, as far as it is stored.
-        self._snapshots = Snapshots({})
+        self._snapshots = Snapshots({}, monotonic_s)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_ready = asyncio.Event()
@@ -174,7 +177,8 @@ class Engine:
         self._state, outcome = await self._store.read_long(
             lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
-        self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
+        stored = await self._store.read_long(read_all_snapshots)
+        self._snapshots = Snapshots(stored, self._monotonic_s)
         for instance in self._state.instances.values():
             self._interruptions.expect(instance.record)
         known = await self._backend.list_tasks()

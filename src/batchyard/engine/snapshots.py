@@ -6,7 +6,7 @@ jobs costs no more than one with a hundred. Refuses to know what a snapshot hold
 `core.fronts`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 from batchyard.core.explaining import why_head_waits
@@ -23,7 +23,12 @@ PAUSE_S = 1.0
 class Snapshots:
     """What is stored of each queue, and whether it is time to look again."""
 
-    def __init__(self, stored: Mapping[QueueArn, QueueSnapshot]) -> None:
+    def __init__(
+        self,
+        stored: Mapping[QueueArn, QueueSnapshot],
+        monotonic_s: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._monotonic_s = monotonic_s
         self._stored = dict(stored)
         #: Something has happened since the last look.
         self._is_due = True
@@ -35,14 +40,14 @@ class Snapshots:
 
     def wait_s(self) -> float | None:
         """Tell in how many seconds to look again; None: not before something happens."""
-        return max(0.0, self._rest_until_s - perf_counter()) if self._is_due else None
+        return max(0.0, self._rest_until_s - self._monotonic_s()) if self._is_due else None
 
     def take(self, state: State, now_ms: int) -> dict[QueueArn, QueueSnapshot]:
         """Look, if it is time; give what is to be stored with the facts of this turn."""
         if self.wait_s() != 0.0:
             return {}
         self._is_due = False
-        self._rest_until_s = perf_counter() + PAUSE_S
+        self._rest_until_s = self._monotonic_s() + PAUSE_S
         view = view_of(state, now_ms)
         fronts = {each.arn: front_of(each) for each in view.queues}
         taken = {

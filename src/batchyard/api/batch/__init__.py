@@ -21,6 +21,7 @@ from batchyard.api.batch import (
 )
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.service import Service
 from batchyard.store import Store
 from batchyard.wire.call import Handlers
@@ -84,6 +85,7 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
+    ids: JobIds | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
@@ -95,6 +97,7 @@ def handlers(
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
+        ids=ids or JobIds(),
     )
     return {
         (_SERVICE, operation): partial(handler, service)

@@ -4,7 +4,6 @@ Creating and deleting are wishes: the record says CREATING or DELETING until the
 it.
 """
 
-from uuid import uuid4
 
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.rules.compute_resources import (
@@ -69,7 +68,7 @@ async def create_compute_environment(service: Service, call: Call, request: Json
             arn=arn,
             scope=scope,
             name=name,
-            uuid=str(uuid4()),
+            uuid=service.ids.make(),
             state=ResourceState.ENABLED,
             detail=detail,
             tags=tags,
