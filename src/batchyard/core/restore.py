@@ -19,6 +19,7 @@ from batchyard.core.bookkeeping import (
     first_waits,
     hold_capacity,
     is_node,
+    make_ready,
     own_waits,
     set_rest,
 )
@@ -59,13 +60,14 @@ class StoredParts:
 def restore_instances(state: State, records: Iterable[InstanceRecord], now_ms: int) -> None:
     """Enter the instances, before the jobs that run on them. Environments must be there already.
 
-    Those that turn out to be idle are so since now: nobody knows it better.
+    Those that turn out to be idle are so since now: nobody knows it better. One whose launch lies
+    ahead was launched before the clock was set back: it has started long since, for all we know.
     """
     for record in records:
         environment = state.environments.get(record.environment_arn)
         if environment is None:
             continue
-        is_ready = record.ready_ms <= now_ms
+        is_ready = record.ready_ms <= now_ms or record.launched_ms > now_ms
         add_instance(state, record, is_ready=is_ready)
         if is_ready:
             environment.idle_since_ms[record.id] = now_ms
@@ -100,6 +102,9 @@ def restore_jobs(
         if job.nodes is not None and record.progress.attempt is not None:
             job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt.number)
             hold_capacity(state, job, record.progress.attempt)
+    for instance_id, instance in state.instances.items():
+        if instance.attempt_count and not instance.is_ready:
+            make_ready(state, instance_id)  # Whatever the clock says by now.
 
 
 def _job_of(state: State, record: QueuedJob) -> Job:
