@@ -87,9 +87,7 @@ class Callers:
                 )
         for name in records.names("service_environments"):
             limits = [{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 8}]
-            self._need(
-                "UpdateServiceEnvironment", serviceEnvironment=name, capacityLimits=limits
-            )
+            self._need("UpdateServiceEnvironment", serviceEnvironment=name, capacityLimits=limits)
         for name in records.names("queues"):
             self._need("UpdateJobQueue", jobQueue=name, state="ENABLED")
         for name in records.names("consumables"):

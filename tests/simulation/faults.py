@@ -11,7 +11,7 @@ from random import Random
 
 #: The chance of each kind, each time that it could happen; each seed scales it.
 _CHANCES = {
-    "crash": 0.0006,
+    "crash": 0.003,
     "slow_commit": 0.15,
     "commit_trouble": 0.04,
     "read_trouble": 0.02,
@@ -22,7 +22,7 @@ _CHANCES = {
     "lost_report": 0.15,
 }
 #: A crash is likelier right after a thread has worked: there commits begin to be true.
-CRASH_AFTER_COMMIT = 0.03
+CRASH_AFTER_COMMIT = 0.1
 CRASHES_MAX = 6
 
 

@@ -188,5 +188,3 @@ class FaultyBackend(TwinBackend):
         if faults.happens("double_report"):
             again_s = at_s + faults.dice("double_report").choice((0.0, 0.2, 20.0))
             loop.call_at(again_s, self._out.put_nowait, report)
-
-

@@ -66,10 +66,7 @@ def _jobs(state: State) -> Mapping[object, object]:
 
 
 def _instances(state: State) -> Mapping[object, object]:
-    return {
-        instance_id: (each.record, each.used)
-        for instance_id, each in state.instances.items()
-    }
+    return {instance_id: (each.record, each.used) for instance_id, each in state.instances.items()}
 
 
 def _compare(what: str, live: Mapping[object, object], again: Mapping[object, object]) -> None:

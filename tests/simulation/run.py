@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+
+import structlog
 
 from batchyard.compute.port import Host, Trouble
 from batchyard.core.check import check
@@ -34,6 +37,8 @@ _START_MS = 1_800_000_000_000
 #: Virtual time that all work may take to end once faults are over.
 _LIMIT_S = 24 * 3600.0
 _STEPS_MAX = 400_000
+#: More callbacks in one moment than any batch of work needs.
+_STEPS_PER_MOMENT_MAX = 20_000
 #: How often it is looked whether all work has ended.
 _LOOK_S = 15.0
 _RESTORE_CHANCE = 0.1
@@ -86,6 +91,8 @@ class Run:
         self._lives = 0
         self._seen_calls = 0
         self._is_over = False
+        #: Callbacks run since time last moved.
+        self._spun = 0
         self.callers = Callers(self)
         self._set_the_scene()
 
@@ -133,6 +140,9 @@ class Run:
         if server is None or not server.loop.step():
             self._advance()
             return
+        self._spun += 1
+        if self._spun > _STEPS_PER_MOMENT_MAX:
+            raise Broken("the server spins: it works and works, and time stands still")
         self._look(server)
         if self.server is server and self._crashes(server):
             self.crash("crash")
@@ -296,7 +306,8 @@ class Run:
             due.append(loop_s)
         if not due:
             raise Broken("everything waits, and nothing can happen any more")
-        self.now_s = max(self.now_s, min(due))
+        if min(due) > self.now_s:
+            self.now_s, self._spun = min(due), 0
         if machine_ms is not None and machine_ms <= self.clock_ms():
             self.machine.tick()
         if server is not None:
@@ -353,6 +364,11 @@ def empty_store() -> Path:
         store._database.close()
         _template.append(path)
     return _template[0]
+
+
+def be_quiet() -> None:
+    """Let the engine log nothing: what happens is in the trace."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def run(schedule: Schedule, *, log: list[str] | None = None) -> Result:

@@ -34,6 +34,10 @@ _MINUTE_MS = 60_000
 _SPAN_MS = 6 * _MINUTE_MS
 _SUBNETS = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
 _ROLE = "arn:aws:iam::123456789012:role/execution"
+_LIMITED = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+)
 _IMAGES = ("ok", "ok", "bad", "flaky", "long", "stubborn", "nostart")
 Json = dict[str, Any]
 
@@ -91,9 +95,9 @@ class _Drawing:
         self._definitions()
         if chance.random() < 0.25:
             self._training()
-        for number in range(chance.choice((2, 5, 9))):
+        for number in range(chance.choice((2, 5, 12))):
             self._job(number)
-        for number in range(chance.choice((0, 2, 5))):
+        for number in range(chance.choice((0, 3, 7))):
             self._change(number)
         self.items.sort(key=lambda item: item.at_ms)
         return self.items
@@ -101,9 +105,7 @@ class _Drawing:
     def _add(self, what: str, /, *, at_ms: int = 0, job: str = "", **request: Any) -> None:
         is_needed = at_ms == 0
         self.items.append(
-            Item(
-                at_ms=at_ms, operation=what, request=request, job=job, is_needed=is_needed
-            )
+            Item(at_ms=at_ms, operation=what, request=request, job=job, is_needed=is_needed)
         )
 
     def _when(self) -> int:
@@ -120,7 +122,9 @@ class _Drawing:
         elif kind == "fargate":
             spot = "_SPOT" if self.chance.random() < 0.3 else ""
             request["computeResources"] = {
-                "type": f"FARGATE{spot}", "maxvCpus": vcpus, **_SUBNETS,
+                "type": f"FARGATE{spot}",
+                "maxvCpus": vcpus,
+                **_SUBNETS,
             }
         else:
             request["computeResources"] = {
@@ -157,14 +161,8 @@ class _Drawing:
         if environment in ("ec2", "spot") and self.chance.random() < 0.3:
             order += [each for each in others if each in ("ec2", "spot")]
         if kind == "fifo" and self.chance.random() < 0.2:
-            more["jobStateTimeLimitActions"] = [
-                {
-                    "reason": "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
-                    "state": "RUNNABLE",
-                    "maxTimeSeconds": 600,
-                    "action": "CANCEL",
-                }
-            ]
+            limits = {"state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}
+            more["jobStateTimeLimitActions"] = [{"reason": each, **limits} for each in _LIMITED]
         self._add(
             "CreateJobQueue",
             jobQueueName=name,
@@ -363,9 +361,7 @@ class _Drawing:
         self._add("DeleteJobQueue", at_ms=at_ms + 2_000, jobQueue=name)
         off = {"computeEnvironment": environment, "state": "DISABLED"}
         self._add("UpdateComputeEnvironment", at_ms=at_ms + 20_000, **off)
-        self._add(
-            "DeleteComputeEnvironment", at_ms=at_ms + 22_000, computeEnvironment=environment
-        )
+        self._add("DeleteComputeEnvironment", at_ms=at_ms + 22_000, computeEnvironment=environment)
         if self.chance.random() < 0.5:
             self._environment(environment, at_ms=at_ms + 80_000)
 

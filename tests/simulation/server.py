@@ -73,9 +73,7 @@ class Server:
         )
         ids = JobIds(Random(f"{seed}/ids").randbytes)
         self._handlers = {
-            **batch.handlers(
-                self.store, are_container_quota_shares_allowed=True, ids=ids
-            ),
+            **batch.handlers(self.store, are_container_quota_shares_allowed=True, ids=ids),
             **own.handlers(
                 self.store, explain_job=self.engine.explain, find_use=self.engine.find_use
             ),
@@ -149,5 +147,3 @@ async def _called(handler: Handler, call: Call, request: dict[str, Any]) -> Any:
 
 async def _no_secrets(_wanted: object) -> dict[Any, str]:
     return {}
-
-

@@ -4,7 +4,6 @@ Creating and deleting are wishes: the record says CREATING or DELETING until the
 it.
 """
 
-
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.rules.compute_resources import (
     check_resources,
