@@ -158,11 +158,10 @@ def test_the_clock_goes_on_over_a_restart(limited: Yard):
 
 def test_a_head_whose_instance_is_on_its_way_is_blocked_no_more():
     """Its limit would pass while the instance boots, and nothing could be done about it then."""
-    limits = {"CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY": 600_000}
     yard = Yard(
         a_host(cpu_milli=500),
         a_launching_environment(boot_ms=900_000),
-        a_queue(time_limits=limits),
+        a_queue(time_limits={TOO_LARGE: 600_000}),
     )
     yard.feed(a_job(1))
     yard.round()
