@@ -112,7 +112,7 @@ def strangers(value: Any, shape: Any, at: str = "") -> list[str]:
 class Yard:
     """Calls operations as the wire does; `settle` does what the engine would."""
 
-    def __init__(self, store: Store, **settings: bool) -> None:
+    def __init__(self, store: Store, **settings: Any) -> None:
         self.store = store
         self.now_ms = NOW_MS
         self._handlers = handlers(store, **settings)

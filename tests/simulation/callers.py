@@ -7,11 +7,13 @@ is asked again until it is answered. Whatever was answered must be true for ever
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchyard.model.ids import JobId
+from batchyard.core.events import AttemptPlaced, Event
+from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.refusal import Refusal
 from batchyard.store import StoreTrouble
 from tests.simulation.observer import demand
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _AGAIN_S = 0.7
 _TRIES_MAX = 200
+#: A server may be down, or have trouble with its store, for so long.
+_GRACE_S = 150.0
 #: What says that something is as it was asked already, or gone: asking again is of no use.
 _DONE = ("already exists", "does not exist", "not found", "There is no", "has ended")
 
@@ -30,6 +34,7 @@ _DONE = ("already exists", "does not exist", "not found", "There is no", "has en
 class _Asked:
     item: Item
     tries: int = 0
+    request: Mapping[str, Any] = field(default_factory=dict)
     task: asyncio.Task[Any] | None = None
 
 
@@ -42,7 +47,8 @@ class Callers:
         self._count = 0
         #: Jobs that were acknowledged: their ids by the names of their items.
         self.ids: dict[str, JobId] = {}
-        self._given_room = 0
+        #: When the end of a job was asked for and acknowledged.
+        self._ended_s: dict[JobId, float] = {}
 
     def ask(self, item: Item) -> None:
         """Ask for something, as soon as there is a server."""
@@ -104,6 +110,15 @@ class Callers:
         for name, job_id in self.ids.items():
             demand(found.get(name) == job_id, f"{name} was acknowledged as {job_id} and is lost")
 
+    def see(self, event: Event) -> None:
+        """A job whose end was asked for begins no more attempts, as soon as that can be known."""
+        if isinstance(event, AttemptPlaced):
+            asked = [self._ended_s.get(each) for each in (event.job_id, whole_id_of(event.job_id))]
+            is_late = any(
+                at_s is not None and self._world.now_s > at_s + _GRACE_S for at_s in asked
+            )
+            demand(not is_late, f"{event.job_id} begins though its end was asked for")
+
     def _need(self, operation: str, /, **request: Any) -> None:
         self.ask(Item(at_ms=0, operation=operation, request=request, is_needed=True))
 
@@ -122,6 +137,7 @@ class Callers:
         if asked.item.job:
             self._world.observer.requests[asked.item.job] = request
         asked.tries += 1
+        asked.request = request
         asked.task = server.call(asked.item.operation, request)
         asked.task.add_done_callback(partial(self._answered, number))
 
@@ -147,6 +163,8 @@ class Callers:
         item, error = asked.item, task.exception()
         if error is None:
             self._world.note("answered", item.operation, item.job)
+            if item.operation == "TerminateJob":
+                self._ended_s.setdefault(JobId(asked.request["jobId"]), self._world.now_s)
             if item.job:
                 self._take_id(item.job, JobId(task.result()["jobId"]))
             del self._open[number]

@@ -121,8 +121,8 @@ class Observer:
                 self._move(job_id, S.SUCCEEDED, *before)
                 self._see_end(job_id)
             case e.JobFailed():
-                before = (S.SUBMITTED, S.PENDING, S.RUNNABLE, S.SCHEDULED, S.STARTING, S.RUNNING)
-                self._move(job_id, S.FAILED, *before)
+                alive = (S.SUBMITTED, S.PENDING, S.RUNNABLE, S.SCHEDULED, S.STARTING, S.RUNNING)
+                self._move(job_id, S.FAILED, *alive)
                 self._see_end(job_id)
             case _:
                 self._see_attempt(event)

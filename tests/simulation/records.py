@@ -21,6 +21,9 @@ _IN_TRANSITION = (
     " WHERE status IN ('CREATING', 'UPDATING', 'DELETING')",
     "SELECT 'quota_shares', name, status FROM quota_shares"
     " WHERE status IN ('CREATING', 'UPDATING', 'DELETING')",
+    "SELECT 'consumable', name, version FROM consumables WHERE version > seen_version",
+    "SELECT 'policy', name, revision FROM policies WHERE revision > settled_revision",
+    "SELECT 'instance wish', seq, at_ms FROM instance_wishes WHERE settled_ms IS NULL",
     "SELECT 'service_environments', name, status FROM service_environments"
     " WHERE status IN ('CREATING', 'UPDATING', 'DELETING')",
 )

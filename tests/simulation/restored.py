@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import create_engine, event
@@ -54,7 +55,7 @@ def compare(live: State, again: State, *, is_crowded: bool) -> None:
     _compare("hosts", {key: hosts[key] for key in found}, found)
 
 
-def _jobs(state: State) -> Mapping[object, object]:
+def _jobs(state: State) -> Mapping[Any, object]:
     found = {}
     for job_id, job in state.jobs.items():
         essence = essence_of(job)
@@ -65,11 +66,11 @@ def _jobs(state: State) -> Mapping[object, object]:
     return found
 
 
-def _instances(state: State) -> Mapping[object, object]:
+def _instances(state: State) -> Mapping[Any, object]:
     return {instance_id: (each.record, each.used) for instance_id, each in state.instances.items()}
 
 
-def _compare(what: str, live: Mapping[object, object], again: Mapping[object, object]) -> None:
+def _compare(what: str, live: Mapping[Any, object], again: Mapping[Any, object]) -> None:
     demand(sorted(map(str, live)) == sorted(map(str, again)), f"{what}: not the same are restored")
     for key, value in live.items():
         demand(value == again[key], f"{what}: {key} is {value} and restored as {again[key]}")

@@ -11,8 +11,9 @@ import heapq
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,9 +21,11 @@ import structlog
 
 from batchyard.compute.port import Host, Trouble
 from batchyard.core.check import check
+from batchyard.core.events import AttemptEnded, Event, InstanceDraining
 from batchyard.core.transitions import InvariantBroken
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import HostId
+from batchyard.model.ids import HostId, JobId
+from batchyard.model.records import TerminationCause
 from batchyard.store import Store, StoreTrouble
 from tests.simulation.callers import Callers
 from tests.simulation.faults import CRASH_AFTER_COMMIT, CRASHES_MAX, Faults
@@ -152,14 +155,30 @@ class Run:
         if server.loop.thread_call_count != self._seen_calls:
             self._seen_calls = server.loop.thread_call_count
             events = list(self.records.new_events())
-            for event in events:
-                self.note(event)
-                self.observer.see(event)
+            self._see(events)
             if events:
                 self._check(server)
         server.backend.check()
+        if server.loop.failures:
+            raise Broken(f"a callback failed: {server.loop.failures[0]}")
         if server.running.done():
             self._bury(server)
+
+    def _see(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.note(event)
+            self.observer.see(event)
+            self.callers.see(event)
+            if isinstance(event, AttemptEnded):
+                self._check_ended(event.job_id)
+            if isinstance(event, InstanceDraining) and event.cause is TerminationCause.INTERRUPTED:
+                self.faults.counts["interruption"] += 1
+
+    def _check_ended(self, job_id: JobId) -> None:
+        """Nothing is given up that runs on."""
+        for task_id in self.machine.live_tasks():
+            if self.observer.job_by_task[task_id] == job_id:
+                raise Broken(f"an attempt of {job_id} has ended, and its task {task_id} lives")
 
     def _check(self, server: Server) -> None:
         self.result.commits += 1
@@ -213,9 +232,7 @@ class Run:
         self.callers.note_crash()
         if why == "start_trouble":
             self.faults.counts[why] += 1
-        for event in self.records.new_events():
-            self.note(event)
-            self.observer.see(event)
+        self._see(self.records.new_events())
         self._change_hosts()
         self.after(self.chance.choice((0.0, 0.5, 20.0)), self._boot)
 
@@ -268,7 +285,7 @@ class Run:
         last_s = 1.0
         for item in self.schedule.items:
             last_s = max(last_s, item.at_ms / 1000)
-            self.after(item.at_ms / 1000, lambda item=item: self.callers.ask(item))
+            self.after(item.at_ms / 1000, partial(self.callers.ask, item))
         for _ in range(4):
             for kind, what in (
                 ("lost_task", self._lose_task),
@@ -339,8 +356,15 @@ class Run:
             self._is_over = True
             return
         if self.now_s > self._end_s:
-            raise Broken(f"work never ends: {left[:5]}")
+            raise Broken(f"work never ends: {left[:5]}; {self._explained()}")
         self.after(_LOOK_S, self._see_whether_all_ended)
+
+    def _explained(self) -> str:
+        """Say why the first job that has not ended has not."""
+        open_jobs = [each for each, _, status in self.records.jobs() if not status.is_terminal]
+        if self.server is None or not self.server.is_ready or not open_jobs:
+            return "nobody can say why"
+        return str(self.server.engine.explain(open_jobs[0]))
 
     def _left(self) -> list[str]:
         """Name what has not come to its end."""

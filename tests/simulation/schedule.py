@@ -6,6 +6,7 @@ leaving parts out. `@NAME` in a request stands for the id of the job that the it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -247,11 +248,11 @@ class _Drawing:
             serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": "se"}],
         )
         for number in range(self.chance.choice((1, 3))):
-            payload = (
-                '{"AlgorithmSpecification": {"TrainingImage": "flaky", "TrainingInputMode": "File"},'
-                f' "ResourceConfig": {{"InstanceType": "ml.m5.large", "InstanceCount": {number + 1}'
-                " }}"
-            )
+            algorithm = {"TrainingImage": "flaky", "TrainingInputMode": "File"}
+            payload = {
+                "AlgorithmSpecification": algorithm,
+                "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": number + 1},
+            }
             self._add(
                 "SubmitServiceJob",
                 at_ms=self._when(),
@@ -259,7 +260,7 @@ class _Drawing:
                 jobName=f"t{number}",
                 jobQueue="q-training",
                 serviceJobType="SAGEMAKER_TRAINING",
-                serviceRequestPayload=payload.replace(" }}", "}}"),
+                serviceRequestPayload=json.dumps(payload),
                 retryStrategy={"attempts": self.chance.choice((1, 3))},
             )
 

@@ -40,7 +40,7 @@ _IO_ERROR = "disk I/O error"
 class Server:
     """A process, as far as a process matters here."""
 
-    def __init__(  # noqa: PLR0913 -- what it stands between
+    def __init__(
         self,
         *,
         path: Path,

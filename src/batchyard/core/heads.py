@@ -4,10 +4,10 @@ Decides by reference/jobs.md section 1.5 and compute-and-scheduling.md section 2
 why a job cannot start: the plan says so.
 
 Rules that hold here: only the head of a queue, or of a quota share, shows a reason, and it loses it
-as soon as another job is the head, or an instance for it is on its way; the clock runs for as long as the code of the reason stays the
-same; a head is given up only right after a round has found it blocked once more, so time that
-passed while nobody looked never ends a job that could start now; who is given up is not tried
-again.
+as soon as another job is the head, or an instance for it is on its way; the clock runs for as long
+as the code of the reason stays the same; a head is given up only right after a round has found it
+blocked once more, so time that passed while nobody looked never ends a job that could start now;
+who is given up is not tried again.
 """
 
 from collections.abc import Iterable, Sequence, Set

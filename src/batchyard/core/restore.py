@@ -97,14 +97,19 @@ def restore_jobs(
         parent = state.jobs.get(parent_id)
         if parent is not None:
             _enter_part(state, parent, index, progress)
-    for record in kept:
+    _hold_for_nodes(state, kept)
+    for instance_id, instance in state.instances.items():
+        if instance.attempt_count and not instance.is_ready:
+            make_ready(state, instance_id)  # Whatever the clock says by now.
+
+
+def _hold_for_nodes(state: State, records: Iterable[QueuedJob]) -> None:
+    """Let nodes that have no part in their attempt yet hold what is kept for them."""
+    for record in records:
         job = state.jobs[record.id]
         if job.nodes is not None and record.progress.attempt is not None:
             job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt.number)
             hold_capacity(state, job, record.progress.attempt)
-    for instance_id, instance in state.instances.items():
-        if instance.attempt_count and not instance.is_ready:
-            make_ready(state, instance_id)  # Whatever the clock says by now.
 
 
 def _job_of(state: State, record: QueuedJob) -> Job:

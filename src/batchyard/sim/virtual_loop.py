@@ -30,19 +30,20 @@ class NothingToDo(Exception):
     """No callback is ready and no timer is set, yet somebody waits."""
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """The part of asyncio that programs without I/O use."""
 
     def __init__(
         self, *, start_s: float = 0.0, thread_delay_s: Callable[[], float] = lambda: 0.0
     ) -> None:
         """Begin at `start_s`. `thread_delay_s` gives how long the next call in a thread takes."""
+        super().__init__()
         self._now_s = start_s
         self._thread_delay_s = thread_delay_s
-        self._ready: deque[asyncio.Handle] = deque()
+        self._handles: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timer_count = 0
-        self._is_closed = False
+        self._has_ended = False
         self._tasks: dict[asyncio.Task[Any], None] = {}
         #: What went wrong in callbacks that nobody waits for.
         self.failures: list[dict[str, Any]] = []
@@ -53,8 +54,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def step(self) -> bool:
         """Run one callback; False: none is ready."""
-        while self._ready:
-            handle = self._ready.popleft()
+        while self._handles:
+            handle = self._handles.popleft()
             if handle.cancelled():
                 continue
             before = events._get_running_loop()
@@ -76,7 +77,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Move time forward, and make ready what is due by then."""
         self._now_s = max(self._now_s, to_s)
         while (next_s := self.next_timer_s()) is not None and next_s <= self._now_s:
-            self._ready.append(heapq.heappop(self._timers)[2])
+            self._handles.append(heapq.heappop(self._timers)[2])
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a program to its end. Raises `NothingToDo` if that can never come."""
@@ -92,7 +93,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task.result()
 
     def end_tasks(self) -> None:
-        """Cancel every task, and again whatever waits anew while it cleans up; time stands still."""
+        """Cancel every task, and again what waits anew to clean up; time stands still."""
         is_quiet = True
         for _ in range(_LAST_STEPS_MAX):
             live = [task for task in self._tasks if not task.done()]
@@ -113,10 +114,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
+        self._handles.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self,
         delay: float,
         callback: Callable[..., object],
@@ -125,7 +126,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],
@@ -140,7 +141,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Any,
         *,
@@ -150,7 +151,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None) and None)
+        task.add_done_callback(self._drop_task)
         return task
 
     def run_in_executor(  # type: ignore[override]
@@ -170,12 +171,18 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return events._get_running_loop() is self
 
     def is_closed(self) -> bool:
-        return self._is_closed
+        return self._has_ended
 
     def close(self) -> None:
-        self._is_closed = True
-        self._ready.clear()
+        self._has_ended = True
+        self._handles.clear()
         self._timers.clear()
+
+    def _drop_task(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+
+    def __del__(self) -> None:
+        """Be given up without a word: there is nothing that had to be closed."""
 
     def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
         """Be told by a timer that it is not wanted any more; it is left out when its time comes."""
