@@ -18,11 +18,13 @@ from batchyard.model.refusal import Refusal
 from batchyard.store import StoreTrouble
 from tests.simulation.observer import demand
 from tests.simulation.schedule import Item
+from tests.simulation.server import SCOPE
 
 if TYPE_CHECKING:
     from tests.simulation.run import Run
 
 _AGAIN_S = 0.7
+_NO_RESERVATION = {"computeReservation": 0}
 _TRIES_MAX = 200
 #: A server may be down, or have trouble with its store, for so long.
 _GRACE_S = 150.0
@@ -94,6 +96,10 @@ class Callers:
         for name in records.names("service_environments"):
             limits = [{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 8}]
             self._need("UpdateServiceEnvironment", serviceEnvironment=name, capacityLimits=limits)
+        for item in self._world.schedule.items:
+            if item.operation == "CreateSchedulingPolicy" and "fairsharePolicy" in item.request:
+                arn = SCOPE.policy_arn(item.request["name"])
+                self._need("UpdateSchedulingPolicy", arn=arn, fairsharePolicy=_NO_RESERVATION)
         for name in records.names("queues"):
             self._need("UpdateJobQueue", jobQueue=name, state="ENABLED")
         for name in records.names("consumables"):

@@ -146,7 +146,8 @@ class _Drawing:
             self.environments.append(name)
 
     def _queue(self, environment: str, kind: str) -> None:
-        name, more = f"q-{environment}", {}
+        name, more = f"q-{environment}", Json()
+        policy: Json
         if kind == "fair":
             policy = {"shareDecaySeconds": 60, "computeReservation": self.chance.choice((0, 30))}
             self._add("CreateSchedulingPolicy", name=f"p-{name}", fairsharePolicy=policy)

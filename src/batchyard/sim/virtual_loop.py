@@ -90,7 +90,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 task.cancel()
                 raise NothingToDo("everything waits, and nothing can happen any more")
             self.advance(next_s)
-        return task.result()
+        result: T = task.result()
+        return result
 
     def end_tasks(self) -> None:
         """Cancel every task, and again what waits anew to clean up; time stands still."""
@@ -110,7 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now_s
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
