@@ -133,9 +133,8 @@ def test_a_job_with_a_role_gets_keys_that_sign(yard: LiveYard) -> None:
 
 
 def test_lines_of_one_event_stay_together_also_over_a_kill(yard: LiveYard) -> None:
-    # In one write: a machine that stalls between two lines ends an event that is 5 seconds old.
     script = (
-        r"printf '2026-11-26 one\n  more of one\n2026-11-26 two\n  more\n';"
+        'echo "2026-11-26 one"; echo "  more of one"; echo "2026-11-26 two"; echo "  more";'
         " while [ ! -e /ledger/go ]; do sleep 0.05; done;"
         ' echo "  of two"; echo "2026-11-26 three"'
     )

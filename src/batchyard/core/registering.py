@@ -31,7 +31,8 @@ def register(turn: Turn, command: RegisterInstances) -> None:
     made: list[InstanceId] = []
     for host in _hosts_of(turn.state, command.host_id):
         spare = _spare_on(turn.state, host)
-        for _ in range(min(command.count - len(made), _times(turn.state, command.capacity, host))):
+        room = command.capacity.times_in(_room_on(turn.state, host))
+        for _ in range(min(command.count - len(made), room)):
             while not command.capacity.fits_in(host.capacity - host.used):
                 terminate(turn, spare.pop(0), TerminationCause.ROOM_NEEDED)
             made.append(_launch(turn, environment, host.id, command))
@@ -64,7 +65,7 @@ def _refusal_of(
     if command.host_id is not None and command.host_id not in state.hosts:
         return f"there is no host {command.host_id}; known are: {', '.join(sorted(state.hosts))}"
     hosts = _hosts_of(state, command.host_id)
-    count = sum(_times(state, command.capacity, host) for host in hosts)
+    count = sum(command.capacity.times_in(_room_on(state, host)) for host in hosts)
     if count >= command.count:
         return None
     free = "; ".join(f"{host.id} has {_text_of(_room_on(state, host))} free" for host in hosts)
@@ -123,14 +124,6 @@ def _room_on(state: State, host: Host) -> Amount:
     for instance_id in _spare_on(state, host):
         room += state.instances[instance_id].record.capacity
     return room
-
-
-def _times(state: State, capacity: Amount, host: Host) -> int:
-    """Tell how many instances of a capacity a host has room for."""
-    count, free = 0, _room_on(state, host)
-    while capacity.fits_in(free):
-        count, free = count + 1, free - capacity
-    return count
 
 
 def _text_of(amount: Amount) -> str:

@@ -34,3 +34,16 @@ class Amount(Struct, frozen=True, kw_only=True):
             and self.memory_mib <= free.memory_mib
             and self.gpu_count <= free.gpu_count
         )
+
+    def times_in(self, free: "Amount") -> int:
+        """Tell how often this much fits; 0 for an amount of nothing."""
+        ratios = [
+            have // need
+            for need, have in (
+                (self.cpu_milli, free.cpu_milli),
+                (self.memory_mib, free.memory_mib),
+                (self.gpu_count, free.gpu_count),
+            )
+            if need > 0
+        ]
+        return max(0, min(ratios, default=0))

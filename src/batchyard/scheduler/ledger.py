@@ -256,7 +256,7 @@ class Ledger:
 
     def _depth_of(self, kind: InstanceType) -> int:
         """Count the instances of a type that the hosts still have room for."""
-        return sum(_times(kind.capacity, free) for free in self._free_by_host.values())
+        return sum(kind.capacity.times_in(free) for free in self._free_by_host.values())
 
     def _host_with_room(self, amount: Amount) -> HostId | None:
         """Find a host with room; give up idle instances for it if there is none."""
@@ -342,17 +342,3 @@ def _lacks_least(terms: LaunchTerms) -> bool:
 def _is_full(budget: _Budget) -> bool:
     """Tell whether `maxvCpus` is reached: no type may be launched then, however small."""
     return budget.cpu_milli_launched >= budget.view.cpu_milli_max
-
-
-def _times(amount: Amount, free: Amount) -> int:
-    """Tell how often an amount fits."""
-    ratios = [
-        have // need
-        for need, have in (
-            (amount.cpu_milli, free.cpu_milli),
-            (amount.memory_mib, free.memory_mib),
-            (amount.gpu_count, free.gpu_count),
-        )
-        if need > 0
-    ]
-    return max(0, min(ratios, default=0))

@@ -126,17 +126,16 @@ class TrainingBackend:
         try:
             async with asyncio.TaskGroup() as group:
                 async for batch in self._inner.reports():
-                    plain = [each for each in batch if not self._is_end(each)]
+                    plain: list[Report] = []
                     for each in batch:
-                        if isinstance(each, TaskEnded) and each not in plain:
+                        if isinstance(each, TaskEnded) and self.folders.has(each.task_id):
                             group.create_task(self._finish(each))
+                        else:
+                            plain.append(each)
                     if plain:
                         self._batches.put_nowait(plain)
         finally:
             self._batches.put_nowait(None)
-
-    def _is_end(self, report: Report) -> bool:
-        return isinstance(report, TaskEnded) and self.folders.has(report.task_id)
 
     async def _finish(self, report: TaskEnded) -> None:
         message = await asyncio.to_thread(self.folders.read_failure, report.task_id)
