@@ -67,24 +67,6 @@ MUTANTS = (
         "        return max(1, len(self.attempts) + self.preempted_count)\n",
     ),
     Mutant(
-        "cancels and terminations are settled and never told",
-        "engine/wishes.py",
-        "    inputs += [_input_of_wish(wish) for wish in settled]\n",
-        "",
-    ),
-    Mutant(
-        "what was launched before the clock was set back has not started",
-        "core/restore.py",
-        " or record.launched_ms > now_ms\n",
-        "\n",
-    ),
-    Mutant(
-        "a head shows its old reason while its instance is on its way",
-        "core/heads.py",
-        "    _clear_others(turn, {head.job_id for head in heads})\n",
-        "",
-    ),
-    Mutant(
         "a dependency counts twice",
         "core/evolve_parts.py",
         "    job.unmet = tuple(each for each in job.unmet if each != event.dependency_id)\n",
