@@ -32,12 +32,14 @@ from batchyard.compute.secrets import SecretReader
 from batchyard.compute.training import TrainingBackend
 from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
+from batchyard.engine.explainer import Explainer
+from batchyard.engine.foresight import Foresight
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
-from batchyard.engine.task_facts import task_describer
+from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.store import Store
@@ -96,17 +98,20 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             interruption_rate=_interruption_rate(settings),
             clock_ms=clock_ms,
         )
-        describe_task = task_describer(store, engine.find_task)
+        explainer = Explainer(
+            explain_own=engine.explain,
+            store=store,
+            times=launch_times(settings),
+            clock_ms=clock_ms,
+        )
+        describe_task = live_task_describer(store, engine.find_task)
         server = Server(
             handlers={
-                **_batch_handlers(store, settings),
+                **_batch_handlers(store, settings, engine.foresight),
                 **logs.handlers(log_store),
                 **sts.handlers(),
-                **ec2.handlers(store),
-                **ecs.handlers(
-                    ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)
-                ),
-                **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+                **_views(store, engine),
+                **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
             },
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
@@ -196,11 +201,24 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
-def _batch_handlers(store: Store, settings: Settings) -> Handlers:
+def _views(store: Store, engine: Engine) -> Handlers:
+    """Give what shows our things as ECS and EC2 do."""
+    service = ecs.Service(
+        store=store,
+        describe_task=task_describer(store, engine.find_seen_task),
+        list_tasks=engine.list_tasks,
+        list_ended_tasks=engine.list_ended_tasks,
+        find_use=engine.find_use,
+    )
+    return {**ec2.handlers(store), **ecs.handlers(service)}
+
+
+def _batch_handlers(store: Store, settings: Settings, foresight: Foresight) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
+        foresight=foresight,
     )
 
 
