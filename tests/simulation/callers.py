@@ -126,8 +126,12 @@ class Callers:
             asked = [self._ended_s.get(each) for each in (event.job_id, whole_id_of(event.job_id))]
             late_s = self._world.now_s - self._grace_s
             is_late = any(at_s is not None and at_s < late_s for at_s in asked)
-            is_node = "#" in event.job_id  # A node may end well in a job that is ended.
-            demand(is_node or not is_late, f"{event.job_id} goes on though its end was asked for")
+            accepted = self._world.observer.accepted[whole_id_of(event.job_id)]
+            # How the main node ends is how its job does, though others may live on for a while.
+            is_decided = accepted.nodes is not None and isinstance(event, JobSucceeded)
+            demand(
+                is_decided or not is_late, f"{event.job_id} goes on though its end was asked for"
+            )
 
     def _need(self, operation: str, /, **request: Any) -> None:
         self.ask(Item(at_ms=0, operation=operation, request=request, is_needed=True))

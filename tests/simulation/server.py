@@ -24,7 +24,8 @@ from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.logs.log_store import LogStore
-from batchyard.model.ids import Scope
+from batchyard.model.explanation import Explanation
+from batchyard.model.ids import JobId, Scope
 from batchyard.sim.virtual_loop import VirtualLoop
 from batchyard.store import Store
 from batchyard.store.database import Database, open_database
@@ -74,9 +75,7 @@ class Server:
         ids = JobIds(Random(f"{seed}/ids").randbytes)
         self._handlers = {
             **batch.handlers(self.store, are_container_quota_shares_allowed=True, ids=ids),
-            **own.handlers(
-                self.store, explain_job=self.engine.explain, find_use=self.engine.find_use
-            ),
+            **own.handlers(self.store, explain_job=self._explain, find_use=self.engine.find_use),
         }
         self._call_count = 0
         self.running = self.loop.create_task(self._serve())
@@ -113,6 +112,9 @@ class Server:
             reader.close()
         self._database.close()
         self.loop.close()
+
+    async def _explain(self, job_id: JobId) -> Explanation | None:
+        return self.engine.explain(job_id)
 
     async def _serve(self) -> None:
         await self.backend.open()
