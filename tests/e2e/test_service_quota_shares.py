@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.e2e.live_yard import live_yard, until
-from tests.e2e.test_explanations import own_client
+from tests.e2e.live_yard import live_yard, own_client, until
 from tests.e2e.test_service_jobs import BUCKET, Lab
 
 pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]

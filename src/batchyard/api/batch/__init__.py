@@ -86,8 +86,8 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
-    foresight: Foresight | None = None,
     ids: JobIds | None = None,
+    foresight: Foresight | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
@@ -99,8 +99,8 @@ def handlers(
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
-        foresight=foresight,
         ids=ids or JobIds(),
+        foresight=foresight,
     )
     return {
         (_SERVICE, operation): partial(handler, service)
