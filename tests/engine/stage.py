@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from batchyard.compute.twin import TwinBackend, TwinMachine
+from batchyard.engine.clock import LoopClock
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import ConsumableNeed, JobRecord, Json, NewJob, WishKind
@@ -45,6 +47,7 @@ class Stage:
         self.now_ms = 1_000_000
         self.machine = TwinMachine(now_ms=lambda: self.now_ms)
         self.sink = Sink()
+        self.recording = RecordingLimits(days=7)
         self.surroundings = Surroundings()
         self.secrets: dict[SecretReference, str] = {}
 
@@ -62,7 +65,8 @@ class Stage:
             forget_output=self.sink.forget,
             read_secrets=self.read_secrets,
             surroundings=self.surroundings,
-            clock_ms=lambda: self.now_ms,
+            clock=LoopClock(lambda: self.now_ms),
+            recording=self.recording,
         )
         running = asyncio.ensure_future(engine.run())
         try:

@@ -21,7 +21,7 @@ RUNNABLE, RUNNING = JobStatus.RUNNABLE, JobStatus.RUNNING
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "PAUSE_S", 0.0)
+    monkeypatch.setattr(snapshots, "PAUSE_MS", 0)
 
 
 async def until(stage: Stage, holds: Callable[[QueueSnapshot], bool]) -> QueueSnapshot:
@@ -71,11 +71,12 @@ async def test_the_snapshot_of_a_queue_goes_with_it(stage: Stage):
 async def test_what_comes_within_the_pause_is_written_after_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(snapshots, "PAUSE_S", 0.05)
+    monkeypatch.setattr(snapshots, "PAUSE_MS", 50)
     await stage.create(vcpus=0)
     async with stage.engine():
         for number in (1, 2, 3):
             await stage.submit(number)
             await stage.until(number, RUNNABLE)
+        stage.now_ms += 50
         found = await until(stage, lambda each: len(each.jobs) == 3)
         assert ids(found) == [job_id(1), job_id(2), job_id(3)]

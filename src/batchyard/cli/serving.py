@@ -7,7 +7,6 @@ the same database, which takes the wishes written here.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,16 +21,17 @@ from batchyard.access.keys import AccessKey, KeyRing, load_or_create_development
 from batchyard.access.sessions import SessionKeys
 from batchyard.access.task_tokens import INSTANCE_METADATA_PATH, TaskTokens, load_or_create_secret
 from batchyard.api import batch, ec2, ecs, logs, own, sts
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.cli.settings import Settings
 from batchyard.compute.choice import choose
-from batchyard.compute.local import LocalBackend
-from batchyard.compute.local.detect import machine_capacity
 from batchyard.compute.machine_share import MachineShare
 from batchyard.compute.port import Network, OutputSink, Trouble
 from batchyard.compute.secrets import SecretReader
 from batchyard.compute.training import TrainingBackend
 from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
+from batchyard.engine.clock import Clock, LoopClock, read_wall_clock_ms
+from batchyard.engine.dispatch import ReadSecrets
 from batchyard.engine.explainer import Explainer
 from batchyard.engine.foresight import Foresight
 from batchyard.engine.housekeeping import keep_house
@@ -39,9 +39,13 @@ from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
+from batchyard.engine.pace import Pace
+from batchyard.engine.recording import RecordingLimits
 from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
+from batchyard.model.ids import JobId, TaskId
+from batchyard.sim.oracle import Oracle
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
 from batchyard.wire.call import Handlers
@@ -52,11 +56,6 @@ from batchyard.wire.task_endpoint import DescribeTask, TaskEndpoint
 _log = structlog.get_logger()
 
 
-def clock_ms() -> int:
-    """Unix time in milliseconds: the one clock of a live server."""
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Yard:
     """A server that is up."""
@@ -65,11 +64,44 @@ class Yard:
     key: AccessKey
     #: Ends when a part of the server has failed, and says how.
     failed: asyncio.Future[None]
+    #: Names the job, child or node that a live task runs.
+    find_task: Callable[[TaskId], JobId | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What a server finds around it; a test kit owns all of that."""
+
+    clock: Clock
+    #: Blocks. Raises `Trouble`.
+    make_backend: Callable[[Settings, Store, OutputSink], RunsHere]
+    #: What becomes of instances; None: as the settings say.
+    launch_times: LaunchTimes | None = None
+    #: None: from Secrets Manager and SSM.
+    read_secrets: ReadSecrets | None = None
+    #: What stands before the operations.
+    guard: Callable[[Handlers], Handlers] = lambda handlers: handlers
+    #: Where new ids come from; None: from chance.
+    ids: JobIds | None = None
+    #: How much of the loop the engine takes; None: as ever.
+    pace: Pace | None = None
+    #: Whether housekeeping rests between its steps, so that callers get their turn.
+    has_rests: bool = True
+
+
+def real_world() -> World:
+    """Give the wall clock, and the containers of this machine."""
+    return World(
+        clock=LoopClock(), make_backend=lambda settings, _, sink: make_backend(settings, sink)
+    )
 
 
 @asynccontextmanager
-async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
+async def open_yard(settings: Settings, world: World | None = None) -> AsyncIterator[Yard]:
     """Bring a server up, and take it down again. Containers that run are left running."""
+    world = world or real_world()
+    times = world.launch_times or launch_times(settings)
+    clock, rest = world.clock, {} if world.has_rests else {"rest_s": 0.0}
     data_path = settings.data_path
     data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = load_or_create_development_key(data_path, settings.account_id)
@@ -77,12 +109,12 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     async with AsyncExitStack() as stack:
         store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
         stack.push_async_callback(store.close)
-        log_store = LogStore(store, clock_ms=clock_ms)
+        log_store = LogStore(store, clock_ms=clock.now_ms, **rest)
         secret_reader = SecretReader()
         stack.callback(secret_reader.close)
         files = JsonFiles(data_path / "json-logs")
         output = OutputRouter(streams=log_store, files=files)
-        inner = await asyncio.to_thread(make_backend, settings, output)
+        inner = await asyncio.to_thread(world.make_backend, settings, store, output)
         backend = TrainingBackend(inner, data_path=data_path)
 
         def url_seen_from(network: Network) -> str | None:
@@ -92,45 +124,42 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             store=store,
             backend=backend,
             forget_output=output.forget,
-            read_secrets=secret_reader.read,
+            read_secrets=world.read_secrets or secret_reader.read,
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
-            launch_times=launch_times(settings),
+            launch_times=times,
             interruption_rate=_interruption_rate(settings),
-            clock_ms=clock_ms,
-        )
-        explainer = Explainer(
-            explain_own=engine.explain,
-            store=store,
-            times=launch_times(settings),
-            clock_ms=clock_ms,
+            recording=_recording_limits(settings),
+            clock=clock,
+            pace=world.pace,
         )
         describe_task = live_task_describer(store, engine.find_task)
+        batch_handlers = _batch_handlers(settings, store, engine.foresight, world.ids)
+        seer = Oracle(url=settings.db_url, launch_times=times, list_hosts=backend.list_hosts)
+        explainer = Explainer(engine.explain, store, times, clock.now_ms)
+        own_handlers = _own_handlers(store, engine, explainer, seer)
+        other_handlers = {**logs.handlers(log_store), **sts.handlers(), **_views(store, engine)}
         server = Server(
-            handlers={
-                **_batch_handlers(store, settings, engine.foresight),
-                **logs.handlers(log_store),
-                **sts.handlers(),
-                **_views(store, engine),
-                **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
-            },
+            handlers=world.guard(batch_handlers | own_handlers | other_handlers),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
             extra_routes=_task_routes(settings, describe_task, secret),
+            now_ms=clock.now_ms,
+            signing_now_ms=read_wall_clock_ms,
         )
         server.bind()
         stack.push_async_callback(server.stop)
         await backend.open()
         stack.push_async_callback(_let_go, backend)
-        days = settings.finished_job_retention_days
+        days, results = settings.finished_job_retention_days, backend.folders
         house = partial(
-            keep_house, store, log_store, files, clock_ms, days=days, results=backend.folders
+            keep_house, store, log_store, files, clock, days=days, results=results, **rest
         )
         running = asyncio.ensure_future(_run(engine, house))
         stack.push_async_callback(_cancel, running)
         await _ready(engine, running)
         await server.start()
-        yield Yard(url=server.url, key=key, failed=running)
+        yield Yard(server.url, key, running, engine.find_task)
 
 
 def _surroundings(
@@ -187,6 +216,10 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
             gpus=settings.gpus,
             network_range=settings.node_network,
         )
+    # Imported here, too: it can be loaded on Linux alone, and a test kit runs elsewhere.
+    from batchyard.compute.local import LocalBackend
+    from batchyard.compute.local.detect import machine_capacity
+
     return LocalBackend(
         data_dir=settings.data_path,
         sink=sink,
@@ -201,6 +234,14 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
+def _recording_limits(settings: Settings) -> RecordingLimits:
+    return RecordingLimits(days=settings.recording_days, mib_max=settings.recording_mib_max)
+
+
+def _own_handlers(store: Store, engine: Engine, explainer: Explainer, seer: Oracle) -> Handlers:
+    return own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use, seer=seer)
+
+
 def _views(store: Store, engine: Engine) -> Handlers:
     """Give what shows our things as ECS and EC2 do."""
     service = ecs.Service(
@@ -213,12 +254,15 @@ def _views(store: Store, engine: Engine) -> Handlers:
     return {**ec2.handlers(store), **ecs.handlers(service)}
 
 
-def _batch_handlers(store: Store, settings: Settings, foresight: Foresight) -> Handlers:
+def _batch_handlers(
+    settings: Settings, store: Store, foresight: Foresight, ids: JobIds | None
+) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
         foresight=foresight,
+        ids=ids,
     )
 
 

@@ -16,6 +16,7 @@ crashes. What a container does is its image's `Script`, or is told by hand (`fin
 """
 
 import asyncio
+import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -48,7 +49,8 @@ _HOST = Host(host_id=HostId("twin"), capacity=Amount(cpu_milli=16_000, memory_mi
 class Script:
     """What containers of an image do.
 
-    `lines` are printed at the start. `duration_ms` None runs until `finish` or a stop.
+    `lines` are printed at the start, `later_lines` so many milliseconds after it. `duration_ms`
+    None runs until `finish` or a stop.
     `start_failure` is the reason of a container that never starts. `is_start_held` keeps it
     starting until `begin`.
     """
@@ -57,6 +59,8 @@ class Script:
     reason: str | None = None
     duration_ms: int | None = None
     lines: tuple[str, ...] = ()
+    #: In the order of their times.
+    later_lines: tuple[tuple[int, str], ...] = ()
     start_failure: str | None = None
     is_start_held: bool = False
     is_term_ignored: bool = False
@@ -76,6 +80,8 @@ class TwinContainer:
     #: When it exits by itself, or is killed after a stop; Unix milliseconds.
     exit_at_ms: int | None = None
     kill_at_ms: int | None = None
+    #: How many of the script's later lines are printed.
+    later_count: int = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -84,6 +90,14 @@ class TwinContainer:
     @property
     def is_running(self) -> bool:
         return self.started_at_ms is not None and self.ended is None
+
+    @property
+    def next_line_ms(self) -> int | None:
+        """When it prints next by itself."""
+        later = self.script.later_lines
+        if self.started_at_ms is None or self.ended or self.later_count >= len(later):
+            return None
+        return self.started_at_ms + later[self.later_count][0]
 
     def satisfies(self, condition: Condition) -> bool:
         """Tell whether a container that waits for this one may start."""
@@ -105,6 +119,8 @@ class TwinTask:
     ended: TaskEnded | None = None
     is_stopping: bool = False
     stop_grace_ms: int = 0
+    #: When something happens to it by itself; None: nothing is expected.
+    due_ms: int | None = None
 
     def named(self, name: str | None) -> TwinContainer:
         """Find a container; None is the first."""
@@ -135,12 +151,17 @@ class TwinMachine:
         self.begin_count_by_task: dict[TaskId, int] = {}
         self.on_change: Callable[[TaskId], None] | None = None
         self._address_count = 0
+        #: When something happens to which task, soonest first; those that do not hold any more are
+        #: passed over.
+        self._due: list[tuple[int, int, TwinTask]] = []
+        self._due_count = 0
 
-    def accept(self, spec: TaskSpec) -> None:
-        """Take a task, once."""
+    def accept(self, spec: TaskSpec, scripts: Sequence[Script] | None = None) -> None:
+        """Take a task, once. `scripts` are those of its containers, instead of their images'."""
         if spec.task_id in self.tasks:
             return
-        scripts = [self.scripts.get(each.image, Script()) for each in spec.containers]
+        if scripts is None:
+            scripts = [self.scripts.get(each.image, Script()) for each in spec.containers]
         containers = [
             TwinContainer(spec=each, script=script, is_held=script.is_start_held)
             for each, script in zip(spec.containers, scripts, strict=True)
@@ -179,6 +200,17 @@ class TwinMachine:
         self._end(task, task.named(container), exit_code=exit_code, reason=reason)
         self._advance(task)
 
+    def direct(self, task_id: TaskId, script: Script, *, container: str | None = None) -> None:
+        """Let a container do something else from now on; times count from its start, as ever."""
+        task = self.tasks[task_id]
+        each = task.named(container)
+        each.script, each.later_count = script, 0
+        if each.started_at_ms is not None:
+            each.exit_at_ms = None
+            if script.duration_ms is not None:
+                each.exit_at_ms = max(self._now_ms(), each.started_at_ms + script.duration_ms)
+        self._advance(task)
+
     def lose(self, task_id: TaskId) -> None:
         """Let the host vanish under the task."""
         task = self.tasks[task_id]
@@ -197,23 +229,25 @@ class TwinMachine:
 
     def tick(self) -> None:
         """Let happen what is due by now; call it after the clock has moved."""
-        for task in list(self.tasks.values()):
-            if task.ended is None:
-                self._advance(task)
+        while (due_ms := self.next_due_ms()) is not None and due_ms <= self._now_ms():
+            task = heapq.heappop(self._due)[2]
+            task.due_ms = None
+            self._advance(task)
 
     def next_due_ms(self) -> int | None:
         """Tell when `tick` will next have something to do; None if only calls can change
         anything."""
-        due = [
-            at_ms
-            for task in self.tasks.values()
-            if task.ended is None
-            for each in task.containers
-            if each.ended is None
-            for at_ms in (each.kill_at_ms, each.exit_at_ms, *_times_of(task, each))
-            if at_ms is not None
-        ]
-        return min(due, default=None)
+        while self._due and self._due[0][2].due_ms != self._due[0][0]:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _expect(self, task: TwinTask) -> None:
+        """Note when something happens to a task next."""
+        due_ms = _due_of(task)
+        if due_ms is not None and due_ms != task.due_ms:
+            self._due_count += 1
+            heapq.heappush(self._due, (due_ms, self._due_count, task))
+        task.due_ms = due_ms
 
     def _next_address(self) -> str:
         self._address_count += 1
@@ -235,12 +269,17 @@ class TwinMachine:
         if all(each.ended is not None for each in task.containers):
             self._finish(task)
         else:
+            self._expect(task)
             self._tell(task.spec.task_id)
 
     def _move(self, task: TwinTask, each: TwinContainer) -> bool:
         """Let one thing happen to a container; False if nothing can."""
         now_ms = self._now_ms()
-        if each.kill_at_ms is not None and each.kill_at_ms <= now_ms:
+        if (line_ms := each.next_line_ms) is not None and line_ms <= now_ms:
+            text = each.script.later_lines[each.later_count][1]
+            each.lines.append(OutputLine(at_ms=line_ms, text=text))
+            each.later_count += 1
+        elif each.kill_at_ms is not None and each.kill_at_ms <= now_ms:
             self._end(task, each, exit_code=_KILLED)
         elif each.exit_at_ms is not None and each.exit_at_ms <= now_ms:
             code, reason = each.script.exit_code, each.script.reason
@@ -318,6 +357,7 @@ class TwinMachine:
     def _finish(self, task: TwinTask, *, is_lost: bool = False) -> None:
         if task.ended is not None:
             return
+        task.due_ms = None
         ends = tuple(each.ended for each in task.containers if each.ended is not None)
         is_group = len(ends) > 1
         task.ended = TaskEnded(
@@ -333,6 +373,18 @@ class TwinMachine:
     def _tell(self, task_id: TaskId) -> None:
         if self.on_change is not None:
             self.on_change(task_id)
+
+
+def _due_of(task: TwinTask) -> int | None:
+    """Tell when something happens to a task by itself."""
+    times = (
+        at_ms
+        for each in task.containers
+        if each.ended is None
+        for at_ms in (each.kill_at_ms, each.exit_at_ms, each.next_line_ms, *_times_of(task, each))
+        if at_ms is not None
+    )
+    return min(times, default=None)
 
 
 def _times_of(task: TwinTask, each: TwinContainer) -> list[int]:

@@ -6,14 +6,16 @@ to know how anything is stored.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from typing import Protocol
 
 import structlog
 
+from batchyard.engine.clock import Clock, wait_until
 from batchyard.model.ids import TaskId
 from batchyard.store import Store, StoreTrouble
+from batchyard.store.forecasts import score_forecasts
 from batchyard.store.instance_wishes import delete_settled_before
 from batchyard.store.instances import delete_terminated_before
 from batchyard.store.jobs import delete_finished_before
@@ -21,7 +23,7 @@ from batchyard.store.live_jobs import read_placed_tasks
 
 _log = structlog.get_logger()
 
-_PAUSE_S = 3600.0
+_PAUSE_MS = 3_600_000
 _ROWS_PER_STEP = 100
 #: After each step callers have the store for several times as long as the step takes.
 _REST_S = 0.05
@@ -50,16 +52,21 @@ async def keep_house(  # noqa: PLR0913 -- what holds what expires
     store: Store,
     logs: ExpiringLogs,
     files: ExpiringFiles,
-    clock_ms: Callable[[], int],
+    clock: Clock,
     *,
     days: int,
     results: ExpiringResults | None = None,
+    rest_s: float = _REST_S,
 ) -> None:
-    """Throw away what is past its time, for ever, once an hour."""
+    """Throw away what is past its time, for ever, once an hour.
+
+    `rest_s` is how long callers have the store for themselves after each step.
+    """
     while True:
         try:
-            before_ms = clock_ms() - days * _DAY_MS
-            job_count = await _delete_jobs(store, before_ms)
+            before_ms = clock.now_ms() - days * _DAY_MS
+            await store.write(score_forecasts)
+            job_count = await _delete_jobs(store, before_ms, rest_s)
             await store.write(partial(delete_terminated_before, at_ms=before_ms))
             await store.write(partial(delete_settled_before, at_ms=before_ms))
             line_count = await logs.sweep()
@@ -71,10 +78,10 @@ async def keep_house(  # noqa: PLR0913 -- what holds what expires
         else:
             if job_count or line_count or file_count:
                 _log.info("expired_deleted", jobs=job_count, log_lines=line_count, files=file_count)
-        await asyncio.sleep(_PAUSE_S)
+        await wait_until(clock, clock.now_ms() + _PAUSE_MS)
 
 
-async def _delete_jobs(store: Store, before_ms: int) -> int:
+async def _delete_jobs(store: Store, before_ms: int, rest_s: float) -> int:
     count = 0
     while True:
         deleted = await store.write(
@@ -83,4 +90,4 @@ async def _delete_jobs(store: Store, before_ms: int) -> int:
         count += deleted
         if deleted < _ROWS_PER_STEP:
             return count
-        await asyncio.sleep(_REST_S)
+        await asyncio.sleep(rest_s)

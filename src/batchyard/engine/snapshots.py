@@ -7,7 +7,6 @@ jobs costs no more than one with a hundred. Refuses to know what a snapshot hold
 """
 
 from collections.abc import Mapping
-from time import perf_counter
 
 from batchyard.core.explaining import why_head_waits
 from batchyard.core.fronts import front_of, snapshot_of
@@ -17,7 +16,7 @@ from batchyard.model.ids import QueueArn
 from batchyard.model.records import QueueSnapshot
 
 #: AWS says that its snapshots may lag, and not how much.
-PAUSE_S = 1.0
+PAUSE_MS = 1000
 
 
 class Snapshots:
@@ -27,22 +26,28 @@ class Snapshots:
         self._stored = dict(stored)
         #: Something has happened since the last look.
         self._is_due = True
-        self._rest_until_s = 0.0
+        #: When the last look was; None: there was none.
+        self._looked_ms: int | None = None
 
     def note_change(self) -> None:
         """Something has happened."""
         self._is_due = True
 
-    def wait_s(self) -> float | None:
-        """Tell in how many seconds to look again; None: not before something happens."""
-        return max(0.0, self._rest_until_s - perf_counter()) if self._is_due else None
+    def next_ms(self, now_ms: int) -> int | None:
+        """Tell when to look again; None: not before something happens."""
+        if not self._is_due:
+            return None
+        # A clock that was set back must not make us wait for it.
+        if self._looked_ms is None or self._looked_ms > now_ms:
+            return now_ms
+        return max(now_ms, self._looked_ms + PAUSE_MS)
 
     def take(self, state: State, now_ms: int) -> dict[QueueArn, QueueSnapshot]:
         """Look, if it is time; give what is to be stored with the facts of this turn."""
-        if self.wait_s() != 0.0:
+        if self.next_ms(now_ms) != now_ms:
             return {}
         self._is_due = False
-        self._rest_until_s = perf_counter() + PAUSE_S
+        self._looked_ms = now_ms
         view = view_of(state, now_ms)
         fronts = {each.arn: front_of(each) for each in view.queues}
         taken = {

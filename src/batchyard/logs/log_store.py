@@ -58,9 +58,13 @@ _KNOWN_MAX = 50_000
 class LogStore:
     """Output in, CloudWatch Logs out."""
 
-    def __init__(self, store: Store, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, *, clock_ms: Callable[[], int], rest_s: float = SWEEP_REST_S
+    ) -> None:
+        """`rest_s` is how long callers have the store after each batch of a sweep."""
         self.store = store
         self._clock_ms = clock_ms
+        self._rest_s = rest_s
         #: By task and name of the stream.
         self._known: dict[TaskId, dict[str, _Known]] = {}
 
@@ -124,7 +128,7 @@ class LogStore:
             if deleted is None:
                 break
             count += deleted
-            await asyncio.sleep(SWEEP_REST_S)
+            await asyncio.sleep(self._rest_s)
         return count
 
     def _remember(self, task_id: TaskId, stream: str, known: _Known) -> None:

@@ -72,7 +72,7 @@ class _Route:
 class Application:
     """Answers AWS requests with `handlers`, and `extra_routes` by path prefix, longest first."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it answers with, and two times
         self,
         *,
         handlers: Handlers,
@@ -80,6 +80,7 @@ class Application:
         extra_routes: Mapping[str, AsgiApp],
         version: str,
         now_ms: Callable[[], int],
+        signing_now_ms: Callable[[], int],
     ) -> None:
         self._index = OperationIndex()
         loaded = {key for key in handlers if key[0] not in SERVICES_ON_DEMAND}
@@ -93,6 +94,7 @@ class Application:
         self._extra = sorted(extra_routes.items(), key=lambda each: len(each[0]), reverse=True)
         self._now_ms = now_ms
         self._warnings = Warnings()
+        self._signing_now_ms = signing_now_ms
         self._routes: dict[tuple[str, str], _Route] = {}
         self._health = msgspec.json.encode({"status": "ok", "version": version})
 
@@ -158,8 +160,8 @@ class Application:
 
     async def _perform(self, request: HttpRequest, match: Match, request_id: str) -> Answer:
         operation = match.operation
-        now_ms = self._now_ms()
-        identity = self._verifier.verify(request, operation.service.signing_name, now_ms)
+        service = operation.service
+        identity = self._verifier.verify(request, service.signing_name, self._signing_now_ms())
         route = self._routes.get(operation.key) or self._compile(operation)
         body_size = len(request.body)
         _unpack_body(request)
@@ -171,7 +173,7 @@ class Application:
             user_id=key.user_id,
             access_key_id=key.id,
             request_id=request_id,
-            now_ms=now_ms,
+            now_ms=self._now_ms(),
             body_size=body_size,
         )
         answer = await route.handler(call, members)

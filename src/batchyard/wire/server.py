@@ -53,11 +53,14 @@ class Server:
         port: int,
         extra_routes: Mapping[str, AsgiApp] | None = None,
         now_ms: Callable[[], int] = read_wall_clock_ms,
+        signing_now_ms: Callable[[], int] | None = None,
     ) -> None:
         """Prepare a server; nothing is opened yet.
 
         `extra_routes` maps path prefixes to ASGI applications, for what is not AWS's. Port 0 lets
-        the system choose; see `port`. Raises ValueError for a handler that no model knows.
+        the system choose; see `port`. `now_ms` is the time that operations are told, and by which
+        signatures are judged unless `signing_now_ms` is given. Raises ValueError for a
+        handler that no model knows.
         """
         self._host = host
         self._asked_port = port
@@ -67,6 +70,7 @@ class Server:
             extra_routes=extra_routes or {},
             version=_own_version(),
             now_ms=now_ms,
+            signing_now_ms=signing_now_ms or now_ms,
         )
         self._socket: socket.socket | None = None
         #: Where tasks with a network of their own ask; None: the port is taken there.

@@ -21,6 +21,7 @@ from batchyard.api.batch import (
 )
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
+from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.service import Service
 from batchyard.engine.foresight import Foresight
 from batchyard.store import Store
@@ -85,6 +86,7 @@ def handlers(
     *,
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
+    ids: JobIds | None = None,
     foresight: Foresight | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
@@ -97,6 +99,7 @@ def handlers(
         Catalog(store, is_only_writer=is_only_writer),
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
+        ids=ids or JobIds(),
         foresight=foresight,
     )
     return {

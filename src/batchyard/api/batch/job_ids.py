@@ -1,6 +1,7 @@
 """New job ids: random UUIDs of version 4, made many at a time."""
 
 import os
+from collections.abc import Callable
 
 from batchyard.model.ids import JobId
 
@@ -14,14 +15,15 @@ _VARIANT_BY_DIGIT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 class JobIds:
     """Makes job ids: random UUIDs of version 4."""
 
-    def __init__(self) -> None:
+    def __init__(self, draw: Callable[[int], bytes] = os.urandom) -> None:
+        self._draw = draw
         self._digits = ""
         self._used = 0
 
     def make(self) -> JobId:
         """Give an id that was never given before."""
         if self._used >= len(self._digits):
-            self._digits = os.urandom(_IDS_PER_DRAW * _ID_HEX_DIGITS // 2).hex()
+            self._digits = self._draw(_IDS_PER_DRAW * _ID_HEX_DIGITS // 2).hex()
             self._used = 0
         at = self._used
         self._used = at + _ID_HEX_DIGITS

@@ -1,8 +1,8 @@
 """The few system calls that Python does not offer: mounts, namespaces, holes in files, inotify.
 
 Owns the constants and the translation of a failed call into `OSError`. Refuses to know what is
-mounted or watched, and why. Linux only; imported by the supervisor, so nothing heavy may be
-imported here.
+mounted or watched, and why. It works on Linux only; imported by the supervisor, so nothing heavy
+may be imported here.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_ulong,
-    ctypes.c_char_p,
-)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+with contextlib.suppress(AttributeError):  # elsewhere this is loaded, and never called
+    _libc.mount.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_ulong,
+        ctypes.c_char_p,
+    )
+    _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
 def _check(result: int, path: str = "") -> int:
