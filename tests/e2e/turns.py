@@ -13,8 +13,8 @@ from math import log
 
 AHEAD_MS = 60_000
 CLOSE = 1e-6
-#: What is used is counted in whole thousandths of a vCPU and milliseconds, from step to step: of two
-#: shares that differ by less than the smallest job in half a millisecond, either may be next.
+#: What is used is counted in whole thousandths of a vCPU and milliseconds, from step to step: of
+#: two shares that differ by less than the smallest job in half a millisecond, either may be next.
 ROUGH = 100.0
 
 
