@@ -25,6 +25,7 @@ from typing import Any
 
 import boto3
 import botocore.config
+import botocore.session
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,6 +33,7 @@ from batchyard.compute.local.images.busybox import make_busybox_image
 from batchyard.compute.local.images.image_store import ImageStore
 from batchyard.compute.local.supervisor.kernel import mount, unmount
 from batchyard.compute.local.supervisor.namespace import base_name_of
+from batchyard.wire.models import OWN_MODELS
 
 BATCHYARD = (sys.executable, "-m", "batchyard.cli.main")
 REGION = "us-east-1"
@@ -567,3 +569,15 @@ def assert_nothing_is_left(data_path: Path) -> None:
 
 def _is_valid(answer: Mapping[str, Any], member: str) -> bool:
     return bool(answer[member]) and answer[member][0]["status"] == "VALID"
+
+
+def own_client(yard: LiveYard) -> Any:
+    """What anybody gets who shows botocore our model."""
+    session = botocore.session.get_session()
+    session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
+    return boto3.Session(
+        aws_access_key_id=yard.key["access_key_id"],
+        aws_secret_access_key=yard.key["secret_access_key"],
+        region_name=REGION,
+        botocore_session=session,
+    ).client("batchyard", endpoint_url=yard.endpoint)

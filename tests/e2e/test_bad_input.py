@@ -23,6 +23,7 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, Structure
 from botocore.session import Session
 
 from batchyard.api.batch import handlers as batch_handlers
+from batchyard.api.ecs import handlers as ecs_handlers
 from batchyard.api.logs import handlers as logs_handlers
 from tests.e2e.live_yard import REGION, LiveYard, live_yard, until
 from tests.fixtures.postgres import postgres_server
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
 Json = Any
 
-SERVICES = ("batch", "logs")
+SERVICES = ("batch", "logs", "ecs")
 
 #: Values of a kind that is never right for the shape.
 _WRONG: dict[str, list[Json]] = {
@@ -186,7 +187,7 @@ def _make_known(yard: LiveYard) -> None:
 def operations() -> list[OperationModel]:
     """Every operation that is served, as botocore's models have it."""
     nothing: Any = None
-    served = [*batch_handlers(nothing), *logs_handlers(nothing)]
+    served = [*batch_handlers(nothing), *logs_handlers(nothing), *ecs_handlers(nothing)]
     session = Session()
     models = {name: session.get_service_model(name) for name in SERVICES}
     return [models[service].operation_model(name) for service, name in served]

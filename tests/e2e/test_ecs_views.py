@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.e2e.live_yard import DEFINITION, QUEUE, LiveYard, live_yard, until
+from tests.e2e.live_yard import DEFINITION, QUEUE, REGION, LiveYard, live_yard, until
 
 pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
@@ -47,6 +51,18 @@ def assert_tasks_are_the_jobs(
         assert (task["cpu"], task["memory"]) == ("1024", "16")
         assert [each["name"] for each in task["containers"]] == ["default"]
         assert task["startedAt"].timestamp() == job["startedAt"] / 1000
+
+
+def assert_tasks_have_ended(ecs: Any, cluster: str, tasks: list[str]) -> None:
+    listed = ecs.list_tasks(cluster=cluster, desiredStatus="STOPPED")["taskArns"]
+    assert listed == sorted(tasks)
+    answer = ecs.describe_tasks(cluster=cluster, tasks=tasks)
+    assert answer["failures"] == []
+    for task in answer["tasks"]:
+        assert (task["lastStatus"], task["stopCode"]) == ("STOPPED", "EssentialContainerExited")
+        assert task["stoppedReason"] == "Essential container in task exited"
+        assert [each["exitCode"] for each in task["containers"]] == [0]
+        assert task["stoppedAt"] >= task["startedAt"]
 
 
 def test_a_job_is_followed_to_its_task_and_its_instance(yard: LiveYard) -> None:
@@ -91,6 +107,7 @@ def test_a_job_is_followed_to_its_task_and_its_instance(yard: LiveYard) -> None:
     yard.release("go")
     yard.reach("SUCCEEDED", *ids)
     assert ecs.list_tasks(cluster=cluster)["taskArns"] == []
+    assert_tasks_have_ended(ecs, cluster, tasks)
     until(
         lambda: not ecs.list_container_instances(cluster=cluster)["containerInstanceArns"],
         "the end of the instance",
@@ -109,6 +126,44 @@ def test_a_job_is_followed_to_its_task_and_its_instance(yard: LiveYard) -> None:
         pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
         found = [each for page in pages for each in page["Reservations"]]
         assert len(found) == count, (name, state)
+
+
+def test_whatever_ec2_is_sent_is_refused_in_its_form(yard: LiveYard) -> None:
+    """What botocore would never send, by hand; the server's log must hold no failure at the end."""
+    for form in (
+        "Action=DescribeInstances&MaxResults=x",
+        "Action=DescribeInstances&MaxResults=99999999999999999999",
+        "Action=DescribeInstances&MaxResults=-1",
+        "Action=DescribeInstances&DryRun=maybe",
+        "Action=DescribeInstances&NextToken=%00",
+        "Action=DescribeInstances&NextToken=",
+        "Action=DescribeInstances&Filter.1.Value.1=x",
+        "Action=DescribeInstances&Filter.1.Name=" + "x" * 40_000,
+        "Action=DescribeInstances&InstanceId.1=",
+        "Action=DescribeInstances&InstanceId.1=" + "i" * 40_000,
+        "Action=DescribeInstances&InstanceId.1=%ED%A0%80",
+        "Action=DescribeInstanceTypes&InstanceType.1=%00",
+        "Action=DescribeInstanceTypes&InstanceType.1=../../x",
+        "Action=DescribeInstanceTypes&MaxResults=1.5",
+        "Action=DescribeInstanceTypes&NextToken=%25",
+    ):
+        status, body = post_ec2(yard, f"{form}&Version=2016-11-15")
+        code = body.partition("<Code>")[2].partition("</Code>")[0]
+        known = code.startswith(("InvalidParameter", "InvalidInstance", "DryRun"))
+        assert (status in (400, 412), known) == (True, True), (form[:80], status, body[:300])
+
+
+def post_ec2(yard: LiveYard, form: str) -> tuple[int, str]:
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    request = AWSRequest("POST", f"{yard.endpoint}/", headers=headers, data=form)
+    keys = Credentials(yard.key["access_key_id"], yard.key["secret_access_key"])
+    SigV4Auth(keys, "ec2", REGION).add_auth(request)
+    connection = http.client.HTTPConnection("127.0.0.1", yard.port, timeout=20)
+    connection.request("POST", "/", form, headers=dict(request.headers.items()))
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
 
 
 def test_what_is_not_there_and_what_would_change_something_is_refused(yard: LiveYard) -> None:
@@ -148,6 +203,16 @@ def test_what_is_not_there_and_what_would_change_something_is_refused(yard: Live
     with pytest.raises(ClientError) as refused:
         ecs.stop_task(cluster=cluster_of(yard), task="0" * 32)
     assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
+    with pytest.raises(ClientError) as refused:
+        ec2.describe_instances(DryRun=True)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    assert refused.value.response["Error"]["Code"] == "DryRunOperation"
+    with pytest.raises(ClientError) as refused:
+        ec2.describe_instances(Filters=[{"Name": "bogus", "Values": ["x"]}])
+    assert refused.value.response["Error"] == {
+        "Code": "InvalidParameterValue",
+        "Message": "The filter 'bogus' is invalid",
+    }
     empty: list[str] = []
     for tasks in (empty, ["0"] * 101):
         with pytest.raises(ClientError) as refused:

@@ -4,13 +4,19 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from batchyard.wire.models import OWN_MODELS
-from tests.e2e.live_yard import BATCHYARD, DEFINITION, QUEUE, REGION, LiveYard, live_yard, until
+from tests.e2e.live_yard import (
+    BATCHYARD,
+    DEFINITION,
+    QUEUE,
+    REGION,
+    LiveYard,
+    live_yard,
+    own_client,
+    until,
+)
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
@@ -28,18 +34,6 @@ def yard() -> Iterator[LiveYard]:
         made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
         made.register(resourceRequirements=asking(vcpus=2))
         yield made
-
-
-def own_client(yard: LiveYard) -> Any:
-    """What anybody gets who shows botocore our model."""
-    session = botocore.session.get_session()
-    session.get_component("data_loader").search_paths.append(str(OWN_MODELS))
-    return boto3.Session(
-        aws_access_key_id=yard.key["access_key_id"],
-        aws_secret_access_key=yard.key["secret_access_key"],
-        region_name=REGION,
-        botocore_session=session,
-    ).client("batchyard", endpoint_url=yard.endpoint)
 
 
 def test_who_waits_is_told_why_and_starts_with_the_change_that_is_named(yard: LiveYard) -> None:
@@ -88,6 +82,71 @@ def test_what_can_never_be_is_said_in_numbers(yard: LiveYard) -> None:
     assert (asked, asked - short) == (8000, reason["numbers"]["max_cpu_milli"])
     yard.batch.cancel_job(jobId=job_id, reason="seen")
     yard.reach("FAILED", job_id)
+
+
+def warning_of(answer: dict[str, Any]) -> str | None:
+    headers: dict[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+    return headers.get("x-batchyard-warning")
+
+
+def test_what_will_come_to_nothing_is_told_with_the_answer(yard: LiveYard) -> None:
+    """AWS's answer stays AWS's; what is wrong stands in a header, and once in the server's log."""
+    yard.register("large", resourceRequirements=asking(vcpus=8))
+    large = {"jobName": "large", "jobQueue": QUEUE, "jobDefinition": "large"}
+    answers = [yard.batch.submit_job(**large) for _ in range(2)]
+    text = (
+        f"The job can never start in job queue {QUEUE}: Asked 8 vCPUs; {QUEUE} has maxvCpus 2"
+        " vCPUs: short by 6 vCPUs."
+    )
+    assert [warning_of(each) for each in answers] == [text, text]
+    assert yard.log().count("request_warned") == 1
+    fits = yard.batch.submit_job(jobName="fits", jobQueue=QUEUE, jobDefinition=DEFINITION)
+    assert warning_of(fits) is None
+    eks = yard.batch.create_compute_environment(
+        computeEnvironmentName="eks",
+        type="MANAGED",
+        eksConfiguration={
+            "eksClusterArn": f"arn:aws:eks:{REGION}:123456789012:cluster/cluster",
+            "kubernetesNamespace": "jobs",
+        },
+        computeResources={
+            "type": "EC2",
+            "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+            "minvCpus": 0,
+            "maxvCpus": 4,
+            "instanceTypes": ["c6i.large"],
+            "subnets": ["subnet-1"],
+            "securityGroupIds": ["sg-1"],
+            "instanceRole": "ecsInstanceRole",
+        },
+    )
+    assert (warning_of(eks) or "").startswith("Compute environment eks will be INVALID: ")
+    yard.batch.update_compute_environment(computeEnvironment=QUEUE, state="DISABLED")
+    until(
+        lambda: (
+            yard.batch.describe_compute_environments(computeEnvironments=[QUEUE])[
+                "computeEnvironments"
+            ][0]["status"]
+            == "VALID"
+        ),
+        "the update",
+    )
+    off = yard.batch.submit_job(jobName="off", jobQueue=QUEUE, jobDefinition=DEFINITION)
+    assert warning_of(off) == (
+        f"No environment of job queue {QUEUE} can be used now: Compute environment {QUEUE} is"
+        " DISABLED."
+    )
+    queue = yard.batch.create_job_queue(
+        jobQueueName="idle",
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": QUEUE}],
+    )
+    assert warning_of(queue) == (
+        f"No environment of job queue idle can be used now: {QUEUE} is DISABLED."
+    )
+    for each in (*answers, off):
+        yard.batch.terminate_job(jobId=each["jobId"], reason="seen")
+    yard.ended(*(each["jobId"] for each in (*answers, fits, off)))
 
 
 def test_unknown_jobs_are_refused(yard: LiveYard) -> None:

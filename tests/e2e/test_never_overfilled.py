@@ -20,8 +20,16 @@ import pytest
 from batchyard.compute.local.supervisor.namespace import base_name_of
 from batchyard.model.ecs_arns import container_instance_arn_of
 from batchyard.model.ids import EnvironmentArn, HostId, Scope
-from tests.e2e.live_yard import MARK, QUEUE, REGION, LiveYard, a_seed, live_yard, until
-from tests.e2e.test_explanations import own_client
+from tests.e2e.live_yard import (
+    MARK,
+    QUEUE,
+    REGION,
+    LiveYard,
+    a_seed,
+    live_yard,
+    own_client,
+    until,
+)
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 

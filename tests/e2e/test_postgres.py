@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchyard.model import wording
-from tests.e2e.live_yard import live_yard, runtime_pids, until
+from tests.e2e.live_yard import LiveYard, live_yard, own_client, runtime_pids, until
 from tests.fixtures.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
@@ -91,6 +91,27 @@ def test_the_database_restarts_under_a_running_server(
         yard.assert_each_ran_once(running, waiting, ending, after)
 
 
+def assert_both_explain(leading: LiveYard, standing_by: LiveYard, pending: str) -> None:
+    """The one that waits reads from the records what the other has in memory."""
+    leading.register("large", resourceRequirements=requirements(vcpus=32))
+    runnable = leading.submit(definition="large")
+    standing_by.reach("RUNNABLE", runnable)
+    for job_id, cause in ((pending, "DEPENDENCY"), (runnable, "NEVER_FITS")):
+        told = [
+            own_client(each).get_job_explanation(jobId=job_id) for each in (leading, standing_by)
+        ]
+        for each in told:
+            del each["ResponseMetadata"], each["at"]
+        assert told[0] == told[1]
+        assert cause in [each["cause"] for each in told[0]["reasons"]]
+    leading.batch.cancel_job(jobId=runnable, reason="seen")
+    leading.ended(runnable)
+
+
+def requirements(*, vcpus: int) -> list[dict[str, str]]:
+    return [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "16"}]
+
+
 def test_a_second_server_stands_by_and_takes_over(db: str) -> None:
     with (
         live_yard(db=db, machine_vcpus=16) as first,
@@ -104,6 +125,7 @@ def test_a_second_server_stands_by_and_takes_over(db: str) -> None:
         second.reach("RUNNING", once, retried)
         assert len(runtime_pids(first.data_path)) == 2
         assert runtime_pids(second.data_path) == []
+        assert_both_explain(first, second, after)
 
         first.kill()
         (job,) = second.ended(once)

@@ -136,7 +136,7 @@ def test_what_is_registered_is_not_there_for_others_and_the_other_way_round(
     """EC2's own words for a machine that is full, through boto3."""
     [kept] = registered(yard, "--environment", QUEUE, "--vcpus", "6", "--memory", "64")
     assert refused(yard, "register", "--environment", QUEUE, "--type", "m6i.xlarge").startswith(
-        "no room for 1 x m6i.xlarge of 4 vCPUs, 15942 MiB each: local-"
+        "no room for 1 x m6i.xlarge of 4 vCPUs, 15,942 MiB each: local-"
     )
     yard.make_other_queue("ec2", instance_types=("m6i.xlarge",))
     job = yard.submit(queue="ec2")

@@ -157,6 +157,7 @@ def a_new_job(
     log_options: dict[str, str] | None = None,
     needs: tuple[ConsumableNeed, ...] = (),
     share: str | None = None,
+    cpu_milli: int = 1000,
 ):
     container: dict[str, object] = {"image": image, "command": ["true"]}
     if log_options is not None:
@@ -168,7 +169,7 @@ def a_new_job(
         name=f"job-{number}",
         definition_arn=SCOPE.definition_arn("def", 1),
         created_ms=1_000_000,
-        demand=Amount(cpu_milli=1000, memory_mib=128),
+        demand=Amount(cpu_milli=cpu_milli, memory_mib=128),
         attempts_max=attempts,
         timeout_ms=timeout_ms,
         depends_on=tuple(JobId(job_id(each)) for each in after),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batchyard.core import inputs as i
+from batchyard.core.bookkeeping import line_of, set_priority
 from batchyard.core.explaining import explain
 from batchyard.core.state import State
 from batchyard.core.step import step
@@ -84,6 +85,7 @@ def yards(draw, boots_ms=(0,)) -> tuple[State, dict[object, i.Input]]:
             needs=needs(license=draw(st.integers(1, 2))) if draw(flags) else (),
             share_identifier=draw(st.sampled_from("ab")) if name == "fair" else None,
             array_size=draw(st.sampled_from([None, None, None, 3])),
+            scheduling_priority=draw(st.sampled_from([0, 1, 7])) if name == "fair" else None,
         )
         step(state, job, NOW_MS)
         if draw(flags):
@@ -102,6 +104,9 @@ def change_of(state: State, made: dict[object, i.Input], change: Change, by: int
         asking = [job] if job.parent is None else [job, job.parent]
         for each in asking:
             each.demand -= amount_of(sized)
+        return other
+    if change.kind is ChangeKind.RAISE_SCHEDULING_PRIORITY:
+        _raise_priority(other, JobId(change.subject), by)
         return other
     after: i.Input
     before = made[change.subject]
@@ -124,6 +129,27 @@ def change_of(state: State, made: dict[object, i.Input], change: Change, by: int
             raise AssertionError(change)
     step(other, after, NOW_MS)
     return other
+
+
+def _raise_priority(state: State, job_id: JobId, by: int) -> None:
+    """Let a job, or a whole array, have had a higher priority from the beginning.
+
+    As `JobPrioritized` does for a service job: nothing can change it for others.
+    """
+    job = state.find(job_id)
+    assert job is not None
+    whole = job.parent or job
+    line = line_of(state, whole)
+    assert line is not None
+    for each in [each for each in state.jobs.values() if each.parent is whole]:
+        set_priority(state, each, each.priority + by)
+    if whole.array is None:
+        set_priority(state, whole, whole.priority + by)
+        return
+    whole.priority += by
+    if whole.id in line:
+        line.leave(whole.id)
+        line.join_array(whole.id, whole.seq, whole.array.codes, priority=whole.priority)
 
 
 def starts(state: State, job_id: JobId) -> bool:
@@ -190,3 +216,24 @@ def test_a_job_without_any_memory_to_be_had_is_told_by_how_much() -> None:
         (ChangeKind.ASK_FOR_LESS, 569),
         (ChangeKind.ADD_CAPACITY, 569),
     ]
+
+
+def test_a_job_that_stands_behind_others_of_its_share_is_told_by_how_much() -> None:
+    state = State()
+    for each in (a_host(), an_environment(vcpus=1), a_queue(policy=a_policy())):
+        step(state, each, NOW_MS)
+    step(state, a_job(1, share_identifier="a"), NOW_MS)
+    run_round(state, NOW_MS)
+    for number, priority in ((2, 5), (3, 0)):
+        job = a_job(number, cpu_milli=250, share_identifier="a", scheduling_priority=priority)
+        step(state, job, NOW_MS)
+    step(state, replace(an_environment(vcpus=1), cpu_milli_max=1250), NOW_MS)
+    told = explain(state, a_job(3).job.id, NOW_MS)
+    assert told is not None
+    found = [
+        (each.kind, each.by)
+        for each in told.changes
+        if each.kind is ChangeKind.RAISE_SCHEDULING_PRIORITY
+    ]
+    # 5 would make them equal, and the other one was submitted first.
+    assert found == [(ChangeKind.RAISE_SCHEDULING_PRIORITY, 6)]

@@ -1,6 +1,7 @@
 """`batchyard explain`: why a job waits, and what would start it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -40,6 +41,9 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         _print_reason(reason, depth=1)
     for each in answer.get("wentAhead", [])[:_AHEAD_SHOWN_MAX]:
         click.echo(f"  < {each['jobId']} went ahead: {_TEXT_BY_RULE[each['rule']]}.")
+    if since_ms := answer.get("wentAheadSince"):
+        since = datetime.fromtimestamp(since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        click.echo(f"    (who went ahead is known since {since} UTC)")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
 

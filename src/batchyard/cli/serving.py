@@ -32,13 +32,15 @@ from batchyard.compute.training.backend import RunsHere
 from batchyard.engine.catalogue import LaunchTimes, SpotMarket, facts_by_name
 from batchyard.engine.clock import Clock, LoopClock, read_wall_clock_ms
 from batchyard.engine.dispatch import ReadSecrets
+from batchyard.engine.explainer import Explainer
+from batchyard.engine.foresight import Foresight
 from batchyard.engine.housekeeping import keep_house
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
 from batchyard.engine.pace import Pace
-from batchyard.engine.task_facts import task_describer
+from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.model.ids import JobId, TaskId
@@ -96,6 +98,7 @@ def real_world() -> World:
 async def open_yard(settings: Settings, world: World | None = None) -> AsyncIterator[Yard]:
     """Bring a server up, and take it down again. Containers that run are left running."""
     world = world or real_world()
+    times = world.launch_times or launch_times(settings)
     clock, rest = world.clock, {} if world.has_rests else {"rest_s": 0.0}
     data_path = settings.data_path
     data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -121,14 +124,17 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             forget_output=output.forget,
             read_secrets=world.read_secrets or secret_reader.read,
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
-            launch_times=world.launch_times or launch_times(settings),
+            launch_times=times,
             interruption_rate=_interruption_rate(settings),
             clock=clock,
             pace=world.pace,
         )
-        describe_task = task_describer(store, engine.find_task)
-        batch_handlers = _batch_handlers(settings, store, world.ids)
-        other_handlers = _other_handlers(store, log_store, engine, describe_task)
+        explainer = Explainer(
+            explain_own=engine.explain, store=store, times=times, clock_ms=clock.now_ms
+        )
+        describe_task = live_task_describer(store, engine.find_task)
+        batch_handlers = _batch_handlers(settings, store, world.ids, engine.foresight)
+        other_handlers = _other_handlers(store, log_store, engine, explainer)
         server = Server(
             handlers=world.guard(batch_handlers | other_handlers),
             keys=_key_ring(settings, key, SessionKeys(secret)),
@@ -226,23 +232,37 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
 
 
 def _other_handlers(
-    store: Store, log_store: LogStore, engine: Engine, describe_task: DescribeTask
+    store: Store, log_store: LogStore, engine: Engine, explainer: Explainer
 ) -> Handlers:
     return {
         **logs.handlers(log_store),
         **sts.handlers(),
-        **ec2.handlers(store),
-        **ecs.handlers(ecs.Service(store, describe_task, engine.list_tasks, engine.find_use)),
-        **own.handlers(store, explain_job=engine.explain, find_use=engine.find_use),
+        **_views(store, engine),
+        **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
     }
 
 
-def _batch_handlers(settings: Settings, store: Store, ids: JobIds | None) -> Handlers:
+def _views(store: Store, engine: Engine) -> Handlers:
+    """Give what shows our things as ECS and EC2 do."""
+    service = ecs.Service(
+        store=store,
+        describe_task=task_describer(store, engine.find_seen_task),
+        list_tasks=engine.list_tasks,
+        list_ended_tasks=engine.list_ended_tasks,
+        find_use=engine.find_use,
+    )
+    return {**ec2.handlers(store), **ecs.handlers(service)}
+
+
+def _batch_handlers(
+    settings: Settings, store: Store, ids: JobIds | None, foresight: Foresight
+) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
         ids=ids,
+        foresight=foresight,
     )
 
 

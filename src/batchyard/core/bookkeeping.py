@@ -135,7 +135,7 @@ def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
     if progress.rest is JobStatus.RUNNABLE:
         _leave_line(state, parent, parent.id)
     progress.rest = status
-    line = _line_of(state, parent)
+    line = line_of(state, parent)
     if status is JobStatus.RUNNABLE and progress.rest_count and line is not None:
         line.join_array(parent.id, parent.seq, array.codes, priority=parent.priority)
     return progress
@@ -188,6 +188,7 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         give_back_capacity(state, attempt.environment_arn, slot, demand)
     if job.nodes is None:
         del state.job_by_task[attempt.task_id]
+        _forget_place(state, attempt)
         instance = state.instances.get(attempt.instance_id) if attempt.instance_id else None
         if instance is not None:
             del instance.tasks[attempt.task_id]
@@ -197,6 +198,13 @@ def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
         _count_instances(state, job, attempt, -1)
         count_end(state, job)
     consumables.release(state.consumables, job.needs)
+
+
+def _forget_place(state: State, attempt: Attempt) -> None:
+    there = state.tasks_by_environment[attempt.environment_arn]
+    del there[attempt.task_id]
+    if not there:
+        del state.tasks_by_environment[attempt.environment_arn]
 
 
 def _count_in_queue(state: State, job: Job, cpu_milli: int) -> None:
@@ -224,6 +232,7 @@ def _count_instances(state: State, job: Job, attempt: Attempt, sign: int) -> Non
 def note_task(state: State, job: Job, attempt: Attempt) -> None:
     """Say which job a live attempt's task runs, and what runs on its instance."""
     state.job_by_task[attempt.task_id] = job.id
+    state.tasks_by_environment.setdefault(attempt.environment_arn, {})[attempt.task_id] = None
     if attempt.instance_id is not None:
         state.instances[attempt.instance_id].tasks[attempt.task_id] = None
 
@@ -425,7 +434,7 @@ def _recount(parent: Job, index: int, before: JobStatus, after: JobStatus) -> No
     counts[after] = counts.get(after, 0) + 1
 
 
-def _line_of(state: State, job: Job) -> WaitingLine | None:
+def line_of(state: State, job: Job) -> WaitingLine | None:
     """Give the line that a job stands in while it is RUNNABLE; None: its queue is gone."""
     queue = state.queues.get(job.queue_arn)
     if job.quota_share is not None:
@@ -437,7 +446,7 @@ def _line_of(state: State, job: Job) -> WaitingLine | None:
 
 
 def _join_line(state: State, job: Job) -> None:
-    line = _line_of(state, job)
+    line = line_of(state, job)
     if line is not None:
         is_retry = job.progress.was_tried
         line.join(job.id, job.seq, job.index, is_retry=is_retry, priority=job.priority)
@@ -445,7 +454,7 @@ def _join_line(state: State, job: Job) -> None:
 
 def _leave_line(state: State, job: Job, job_id: JobId) -> None:
     """Take `job_id`, the job itself or all its children of the rest, out of the line of `job`."""
-    line = _line_of(state, job)
+    line = line_of(state, job)
     if line is not None and job_id in line:
         line.leave(job_id)
 

@@ -14,13 +14,15 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import available_of
 from batchyard.core.state import Environment, Job, Queue, State
 from batchyard.core.supposing import suppose
 from batchyard.core.viewing import view_of
+from batchyard.core.waiting_line import steps_to_the_front
 from batchyard.model.explanation import Change, ChangeKind, Dimension
 from batchyard.model.ids import HostId
-from batchyard.model.limits import QUEUE_PRIORITY_MAX
+from batchyard.model.limits import QUEUE_PRIORITY_MAX, SCHEDULING_PRIORITY_MAX
 from batchyard.model.status import ResourceState
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import View
@@ -95,6 +97,19 @@ def _candidates(state: State, job: Job, queue: Queue) -> Iterator[tuple[Change, 
             change = Change(kind=ChangeKind.ADD_CONSUMABLE, subject=need.arn)
             yield change, short, 2 * need.quantity + state.consumables[need.arn].held
     yield from _other_orders(state, queue)
+    yield from _other_places(state, job)
+
+
+def _other_places(state: State, job: Job) -> Iterator[tuple[Change, int, int]]:
+    """Think of another place in the line of the job's share: at the front of it, to begin with."""
+    line = line_of(state, job)
+    if line is None or (job.share_identifier is None and job.quota_share is None):
+        return
+    steps = steps_to_the_front(line, job.id, job.priority)
+    if steps is None or job.priority >= SCHEDULING_PRIORITY_MAX:
+        return
+    most = min(steps, SCHEDULING_PRIORITY_MAX - job.priority)
+    yield Change(kind=ChangeKind.RAISE_SCHEDULING_PRIORITY, subject=job.id), most, most
 
 
 def _other_orders(state: State, queue: Queue) -> Iterator[tuple[Change, int, int]]:

@@ -26,6 +26,7 @@ from batchyard.model.ids import (
     HostId,
     JobId,
     QueueArn,
+    TaskId,
     child_id,
     is_part_id,
     split_part_id,
@@ -72,7 +73,8 @@ def check_live_jobs_are_not_terminal(state: State) -> None:
 
 
 def check_attempts_match_states(state: State) -> None:
-    seen = {}
+    seen: dict[TaskId, JobId] = {}
+    places: dict[EnvironmentArn, set[TaskId]] = {}
     for job in state.jobs.values():
         attempt = job.progress.attempt
         has_task = job.progress.status.has_task
@@ -84,7 +86,10 @@ def check_attempts_match_states(state: State) -> None:
             )
             if job.nodes is None:
                 seen[attempt.task_id] = job.id
+                places.setdefault(attempt.environment_arn, set()).add(attempt.task_id)
     _demand(seen == state.job_by_task, "job_by_task does not hold exactly the live attempts")
+    kept = {arn: set(tasks) for arn, tasks in state.tasks_by_environment.items()}
+    _demand(places == kept, "tasks_by_environment does not say where each live attempt is")
 
 
 def check_attempt_counts_within_limit(state: State) -> None:

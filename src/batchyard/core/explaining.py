@@ -20,7 +20,7 @@ from batchyard.model.ids import JobId, child_id, name_in_arn
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.shortage import lacks_of
-from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob
+from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
 
 #: Ours: beyond it, jobs that stand before one are not counted.
 AHEAD_COUNTED_MAX = 1000
@@ -243,7 +243,7 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
     for environment in (state.environments.get(arn) for arn in queue.environment_arns):
         if environment is None:
             continue
-        lacks.append(_environment(environment, views[environment.arn], waiting, view))
+        lacks.append(why_out_of(environment, views[environment.arn], waiting, view.hosts))
         if lacks[-1].cause is Cause.INSTANCE_STARTING:
             break  # It waits for that one, also where a later environment has room.
     if all(each.cause is not Cause.NOTHING for each in lacks):
@@ -251,8 +251,8 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
     return [*found, *_priorities(state, job)] if found else found
 
 
-def _environment(
-    environment: Environment, view: EnvironmentView, job: WaitingJob, whole: View
+def why_out_of(
+    environment: Environment, view: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]
 ) -> Reason:
     """Say what keeps a job out of one environment; NOTHING: it has room there."""
     name, arn = name_in_arn(environment.arn), environment.arn
@@ -264,7 +264,7 @@ def _environment(
     elif environment.state is ResourceState.DISABLED:
         text = f"{kind} environment {name} is DISABLED."
     else:
-        lacks = lacks_of(view, job, whole.hosts)
+        lacks = lacks_of(view, job, hosts)
         if len(lacks) == 1:
             return lacks[0]
         if lacks:

@@ -68,10 +68,10 @@ def _refusal_of(
     count = sum(command.capacity.times_in(_room_on(state, host)) for host in hosts)
     if count >= command.count:
         return None
-    free = "; ".join(f"{host.id} has {_text_of(_room_on(state, host))} free" for host in hosts)
+    free = "; ".join(f"{host.id} has {_room_on(state, host).text()} free" for host in hosts)
     return (
         f"no room for {command.count} x {command.instance_type} of"
-        f" {_text_of(command.capacity)} each: {free}"
+        f" {command.capacity.text()} each: {free}"
     )
 
 
@@ -124,8 +124,3 @@ def _room_on(state: State, host: Host) -> Amount:
     for instance_id in _spare_on(state, host):
         room += state.instances[instance_id].record.capacity
     return room
-
-
-def _text_of(amount: Amount) -> str:
-    gpus = f", {amount.gpu_count} GPUs" if amount.gpu_count else ""
-    return f"{amount.cpu_milli / 1000:g} vCPUs, {amount.memory_mib} MiB{gpus}"

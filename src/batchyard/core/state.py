@@ -290,6 +290,8 @@ class State:
     pair_dependents: dict[JobId, list[JobId]] = field(default_factory=dict)
     #: Holds all and only the live attempts' tasks.
     job_by_task: dict[TaskId, JobId] = field(default_factory=dict)
+    #: The same tasks by where they are, in the order of their placing; none is empty.
+    tasks_by_environment: dict[EnvironmentArn, dict[TaskId, None]] = field(default_factory=dict)
     environments: dict[EnvironmentArn, Environment] = field(default_factory=dict)
     queues: dict[QueueArn, Queue] = field(default_factory=dict)
     hosts: dict[HostId, Host] = field(default_factory=dict)

@@ -12,8 +12,10 @@ from typing import cast
 
 from msgspec.structs import replace
 
+from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import Consumable
 from batchyard.core.state import Job, State
+from batchyard.core.waiting_line import MovedLine
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import use_of_demand
 from batchyard.model.explanation import Change, ChangeKind, Dimension
@@ -59,6 +61,8 @@ def suppose(state: State, change: Change) -> State:
             percent = queue.policy.reservation_percent - change.by
             policy = replace(queue.policy, reservation_percent=percent)
             other.queues = state.queues | {queue_arn: changed(queue, policy=policy)}
+        case ChangeKind.RAISE_SCHEDULING_PRIORITY:
+            _raise_priority(other, JobId(change.subject), change.by)
     return other
 
 
@@ -81,6 +85,28 @@ def _ask_for_less(state: State, job_id: JobId, less: Amount) -> None:
     assert job is not None, job_id
     asking = [job] if job.parent is None else [job, job.parent]
     others = {each.id: _asking(each, each.demand - less) for each in asking}
+    state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
+
+
+def _raise_priority(state: State, job_id: JobId, by: int) -> None:
+    """Let a job, with its array, stand elsewhere in the line of its share."""
+    job = state.find(job_id)
+    assert job is not None, job_id
+    line = line_of(state, job)
+    assert line is not None, job_id
+    moved = MovedLine(line, job_id, by=by)
+    queue = state.queues[job.queue_arn]
+    if job.quota_share is not None:
+        assert queue.quota_shares is not None, queue.arn
+        quota_share = changed(queue.quota_shares[job.quota_share], line=moved)
+        other = changed(queue, quota_shares=queue.quota_shares | {job.quota_share: quota_share})
+    else:
+        assert job.share_identifier is not None, job_id
+        share = changed(queue.shares[job.share_identifier], line=moved)
+        other = changed(queue, shares=queue.shares | {job.share_identifier: share})
+    state.queues = state.queues | {queue.arn: other}
+    asking = [job] if job.parent is None else [job, job.parent]
+    others = {each.id: changed(each, priority=each.priority + by) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
 
 

@@ -33,7 +33,7 @@ def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
     machines = [host.capacity for host in state.hosts.values()]
     environment_views = {
-        arn: _view_environment(environment, machines)
+        arn: view_environment(environment, machines)
         for arn, environment in state.environments.items()
     }
     return View(
@@ -81,7 +81,8 @@ class _HostByInstance(Mapping[InstanceId, HostId]):
         return len(self._instances)
 
 
-def _view_environment(environment: Environment, machines: Sequence[Amount]) -> EnvironmentView:
+def view_environment(environment: Environment, machines: Sequence[Amount]) -> EnvironmentView:
+    """Show one environment, with the types that machines of these capacities can stand for."""
     settings = environment.launching
     return EnvironmentView(
         arn=environment.arn,

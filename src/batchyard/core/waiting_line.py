@@ -10,11 +10,16 @@ entry is dropped when it comes to the top, or when most entries are void.
 
 import heapq
 from collections.abc import Iterator
+from typing import Final
 
-from batchyard.model.ids import JobId, child_id
+from batchyard.model.ids import JobId, child_id, whole_id_of
 
 #: (rank, submission number, index, ticket, job)
 _Entry = tuple[int, int, int, int, JobId]
+
+#: (rank, submission number, index, job): what stands before another is less.
+Place = tuple[int, int, int, JobId]
+_JOB: Final = 3
 
 #: A smaller heap is not worth cleaning.
 _CLEAN_SIZE_MIN = 1024
@@ -76,6 +81,10 @@ class WaitingLine:
 
     def __iter__(self) -> Iterator[JobId]:
         """Yield the jobs in order without taking them out; lazy, for as many as are asked for."""
+        return (place[_JOB] for place in self.places())
+
+    def places(self) -> Iterator[Place]:
+        """Yield the same jobs, each with what decides where it stands."""
         heap = self._heap
         frontier: list[tuple[_Entry, int]] = [(heap[0], 0)] if heap else []
         while frontier:
@@ -88,11 +97,11 @@ class WaitingLine:
                     continue
             codes = self._rest_by_array.get(entry[4])
             if codes is None:
-                yield entry[4]
+                yield entry[0], entry[1], entry[2], entry[4]
                 continue
             rank, seq, index, ticket, job_id = entry
             if at == _NOT_IN_HEAP:
-                yield child_id(job_id, index)
+                yield rank, seq, index, child_id(job_id, index)
             following = codes.find(0, index + 1)
             if following >= 0:
                 child = (rank, seq, following, ticket, job_id)
@@ -106,3 +115,67 @@ class WaitingLine:
 
     def _is_valid(self, entry: _Entry) -> bool:
         return self._ticket_by_job.get(entry[4]) == entry[3]
+
+
+class MovedLine(WaitingLine):
+    """A line as it would be, had a job and what belongs to it a higher priority. For reading.
+
+    Behind the job everything is as it was: what stands there does not matter for when it starts.
+    """
+
+    __slots__ = ("_line", "_moved")
+
+    def __init__(self, line: WaitingLine, job_id: JobId, *, by: int) -> None:
+        """Move `job_id` and the children of its array before it. Reads the line as far as that."""
+        super().__init__()
+        self._line = line
+        whole_id = whole_id_of(job_id)
+        self._moved = {
+            place[_JOB]: (place[0] - _RANKS_PER_PRIORITY * by, *place[1:])
+            for place in _up_to(line, job_id)
+            if whole_id_of(place[_JOB]) == whole_id
+        }
+
+    def __len__(self) -> int:
+        """Count what the line counts."""
+        return len(self._line)
+
+    def __contains__(self, job_id: JobId) -> bool:
+        return job_id in self._line
+
+    def front_seq(self) -> int:
+        """Give the submission number of the first job; there must be one."""
+        return next(self.places())[1]
+
+    def places(self) -> Iterator[Place]:
+        """See `WaitingLine`."""
+        stay = (each for each in self._line.places() if each[_JOB] not in self._moved)
+        return heapq.merge(iter(self._moved.values()), stay)
+
+
+def steps_to_the_front(line: WaitingLine, job_id: JobId, priority: int) -> int | None:
+    """Tell how many steps of priority put a job of a line before all others in it.
+
+    None: nothing stands before it but the children of its own array.
+    """
+    whole_id = whole_id_of(job_id)
+    own: Place | None = None
+    first: Place | None = None
+    for place in _up_to(line, job_id):
+        if whole_id_of(place[_JOB]) != whole_id:
+            first = first or place
+        else:
+            own = own or place
+    if first is None or own is None:
+        return None
+    steps = -(first[0] // _RANKS_PER_PRIORITY) - priority
+    is_enough = (own[0] - _RANKS_PER_PRIORITY * steps, *own[1:]) < first
+    return steps if is_enough else steps + 1
+
+
+def _up_to(line: WaitingLine, job_id: JobId) -> Iterator[Place]:
+    """Yield the places of a line up to the one of a job, that included."""
+    for place in line.places():
+        yield place
+        if place[_JOB] == job_id:
+            return

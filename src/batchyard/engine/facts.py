@@ -23,6 +23,7 @@ from batchyard.store import (
     events,
     instance_wishes,
     instances,
+    leadership,
     live_jobs,
     policies,
     queues,
@@ -162,6 +163,8 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             quota_shares.settle_quota_share(connection, event.arn, event.terms.name)
         case e.QuotaShareDeleted():
             quota_shares.delete_quota_share(connection, event.arn, event.name)
+        case e.HostChanged():
+            leadership.write_host(connection, event.host_id, event.capacity)
         case e.PolicySettled():
             policies.settle_policy(connection, event.arn, event.revision)
         case (
@@ -177,7 +180,6 @@ def _write_resource(  # noqa: C901, PLR0912 -- one branch an event
             | e.QueueDraining()
             | e.QuotaShareDraining()
             | e.ShareForgotten()
-            | e.HostChanged()
         ):
             pass
         case _:

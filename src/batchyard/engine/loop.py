@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from msgspec.structs import replace
 
 from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
-from batchyard.core.explaining import explain
 from batchyard.core.instance_uses import InstanceUse, use_of
 from batchyard.core.restore import resume
 from batchyard.core.state import State
@@ -26,17 +24,21 @@ from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.clock import Clock, Timer
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
+from batchyard.engine.ended_tasks import EndedTasks, read_ended_tasks
 from batchyard.engine.facts import write_facts
+from batchyard.engine.foresight import Foresight
 from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
+from batchyard.engine.placements import explain_in, read_placements
 from batchyard.engine.recovery import load_state, stop_given_up
 from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.explanation import Explanation
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
 from batchyard.model.instances import InstanceId
-from batchyard.model.status import EnvironmentKind, JobStatus
+from batchyard.model.status import EnvironmentKind
+from batchyard.model.task_facts import TaskGlance
 from batchyard.scheduler.round import plan_round
 from batchyard.store import Leadership, Store, StoreTrouble
 from batchyard.store.snapshots import read_all_snapshots
@@ -93,6 +95,9 @@ class Engine:
         self._has_unread_wishes = False
         self._pace = pace or Pace()
         self._placements = Placements()
+        self._ended = EndedTasks()
+        #: What can be told of wishes before they are taken.
+        self.foresight = Foresight(lambda: self._state, launch_times)
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()
@@ -144,20 +149,30 @@ class Engine:
         """
         if self._leadership is None:
             raise NotInCharge
-        found = explain(self._state, job_id, self._clock_ms())
-        job = self._state.find(job_id)
-        if found is None or job is None or found.status is not JobStatus.RUNNABLE:
-            return found
-        return replace(found, went_ahead=self._placements.ahead_of(self._state, job))
+        return explain_in(self._state, self._placements, job_id, self._clock_ms())
 
-    def list_tasks(self, arn: EnvironmentArn) -> list[TaskId]:
-        """Name the tasks of the live attempts in an environment, in the order of their placing."""
+    def find_seen_task(self, task_id: TaskId) -> JobId | None:
+        """Name what a task runs, or ran if it ended lately; None: there is none such."""
+        return self.find_task(task_id) or self._ended.find(task_id, self._clock_ms())
+
+    def list_tasks(self, arn: EnvironmentArn) -> list[TaskGlance]:
+        """Give the tasks of the live attempts in an environment, in the order of their placing."""
         return [
-            task_id
-            for task_id, job_id in self._state.job_by_task.items()
-            if (attempt := self._state.jobs[job_id].progress.attempt) is not None
-            and attempt.environment_arn == arn
+            TaskGlance(
+                task_id=task_id,
+                job_id=self._state.job_by_task[task_id],
+                instance_id=attempt.instance_id,
+                is_running=attempt.started_ms is not None,
+                is_stopping=attempt.stop_cause is not None,
+            )
+            for task_id in self._state.tasks_by_environment.get(arn, ())
+            if (job := self._state.job_of_task(task_id)) is not None
+            and (attempt := job.progress.attempt) is not None
         ]
+
+    def list_ended_tasks(self, arn: EnvironmentArn) -> list[TaskGlance]:
+        """Give the tasks that ended lately in an environment, in the order of their ends."""
+        return self._ended.list_in(arn, self._clock_ms())
 
     def find_use(self, instance_id: InstanceId) -> InstanceUse | None:
         """Say what is on an instance; None: it is not live, or another engine is in charge."""
@@ -180,6 +195,8 @@ class Engine:
             lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
         )
         self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
+        self._ended = await self._store.read_long(lambda conn: read_ended_tasks(conn, now_ms))
+        self._placements = await self._store.read_long(read_placements)
         for instance in self._state.instances.values():
             self._interruptions.expect(instance.record)
         known = await self._backend.list_tasks()
@@ -247,6 +264,8 @@ class Engine:
             self._snapshots.note_change()
             self._interruptions.note(outcome.events)
             self._placements.note(self._state, outcome.events)
+            self._ended.note(outcome)
+            self.foresight.note(outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
         if not outcome.events and not settled and not snapshots:
             return

@@ -61,6 +61,14 @@ def load_state(
     return state, outcome
 
 
+def restore_for_reading(
+    connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
+) -> State:
+    """Read everything live for an engine that is not in charge: nothing may come of it."""
+    state, _ = _load_state(connection, hosts, times, now_ms)
+    return state
+
+
 def _load_state(
     connection: Connection, hosts: Iterable[Host], times: LaunchTimes, now_ms: int
 ) -> tuple[State, Outcome]:

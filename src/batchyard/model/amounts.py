@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+#: Thousandths in a vCPU.
+_MILLI = 1000
+
 
 class Amount(Struct, frozen=True, kw_only=True):
     """A quantity of capacity.
@@ -47,3 +50,21 @@ class Amount(Struct, frozen=True, kw_only=True):
             if need > 0
         ]
         return max(0, min(ratios, default=0))
+
+    def text(self) -> str:
+        """Say it in words: `4 vCPUs, 16,384 MiB, 1 GPU`."""
+        parts = [vcpus_text(self.cpu_milli), mib_text(self.memory_mib)]
+        return ", ".join(parts + ([gpus_text(self.gpu_count)] if self.gpu_count else []))
+
+
+def vcpus_text(cpu_milli: int) -> str:
+    """Say how many vCPUs thousandths of them are: `0.25 vCPUs`, `1 vCPU`."""
+    return "1 vCPU" if cpu_milli == _MILLI else f"{cpu_milli / _MILLI:,.12g} vCPUs"
+
+
+def mib_text(memory_mib: int) -> str:
+    return f"{memory_mib:,} MiB"
+
+
+def gpus_text(gpu_count: int) -> str:
+    return "1 GPU" if gpu_count == 1 else f"{gpu_count} GPUs"

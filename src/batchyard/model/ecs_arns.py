@@ -4,10 +4,14 @@ AWS names an environment's cluster `<name>_Batch_<uuid>`. A finished job shows i
 environment is gone, so ours is derived from the environment's ARN alone and outlives it.
 """
 
+import re
 from hashlib import blake2b
 
 from batchyard.model.ids import EnvironmentArn, HostId, Scope, TaskId, name_in_arn
 from batchyard.model.instances import InstanceId
+
+_INSTANCE_DIGITS = 17
+_INSTANCE_ID = re.compile(rf"i-[0-9a-f]{{{_INSTANCE_DIGITS}}}")
 
 
 def cluster_name_of(environment_arn: EnvironmentArn) -> str:
@@ -30,10 +34,22 @@ def container_instance_arn_of(
 ) -> str:
     """Give `containerInstanceArn`: the instance as the environment's cluster knows it.
 
-    (Where there are none, the host stands for it.)
+    It begins with the digits of the instance's id, so that the instance is found by it. (Where
+    there are none, the host stands for it.)
     """
     digits = blake2b(f"{environment_arn} {machine}".encode(), digest_size=16).hexdigest()
+    if _INSTANCE_ID.fullmatch(machine):
+        own = machine.removeprefix("i-")
+        digits = own + digits[len(own) :]
     return scope.arn("ecs", f"container-instance/{cluster_name_of(environment_arn)}/{digits}")
+
+
+def instance_id_in(container_instance: str) -> InstanceId:
+    """Name the instance that a `containerInstanceArn`, or the last part of one, can only mean.
+
+    Whether there is such an instance, and whether the rest is right, is for the caller to see.
+    """
+    return InstanceId(f"i-{container_instance.rsplit('/', 1)[-1][:_INSTANCE_DIGITS]}")
 
 
 def attachment_id_of(task_id: TaskId) -> str:

@@ -75,6 +75,8 @@ class ChangeKind(StrEnum):
     ADD_CONSUMABLE = "ADD_CONSUMABLE"
     ENABLE_ENVIRONMENT = "ENABLE_ENVIRONMENT"
     LOWER_RESERVATION = "LOWER_RESERVATION"
+    #: Within its share; of an array's child, that of its array.
+    RAISE_SCHEDULING_PRIORITY = "RAISE_SCHEDULING_PRIORITY"
 
 
 class Dimension(StrEnum):
@@ -145,5 +147,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     are_more_ahead: bool = False
     #: Jobs that were submitted later and started before it of late, the latest first.
     went_ahead: tuple[WentAhead, ...] = ()
+    #: Since when that is known; None: since the job could first have started.
+    went_ahead_since_ms: int | None = None
     #: When this was true, in Unix milliseconds.
     at_ms: int

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import Scope, TaskId
+from batchyard.model.ids import JobId, Scope, TaskId
 from batchyard.model.instances import InstanceId
 
 
@@ -29,6 +29,21 @@ class ContainerFacts(Struct, frozen=True, kw_only=True):
     created_ms: int | None = None
     started_ms: int | None = None
     exit_code: int | None = None
+    #: Why it ended, where there is more to say than its exit code.
+    reason: str | None = None
+
+
+class TaskGlance(Struct, frozen=True, kw_only=True):
+    """What is known of a task without looking at its job."""
+
+    task_id: TaskId
+    job_id: JobId
+    #: None: it has a slice of the machine for itself.
+    instance_id: InstanceId | None
+    #: Its process runs, or ran until it ended.
+    is_running: bool
+    #: It was asked to end, or has ended.
+    is_stopping: bool
 
 
 class InstanceFacts(Struct, frozen=True, kw_only=True):
@@ -41,8 +56,18 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
     interrupted_ms: int | None = None
 
 
+class TaskEnd(Struct, frozen=True, kw_only=True):
+    """How a task ended."""
+
+    at_ms: int
+    #: ECS's `stopCode`.
+    code: str
+    #: ECS's `stoppedReason`.
+    reason: str | None
+
+
 class TaskFacts(Struct, frozen=True, kw_only=True):
-    """A task that was started and has not ended."""
+    """A task that was started."""
 
     task_id: TaskId
     #: Account and region of the job.
@@ -68,3 +93,5 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     containers: tuple[ContainerFacts, ...]
     #: None: it has a slice of the machine for itself.
     instance: InstanceFacts | None = None
+    #: None: it has not ended.
+    end: TaskEnd | None = None

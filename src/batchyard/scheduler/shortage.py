@@ -7,15 +7,13 @@ have it; what it says is about a state in which nothing more can be placed.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from batchyard.model.amounts import Amount
+from batchyard.model.amounts import Amount, gpus_text, mib_text, vcpus_text
 from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.explanation import Cause, Reason
 from batchyard.model.ids import name_in_arn
 from batchyard.model.instances import InstanceType
 from batchyard.scheduler.allocation import choices, may_exceed_max
 from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, WaitingJob
-
-_MILLI = 1000
 
 
 def lacks_of(
@@ -134,8 +132,8 @@ def _too_dear(environment: EnvironmentView) -> Reason:
 def _above_max(environment: EnvironmentView, asked: int) -> Reason:
     most = environment.cpu_milli_max
     text = (
-        f"Asked {_vcpus(asked)}; {name_in_arn(environment.arn)} has maxvCpus {_vcpus(most)}: short"
-        f" by {_vcpus(asked - most)}."
+        f"Asked {vcpus_text(asked)}; {name_in_arn(environment.arn)} has maxvCpus"
+        f" {vcpus_text(most)}: short by {vcpus_text(asked - most)}."
     )
     numbers = {"asked_cpu_milli": asked, "max_cpu_milli": most, "short_cpu_milli": asked - most}
     return Reason(cause=Cause.NEVER_FITS, text=text, subject=environment.arn, numbers=numbers)
@@ -144,8 +142,8 @@ def _above_max(environment: EnvironmentView, asked: int) -> Reason:
 def _max_in_use(environment: EnvironmentView, asked: int, used: int, short: int) -> Reason:
     most = environment.cpu_milli_max
     text = (
-        f"{name_in_arn(environment.arn)} uses {_vcpus(used)} of maxvCpus {_vcpus(most)}: short by"
-        f" {_vcpus(short)}."
+        f"{name_in_arn(environment.arn)} uses {vcpus_text(used)} of maxvCpus"
+        f" {vcpus_text(most)}: short by {vcpus_text(short)}."
     )
     numbers = {
         "asked_cpu_milli": asked,
@@ -240,13 +238,8 @@ def _text_of_miss(demand: Amount, room: Amount, what: str, who: str = "the job")
 def _quantity(name: str, amount: int) -> str:
     match name:
         case "cpu_milli":
-            return _vcpus(amount)
+            return vcpus_text(amount)
         case "memory_mib":
-            return f"{amount:,} MiB"
+            return mib_text(amount)
         case _:
-            return f"{amount} GPU" if amount == 1 else f"{amount} GPUs"
-
-
-def _vcpus(milli: int) -> str:
-    count = f"{milli / _MILLI:g}"
-    return f"{count} vCPU" if milli == _MILLI else f"{count} vCPUs"
+            return gpus_text(amount)

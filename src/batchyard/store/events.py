@@ -7,7 +7,7 @@ body is made: it takes encoded JSON and gives the object back.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from batchyard.model.ids import JobId
 from batchyard.model.records import EventRecord
@@ -20,6 +20,7 @@ NewEvent = tuple[int, JobId | None, str, int, bytes]
 
 _INSERT = insert_sql(events, ("at_ms", "job_id", "kind", "version", "body"))
 _OF_JOB = select(events).where(events.c.job_id == bindparam("job_id")).order_by(events.c.seq)
+_NEWEST = select(func.max(events.c.seq))
 _AFTER = (
     select(events)
     .where(events.c.seq > bindparam("after"))
@@ -41,6 +42,53 @@ def read_events(conn: Connection, job_id: JobId) -> list[EventRecord]:
 def read_events_after(conn: Connection, seq: int, limit: int) -> list[EventRecord]:
     """Read the next page of everything that happened."""
     return [_record_of(row) for row in conn.execute(_AFTER, {"after": seq, "limit": limit})]
+
+
+def read_latest_of_kind(
+    conn: Connection, kind: str, *, count_max: int, events_max: int
+) -> list[EventRecord]:
+    """Read the last events of a kind, oldest first; looks at the last `events_max` of any kind."""
+    newest = newest_seq(conn)
+    found = conn.execute(
+        select(events)
+        .where(events.c.seq > newest - events_max, events.c.kind == kind)
+        .order_by(events.c.seq.desc())
+        .limit(count_max)
+    ).all()
+    return [_record_of(row) for row in reversed(found)]
+
+
+def newest_seq(conn: Connection) -> int:
+    """Give the number of the last event; 0: nothing has happened yet."""
+    return conn.scalar(_NEWEST) or 0
+
+
+def read_last_time(conn: Connection, job_id: JobId, kinds: Sequence[str]) -> int | None:
+    """Tell when one of these things last happened to a job; None: never, or it is forgotten."""
+    found: int | None = conn.scalar(
+        select(func.max(events.c.at_ms)).where(
+            events.c.job_id == job_id, events.c.kind.in_(list(kinds))
+        )
+    )
+    return found
+
+
+def read_job_ids_of_latest(
+    conn: Connection, kind: str, *, after_ms: int, events_max: int
+) -> list[JobId]:
+    """Name the jobs to which something of a kind happened last, the latest first.
+
+    Looks at the last `events_max` events alone, of whatever kind.
+    """
+    newest = newest_seq(conn)
+    found = conn.scalars(
+        select(events.c.job_id)
+        .where(
+            events.c.seq > newest - events_max, events.c.kind == kind, events.c.at_ms >= after_ms
+        )
+        .order_by(events.c.seq.desc())
+    )
+    return [JobId(each) for each in dict.fromkeys(found) if each is not None]
 
 
 def _record_of(row: Row[*tuple[Any, ...]]) -> EventRecord:

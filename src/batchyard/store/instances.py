@@ -5,7 +5,7 @@ Owns the table `instances`. The engine alone writes it. Refuses to know why one 
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from batchyard.model.ids import EnvironmentArn
 from batchyard.model.instances import InstanceId
@@ -79,11 +79,12 @@ def page_instances(
     *,
     after_seq: int,
     limit: int,
-    has_ended: bool,
+    ended_after_ms: int | None,
 ) -> list[tuple[int, InstanceRecord]]:
     """Read instances with their numbers, in the order of their launch.
 
-    Of environments whose ARN begins with `arn_prefix`; with `has_ended` also those that are gone.
+    Of environments whose ARN begins with `arn_prefix`: those that are there, and those that went
+    after `ended_after_ms`; None: none of these.
     """
     query = (
         select(instances.c.seq, instances.c.record)
@@ -94,8 +95,10 @@ def page_instances(
         .order_by(instances.c.seq)
         .limit(limit)
     )
-    if not has_ended:
+    if ended_after_ms is None:
         query = query.where(_IS_LIVE)
+    else:
+        query = query.where(or_(_IS_LIVE, instances.c.terminated_ms > ended_after_ms))
     return [(row.seq, _decode(row.record)) for row in conn.execute(query)]
 
 

@@ -1,7 +1,8 @@
 """Which engine is in charge, where several processes share a PostgreSQL.
 
 Owns the lock that elects, and the epoch that fences: a number in the store that rises with each
-change of engine. Refuses to know what an engine does.
+change of engine. Beside it stands which machines the one in charge has, for those that wait.
+Refuses to know what an engine does.
 
 Rules:
 - An advisory lock, held by a connection of its own, lets one engine at a time believe it leads.
@@ -17,9 +18,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, select
+import msgspec
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import HostId
 from batchyard.store.schema import leadership
 from batchyard.store.statements import insert_into
 from batchyard.store.trouble import translated
@@ -32,6 +36,7 @@ LEADER_RETURN_S = 5.0
 
 T = TypeVar("T")
 
+_decode_hosts = msgspec.json.Decoder(dict[HostId, Amount]).decode
 _LOCK = 0x6C656164
 _ROW = 1
 _EPOCH = select(leadership.c.epoch).where(leadership.c.id == _ROW).with_for_update(read=True)
@@ -63,13 +68,26 @@ class Leadership:
 
 def begin_epoch(conn: Connection) -> Leadership:
     """Take over: works of earlier epochs are refused from here on."""
+    following = {"epoch": leadership.c.epoch + 1, "hosts": None}
     statement = (
         insert_into(conn, leadership)
         .values(id=_ROW, epoch=1)
-        .on_conflict_do_update(index_elements=["id"], set_={"epoch": leadership.c.epoch + 1})
+        .on_conflict_do_update(index_elements=["id"], set_=following)
         .returning(leadership.c.epoch)
     )
     return Leadership(int(conn.scalars(statement).one()))
+
+
+def write_host(conn: Connection, host_id: HostId, capacity: Amount) -> None:
+    """Note a machine of the engine in charge, with all it can give."""
+    hosts = read_lead(conn) | {host_id: capacity}
+    conn.execute(update(leadership).values(hosts=msgspec.json.encode(hosts)))
+
+
+def read_lead(conn: Connection) -> dict[HostId, Amount]:
+    """Name the machines of the engine in charge, with all they can give."""
+    stored = conn.scalar(select(leadership.c.hosts).where(leadership.c.id == _ROW))
+    return {} if stored is None else _decode_hosts(stored)
 
 
 class LeaderLock:

@@ -21,7 +21,7 @@ from batchyard.store.children import (
 )
 from batchyard.store.job_rows import QUEUED_COLUMNS, queued_of
 from batchyard.store.jobs import read_specs
-from batchyard.store.schema import jobs
+from batchyard.store.schema import children, jobs
 from batchyard.store.statements import in_lists, run_many
 
 #: Ours: far more containers than machines can hold.
@@ -157,3 +157,12 @@ def _read_all_live(conn: Connection, status: JobStatus) -> Iterator[QueuedJob]:
     while page := _read_live(conn, status, after_seq, _PAGE_ROWS):
         yield from page
         after_seq = page[-1].seq
+
+
+def count_live_up_to(conn: Connection, most: int) -> int:
+    """Count the jobs, children and nodes with a record that have not ended; stops at `most`."""
+    total = 0
+    for table in (jobs, children):
+        found = select(table.c.status).where(table.c.stopped_ms.is_(None)).limit(most).subquery()
+        total += conn.scalar(select(func.count()).select_from(found)) or 0
+    return min(total, most)

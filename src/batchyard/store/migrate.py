@@ -28,6 +28,7 @@ REVISIONS: Sequence[str] = (
     "0010",
     "0012",
     "0011",
+    "0015",
 )
 
 _VERSION_TABLE = "alembic_version"

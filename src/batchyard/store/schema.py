@@ -445,6 +445,8 @@ leadership = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("epoch", BigInteger, nullable=False),
+    #: JSON object of Amounts by host id: the machines of the engine in charge; NULL for none.
+    Column("hosts", LargeBinary),
 )
 
 log_groups = Table(

@@ -35,6 +35,7 @@ from batchyard.wire.models import (
 )
 from batchyard.wire.request import HttpRequest, join_headers
 from batchyard.wire.sigv4 import Verifier, is_signed
+from batchyard.wire.warnings import WARNING_HEADER, Warnings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,6 +94,7 @@ class Application:
         self._extra = sorted(extra_routes.items(), key=lambda each: len(each[0]), reverse=True)
         self._now_ms = now_ms
         self._signing_now_ms = signing_now_ms
+        self._warnings = Warnings()
         self._routes: dict[tuple[str, str], _Route] = {}
         self._health = msgspec.json.encode({"status": "ok", "version": version})
 
@@ -176,7 +178,10 @@ class Application:
         )
         answer = await route.handler(call, members)
         encoder = route.encoder
-        return Answer(200, encoder.encode(answer, request_id), encoder.content_type)
+        warning = self._warnings.header_of(call, operation.name) if call.warnings else None
+        return Answer(
+            200, encoder.encode(answer, request_id), encoder.content_type, warning=warning
+        )
 
     def _compile(self, operation: Operation) -> _Route:
         handler = self._handlers.get(operation.key)
@@ -318,6 +323,8 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
     ]
     if answer.error_type is not None:
         headers.append((b"x-amzn-errortype", answer.error_type))
+    if answer.warning is not None:
+        headers.append((WARNING_HEADER, answer.warning))
     if answer.is_last:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

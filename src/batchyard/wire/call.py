@@ -3,7 +3,7 @@
 Knows no HTTP and no job.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -27,6 +27,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     #: Length of the request's body as sent; some operations limit their own.
     body_size: int = 0
+    #: What the caller is told beside the answer, in a header of ours.
+    warnings: list[str] = []
+
+    def warn(self, texts: Iterable[str]) -> None:
+        """Tell the caller what will not come to what was meant, beside an answer that is AWS's."""
+        self.warnings.extend(texts)
 
     def limit_body(self, bytes_max: int) -> None:
         """Refuse a body longer than `bytes_max`. Raises Refusal."""

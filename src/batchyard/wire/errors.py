@@ -39,6 +39,8 @@ class Answer:
     body: bytes
     content_type: bytes
     error_type: bytes | None = None
+    #: What is told beside an answer, for a header of ours.
+    warning: bytes | None = None
     #: The connection ends after this answer: what is left of the request is not read.
     is_last: bool = False
 

@@ -103,6 +103,8 @@ def _validation_code(operation: Operation) -> str:
     shapes = operation.service.shapes
     if operation.service.protocol is Protocol.QUERY:
         return "ValidationError"
+    if operation.service.protocol is Protocol.EC2:
+        return "InvalidParameterValue"
     for code in ("ClientException", "InvalidParameterException", "ValidationException"):
         if code in shapes:
             return code

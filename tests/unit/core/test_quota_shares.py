@@ -13,12 +13,14 @@ import pytest
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
+from batchyard.core.changes import find_changes
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.restore import restore_jobs, resume
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model import wording
+from batchyard.model.explanation import ChangeKind
 from batchyard.model.ids import JobId, child_id, task_id_of
 from batchyard.model.records import NodeGroup, NodePlan, QueuedJob
 from batchyard.model.status import JobStatus, ResourceState
@@ -326,3 +328,18 @@ def test_nothing_is_tried_again_in_a_share_that_is_being_deleted(yard) -> None:
     events, _ = yard.feed(yard.ended(other, 143))
     assert yard.status(1) is JobStatus.FAILED
     assert events[-1] == e.QuotaShareDeleted(arn=queue_arn(), name="lender")
+
+
+def test_a_higher_priority_within_the_share_is_told_as_a_change():
+    yard = quota_yard(a_quota_share("own"))
+    for number, cpu_milli, priority in ((1, 3000, 0), (2, 2000, 4), (3, 1000, 1)):
+        yard.feed(
+            a_job(number, cpu_milli=cpu_milli, quota_share="own", scheduling_priority=priority)
+        )
+        yard.round()
+    job = yard.state.find(job_id(3))
+    assert job is not None
+    changes = find_changes(yard.state, job, yard.now_ms)
+    kind = ChangeKind.RAISE_SCHEDULING_PRIORITY
+    # 3 would make them equal, and the other one was submitted first.
+    assert [each.by for each in changes if each.kind is kind] == [4]

@@ -112,7 +112,7 @@ def test_idle_instances_that_nothing_keeps_make_room():
     assert len(yard.state.instances) == 2
     events, _ = yard.feed(a_registration(count=2))
     assert the_answer(events).refusal == (
-        "no room for 2 x custom of 2 vCPUs, 1024 MiB each: local has 3 vCPUs, 4096 MiB free"
+        "no room for 2 x custom of 2 vCPUs, 1,024 MiB each: local has 3 vCPUs, 4,096 MiB free"
     )
     events, _ = yard.feed(a_registration(cpu_milli=3000))
     assert set(causes_of(events)) == {TerminationCause.ROOM_NEEDED}
@@ -125,11 +125,11 @@ def test_idle_instances_that_nothing_keeps_make_room():
     [
         (
             {"count": 3},
-            "no room for 3 x custom of 2 vCPUs, 1024 MiB each: local has 4 vCPUs, 8192 MiB free",
+            "no room for 3 x custom of 2 vCPUs, 1,024 MiB each: local has 4 vCPUs, 8,192 MiB free",
         ),
         (
             {"capacity": Amount(cpu_milli=1000, memory_mib=512, gpu_count=1)},
-            "no room for 1 x custom of 1 vCPUs, 512 MiB, 1 GPUs each: local has 4 vCPUs, 8192 MiB"
+            "no room for 1 x custom of 1 vCPU, 512 MiB, 1 GPU each: local has 4 vCPUs, 8,192 MiB"
             " free",
         ),
         ({"host_id": HostId("other")}, "there is no host other; known are: local"),

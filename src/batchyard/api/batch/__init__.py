@@ -23,6 +23,7 @@ from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
 from batchyard.api.batch.job_ids import JobIds
 from batchyard.api.batch.service import Service
+from batchyard.engine.foresight import Foresight
 from batchyard.store import Store
 from batchyard.wire.call import Handlers
 
@@ -86,11 +87,12 @@ def handlers(
     is_only_writer: bool = True,
     are_container_quota_shares_allowed: bool = False,
     ids: JobIds | None = None,
+    foresight: Foresight | None = None,
 ) -> Handlers:
     """Give the handler of every operation of AWS Batch that we serve.
 
     `is_only_writer` says that no other process writes to the store: only then are queues and
-    definitions kept in memory between submissions.
+    definitions kept in memory between submissions. `foresight` says what callers are warned of.
     """
     service = Service(
         store,
@@ -98,6 +100,7 @@ def handlers(
         ActiveShares(store),
         are_container_quota_shares_allowed=are_container_quota_shares_allowed,
         ids=ids or JobIds(),
+        foresight=foresight,
     )
     return {
         (_SERVICE, operation): partial(handler, service)

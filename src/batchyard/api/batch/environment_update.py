@@ -4,6 +4,8 @@ Decides what may change: the switch, the bounds of capacity, and, where AWS can 
 how they are made. The new values are written as a wish (UPDATING) that the engine settles.
 """
 
+from msgspec.structs import replace
+
 from batchyard.api.batch.environments import (
     BEING_MODIFIED,
     check_ecs_settings,
@@ -68,24 +70,24 @@ async def update_compute_environment(service: Service, call: Call, request: Json
         raise does_not_exist(arn)
     _check_request(request)
 
-    def update(conn: Connection) -> str:
+    def update(conn: Connection) -> EnvironmentRecord:
         record = environments.read_environment(conn, arn)
         if record is None:
             raise does_not_exist(arn)
         if record.status.is_in_transition:
             raise client_exception(f"Cannot update, {BEING_MODIFIED}")
+        state = ResourceState(request.get("state") or record.state)
+        detail = _changed_detail(record, request, request_id=call.request_id)
         environments.update_environment(
-            conn,
-            arn,
-            state=ResourceState(request.get("state") or record.state),
-            status=ResourceStatus.UPDATING,
-            detail=_changed_detail(record, request, request_id=call.request_id),
+            conn, arn, state=state, status=ResourceStatus.UPDATING, detail=detail
         )
         service.store.note_wish()
-        return record.name
+        return replace(record, state=state, status=ResourceStatus.UPDATING, detail=detail)
 
-    name = await service.store.write(update)
-    return {"computeEnvironmentName": name, "computeEnvironmentArn": arn}
+    record = await service.store.write(update)
+    if service.foresight is not None:
+        call.warn(service.foresight.of_environment(record))
+    return {"computeEnvironmentName": record.name, "computeEnvironmentArn": arn}
 
 
 def _check_request(request: Json) -> None:

@@ -18,7 +18,7 @@ from batchyard.api.batch.rules.unmanaged import UNMANAGED, check_unmanaged
 from batchyard.api.batch.service import Service
 from batchyard.model.ecs_arns import cluster_arn_of
 from batchyard.model.environment_kinds import kind_of_environment
-from batchyard.model.ids import EnvironmentArn, Scope
+from batchyard.model.ids import EnvironmentArn, Scope, name_in_arn
 from batchyard.model.limits import ENVIRONMENT_COUNT_MAX, ENVIRONMENTS_PER_EKS_CLUSTER_MAX
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.model.refusal import client_exception
@@ -81,7 +81,25 @@ async def create_compute_environment(service: Service, call: Call, request: Json
         service.store.note_wish()
 
     await service.store.write(insert)
+    if service.foresight is not None:
+        call.warn(service.foresight.of_environment(_wanted(scope, arn, detail)))
     return {"computeEnvironmentName": name, "computeEnvironmentArn": arn}
+
+
+def _wanted(scope: Scope, arn: EnvironmentArn, detail: Json) -> EnvironmentRecord:
+    """Give an environment as it will be read."""
+    return EnvironmentRecord(
+        seq=0,
+        arn=arn,
+        scope=scope,
+        name=name_in_arn(arn),
+        uuid="",
+        state=ResourceState.ENABLED,
+        status=ResourceStatus.CREATING,
+        status_reason=None,
+        detail=detail,
+        tags={},
+    )
 
 
 async def delete_compute_environment(service: Service, call: Call, request: Json) -> Json:

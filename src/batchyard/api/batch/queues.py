@@ -3,6 +3,8 @@
 Creating, updating and deleting are wishes: the record says so until the engine has settled it.
 """
 
+from collections.abc import Sequence
+
 from batchyard.api.batch.environments import BEING_MODIFIED
 from batchyard.api.batch.listing import Listing, describe
 from batchyard.api.batch.queue_orders import (
@@ -27,7 +29,7 @@ from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.rules.time_limits import check_time_limits
 from batchyard.api.batch.service import Service
-from batchyard.model.ids import PolicyArn, QueueArn, Scope
+from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
 from batchyard.model.limits import (
     QUEUE_COUNT_MAX,
     QUEUE_PRIORITY_MAX,
@@ -99,6 +101,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
 
     await service.store.write(insert)
     service.catalog.drop()
+    _warn(service, call, arn, order.arns)
     return {"jobQueueName": name, "jobQueueArn": arn}
 
 
@@ -113,7 +116,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
         _check_priority(request["priority"])
     order = order_of(scope, request)
 
-    def update(conn: Connection) -> str:
+    def update(conn: Connection) -> tuple[str, Sequence[EnvironmentArn]]:
         record = _settled(conn, arn, "update")
         detail = record.detail
         environment_arns = record.environment_arns
@@ -143,11 +146,19 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
             detail=detail,
         )
         service.store.note_wish()
-        return record.name
+        return record.name, environment_arns
 
-    name = await service.store.write(update)
+    name, environment_arns = await service.store.write(update)
     service.catalog.drop()
+    _warn(service, call, arn, environment_arns)
     return {"jobQueueName": name, "jobQueueArn": arn}
+
+
+def _warn(
+    service: Service, call: Call, arn: QueueArn, environment_arns: Sequence[EnvironmentArn]
+) -> None:
+    if service.foresight is not None:
+        call.warn(service.foresight.of_queue(arn, environment_arns))
 
 
 async def delete_job_queue(service: Service, call: Call, request: Json) -> Json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from batchyard.api.batch.active_shares import ActiveShares
 from batchyard.api.batch.catalog import Catalog
 from batchyard.api.batch.job_ids import JobIds
+from batchyard.engine.foresight import Foresight
 from batchyard.store import Store
 
 
@@ -18,3 +19,5 @@ class Service:
     #: The operator lets queues of compute environments have quota shares.
     are_container_quota_shares_allowed: bool = False
     ids: JobIds = field(default_factory=JobIds)
+    #: None: nothing is told beside an answer.
+    foresight: Foresight | None = None

@@ -68,6 +68,8 @@ async def submit_service_job(service: Service, call: Call, request: Json) -> Jso
         service.store.note_wish()
 
     await service.store.write(insert)
+    if service.foresight is not None:
+        call.warn(service.foresight.of_job(job))
     return {"jobArn": scope.service_job_arn(job.id), "jobName": job.name, "jobId": job.id}
 
 

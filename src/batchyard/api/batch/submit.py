@@ -78,6 +78,8 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
         await service.store.append_job(job)
     else:
         await service.shares.append_job(job, call.now_ms)
+    if service.foresight is not None:
+        call.warn(service.foresight.of_job(job))
     return {"jobArn": scope.job_arn(job.id), "jobName": name, "jobId": job.id}
 
 

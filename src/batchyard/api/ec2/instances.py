@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 
 from batchyard.api.batch.paging import read_token, write_token
-from batchyard.api.ec2.filters import fits
+from batchyard.api.ec2.filters import fits, read_filters
+from batchyard.api.ec2.refusals import invalid_token, page_size, refuse_dry_run
 from batchyard.model.ids import EnvironmentArn, name_in_arn
 from batchyard.model.instances import InstanceId
 from batchyard.model.limits import ENVIRONMENT_COUNT_MAX
@@ -25,6 +26,15 @@ _MILLI = 1000
 _PAGE_SIZE_MIN, _PAGE_SIZE_MAX = 5, 1000
 _READ_MAX = 1000
 _ID = re.compile(r"i-([0-9a-f]{8}|[0-9a-f]{17})")
+_FILTERS = (
+    "instance-id",
+    "instance-type",
+    "instance-state-name",
+    "instance-lifecycle",
+    "availability-zone",
+    "tag-key",
+    "tag:",
+)
 #: EC2's codes of states.
 _CODES = {"pending": 0, "running": 16, "terminated": 48}
 
@@ -34,10 +44,12 @@ _Numbered = tuple[int, InstanceRecord]
 async def describe_instances(store: Store, call: Call, request: Json) -> Json:
     """Show instances, each in a reservation of its own."""
     ids: Sequence[str] = request.get("InstanceIds") or ()
-    filters: Sequence[Json] = request.get("Filters") or ()
+    filters = read_filters(request, _FILTERS)
     size = _page_size(request, ids)
     query = ("DescribeInstances", [(each.get("Name"), each.get("Values")) for each in filters])
-    after_seq = read_token(query, request.get("NextToken")) or 0
+    after_seq = _position_in(query, request.get("NextToken"))
+    _refuse_malformed(ids)
+    refuse_dry_run(request)
 
     def read(conn: Connection) -> tuple[list[_Numbered], dict[EnvironmentArn, EnvironmentRecord]]:
         known = list_environments(conn, call.scope, 0, ENVIRONMENT_COUNT_MAX)
@@ -49,7 +61,7 @@ async def describe_instances(store: Store, call: Call, request: Json) -> Json:
         )
         return found, by_arn
 
-    found, environments = await store.read(read)
+    found, environments = await store.read_long(read)
     shown = [
         _shown(call, record, environments.get(record.environment_arn))
         for _, record in found[:size]
@@ -71,25 +83,35 @@ async def describe_instances(store: Store, call: Call, request: Json) -> Json:
 
 
 def _page_size(request: Json, ids: Sequence[str]) -> int:
-    size: int | None = request.get("MaxResults")
+    size = page_size(request, size_min=_PAGE_SIZE_MIN, size_max=_PAGE_SIZE_MAX)
     if size is None:
         return max(_PAGE_SIZE_MAX, len(ids))
     if ids:
         text = "The parameter instancesSet cannot be used with the parameter maxResults"
         raise Refusal("InvalidParameterCombination", text)
-    if not _PAGE_SIZE_MIN <= size <= _PAGE_SIZE_MAX:
-        text = f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value from"
-        raise Refusal("InvalidParameterValue", f"{text} {_PAGE_SIZE_MIN} to {_PAGE_SIZE_MAX}.")
     return size
 
 
+def _position_in(query: Sequence[object], token: str | None) -> int:
+    if token == "":
+        raise invalid_token(token)
+    try:
+        return read_token(query, token) or 0
+    except Refusal:
+        raise invalid_token(token or "") from None
+
+
+def _refuse_malformed(ids: Sequence[str]) -> None:
+    for text in ids:
+        if not _ID.fullmatch(text):
+            raise Refusal("InvalidInstanceID.Malformed", f'Invalid id: "{text}"')
+
+
 def _read_by_id(conn: Connection, call: Call, ids: Sequence[str]) -> list[_Numbered]:
-    """Read the instances named. Refuses malformed and unknown ids, as EC2 does, all at once."""
+    """Read the instances named. Refuses unknown ids, as EC2 does, all at once."""
     found: list[_Numbered] = []
     unknown: list[str] = []
     for text in dict.fromkeys(ids):
-        if not _ID.fullmatch(text):
-            raise Refusal("InvalidInstanceID.Malformed", f'Invalid id: "{text}"')
         record = read_instance(conn, InstanceId(text))
         if record is None or not _is_visible(call, record):
             unknown.append(text)
@@ -115,7 +137,13 @@ def _read_page(  # noqa: PLR0913 -- what makes a page
     prefix = call.scope.environment_arn("")
     page: list[_Numbered] = []
     while len(page) < limit:
-        read = page_instances(conn, prefix, after_seq=after_seq, limit=_READ_MAX, has_ended=True)
+        read = page_instances(
+            conn,
+            prefix,
+            after_seq=after_seq,
+            limit=_READ_MAX,
+            ended_after_ms=call.now_ms - _VISIBLE_MS,
+        )
         page += [
             (seq, record)
             for seq, record in read

@@ -1,4 +1,7 @@
-"""ListClusters and DescribeClusters: each compute environment of ECS has one."""
+"""ListClusters and DescribeClusters: each compute environment of ECS has one.
+
+Tasks are counted as the engine holds them: nothing is read for each.
+"""
 
 from batchyard.api.ecs.service import (
     Service,
@@ -6,30 +9,37 @@ from batchyard.api.ecs.service import (
     missing,
     page_of,
     read_clusters,
+    refuse_too_many,
+    refuse_unknown,
 )
+from batchyard.model.environment_kinds import kind_of_environment
 from batchyard.model.records import EnvironmentRecord, Json
 from batchyard.store.instances import list_instances
 from batchyard.wire.call import Call
 
 _CLUSTER = ":cluster/"
+_INCLUDES = ("ATTACHMENTS", "CONFIGURATIONS", "SETTINGS", "STATISTICS", "TAGS")
 
 
 async def list_clusters(service: Service, call: Call, request: Json) -> Json:
-    """Name the clusters, in the order in which their environments were created."""
+    """Name the clusters."""
+    asked = page_of("ListClusters", request)
     records = await service.store.read(lambda conn: read_clusters(conn, call.scope))
-    page, token = page_of([cluster_arn(each) or "" for each in records], request)
+    page, token = asked.pick(cluster_arn(each) or "" for each in records)
     return {"clusterArns": page, "nextToken": token}
 
 
 async def describe_clusters(service: Service, call: Call, request: Json) -> Json:
     """Show clusters, by name or ARN."""
-    asked: list[str] = request.get("clusters") or ["default"]
+    asked: list[str] = list(dict.fromkeys(request.get("clusters") or ["default"]))
+    refuse_too_many(asked, "clusters")
     records = await service.store.read(lambda conn: read_clusters(conn, call.scope))
     known: dict[str, EnvironmentRecord] = {}
     for record in records:
         arn = cluster_arn(record) or ""
         known |= {arn: record, arn.partition(_CLUSTER)[2]: record}
     include: list[str] = request.get("include") or []
+    refuse_unknown(include, "include", _INCLUDES)
     return {
         "clusters": [
             await _shown(service, known[each], include) for each in asked if each in known
@@ -45,16 +55,16 @@ async def describe_clusters(service: Service, call: Call, request: Json) -> Json
 async def _shown(service: Service, record: EnvironmentRecord, include: list[str]) -> Json:
     arn = cluster_arn(record) or ""
     instances = await service.store.read(lambda conn: list_instances(conn, record.arn))
-    tasks = [await service.describe_task(each) for each in service.list_tasks(record.arn)]
-    running = [each for each in tasks if each is not None and each.is_running]
-    pending = [each for each in tasks if each is not None and not each.is_running]
+    tasks = service.list_tasks(record.arn)
+    running_count = sum(each.is_running for each in tasks)
+    pending_count = len(tasks) - running_count
     shown: Json = {
         "clusterArn": arn,
         "clusterName": arn.partition(_CLUSTER)[2],
         "status": "ACTIVE",
         "registeredContainerInstancesCount": len(instances),
-        "runningTasksCount": len(running),
-        "pendingTasksCount": len(pending),
+        "runningTasksCount": running_count,
+        "pendingTasksCount": pending_count,
         "activeServicesCount": 0,
     }
     if "SETTINGS" in include:
@@ -62,10 +72,10 @@ async def _shown(service: Service, record: EnvironmentRecord, include: list[str]
         value = str(settings.get("containerInsights", "DISABLED")).lower()
         shown["settings"] = [{"name": "containerInsights", "value": value}]
     if "STATISTICS" in include:
-        kind = "Fargate" if all(each.is_fargate for each in (*running, *pending)) else "EC2"
+        kind = "Fargate" if kind_of_environment(record.detail).is_fargate else "EC2"
         counts = {
-            f"running{kind}TasksCount": len(running),
-            f"pending{kind}TasksCount": len(pending),
+            f"running{kind}TasksCount": running_count,
+            f"pending{kind}TasksCount": pending_count,
         }
         shown["statistics"] = [
             {"name": name, "value": str(count)} for name, count in counts.items()

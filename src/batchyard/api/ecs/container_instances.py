@@ -10,36 +10,40 @@ from batchyard.api.ecs.service import (
     find_cluster,
     missing,
     page_of,
+    refuse_members,
     refuse_too_many,
+    refuse_unknown,
 )
 from batchyard.core.instance_uses import InstanceUse
 from batchyard.model.amounts import Amount
-from batchyard.model.ecs_arns import container_instance_arn_of
+from batchyard.model.ecs_arns import container_instance_arn_of, instance_id_in
 from batchyard.model.ids import EnvironmentArn, Scope
 from batchyard.model.records import InstanceRecord, Json
-from batchyard.model.refusal import Refusal
 from batchyard.store import Connection
-from batchyard.store.instances import page_instances
+from batchyard.store.instances import list_instances, read_instance
 from batchyard.wire.call import Call
 
 _CPU_UNITS_PER_VCPU = 1024
 _MILLI = 1000
 _STATUSES = ("ACTIVE", "DRAINING", "REGISTERING", "DEREGISTERING", "REGISTRATION_FAILED")
-_READ_MAX = 100_000
+_INCLUDES = ("TAGS", "CONTAINER_INSTANCE_HEALTH")
 
 
 async def list_container_instances(service: Service, call: Call, request: Json) -> Json:
-    """Name the instances of a cluster that are there, in the order of their launch."""
+    """Name the instances of a cluster that are there."""
     wanted: str | None = request.get("status")
-    if wanted is not None and wanted not in _STATUSES:
-        raise Refusal("InvalidParameterException", f"status must be one of {', '.join(_STATUSES)}.")
-    if request.get("filter"):
-        raise Refusal("InvalidParameterException", "filter is not supported yet by batchyard.")
-    records = await service.store.read(
-        lambda conn: _read(conn, call.scope, request, has_ended=False)
+    refuse_unknown([wanted], "status", _STATUSES)
+    refuse_members(request, ["filter"])
+    asked = page_of("ListContainerInstances", request)
+
+    def read(conn: Connection) -> list[InstanceRecord]:
+        return list_instances(conn, find_cluster(conn, call.scope, request).arn)
+
+    page, token = asked.pick(
+        _arn(call.scope, record)
+        for record in await service.store.read(read)
+        if wanted in (None, _status_of(record))
     )
-    found = [_arn(call.scope, record) for record in records if wanted in (None, _status_of(record))]
-    page, token = page_of(found, request)
     return {"containerInstanceArns": page, "nextToken": token}
 
 
@@ -47,28 +51,30 @@ async def describe_container_instances(service: Service, call: Call, request: Js
     """Show instances of a cluster, by ARN or by its last part."""
     asked: list[str] = request["containerInstances"]
     refuse_too_many(asked, "containerInstances")
-    records = await service.store.read(
-        lambda conn: _read(conn, call.scope, request, has_ended=True)
-    )
-    known = {_arn(call.scope, record): record for record in records}
-    by_id = {arn.rsplit("/", 1)[-1]: arn for arn in known}
+    refuse_unknown(request.get("include") or (), "include", _INCLUDES)
+
+    def read(conn: Connection) -> list[InstanceRecord | None]:
+        cluster = find_cluster(conn, call.scope, request).arn
+        return [_read(conn, call.scope, cluster, each) for each in asked]
+
     shown, failures = [], []
-    for each in asked:
-        arn = each if each in known else by_id.get(each)
-        if arn is None:
+    for each, record in zip(asked, await service.store.read(read), strict=True):
+        if record is None:
             failures.append(missing(each))
         else:
-            use = service.find_use(known[arn].id)
-            shown.append(_shown(call.scope, arn, known[arn], use))
+            use = service.find_use(record.id)
+            shown.append(_shown(call.scope, _arn(call.scope, record), record, use))
     return {"containerInstances": shown, "failures": failures}
 
 
 def _read(
-    conn: Connection, scope: Scope, request: Json, *, has_ended: bool
-) -> list[InstanceRecord]:
-    arn: EnvironmentArn = find_cluster(conn, scope, request).arn
-    found = page_instances(conn, arn, after_seq=0, limit=_READ_MAX, has_ended=has_ended)
-    return [record for _, record in found if record.environment_arn == arn]
+    conn: Connection, scope: Scope, cluster: EnvironmentArn, asked: str
+) -> InstanceRecord | None:
+    record = read_instance(conn, instance_id_in(asked))
+    if record is None or record.environment_arn != cluster:
+        return None
+    arn = _arn(scope, record)
+    return record if asked in (arn, arn.rsplit("/", 1)[-1]) else None
 
 
 def _arn(scope: Scope, record: InstanceRecord) -> str:

@@ -1,27 +1,24 @@
 """GetJobExplanation: why a job waits, and what would start it.
 
 Decides how an explanation is shown. Refuses to find reasons: the engine does, from what it holds in
-memory, so this costs no scan. A server whose engine is not in charge cannot tell, and says so.
+memory, or from the records beside another engine.
 """
 
-from collections.abc import Callable
-
-from msgspec.structs import replace
+from collections.abc import Awaitable, Callable, Sequence
 
 from batchyard.api.batch.rules.names import job_id_of
-from batchyard.engine.loop import NotInCharge
+from batchyard.engine.explainer import TooMuchToRestore
+from batchyard.model.amounts import gpus_text, mib_text, vcpus_text
 from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
 from batchyard.model.ids import JobId, name_in_arn
-from batchyard.model.records import JobRecord, Json
+from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal, client_exception
 from batchyard.store import Store
 from batchyard.store.jobs import read_jobs
 from batchyard.wire.call import Call
 
-#: Explains a live job; None: it is not live. Raises `NotInCharge`.
-ExplainJob = Callable[[JobId], Explanation | None]
-
-_MILLI = 1000
+#: Explains a live job; None: it is not live. Raises `TooMuchToRestore`.
+ExplainJob = Callable[[JobId], Awaitable[Explanation | None]]
 
 
 async def get_job_explanation(
@@ -37,32 +34,25 @@ async def get_job_explanation(
     if job_id is None or record is None:
         raise client_exception(f"Job {request['jobId']} does not exist")
     try:
-        found = explain_job(job_id)
-    except NotInCharge:
-        raise _not_in_charge() from None
+        found = await explain_job(job_id)
+    except TooMuchToRestore as too_much:
+        raise _too_much(too_much.hosts) from None
     if found is None:
         progress = record.progress
         text = progress.status_reason or "It waits for nothing."
         if progress.status == "SUBMITTED":
             text = "The scheduler has not seen it yet."
         found = Explanation(job_id=job_id, status=progress.status, summary=text, at_ms=call.now_ms)
-    if not _has_always_been_runnable(record):
-        # Others may have started while it could not have.
-        found = replace(found, went_ahead=())
     return _shown(found)
 
 
-def _has_always_been_runnable(record: JobRecord) -> bool:
-    job = record.job
-    waited = job.depends_on or job.depends_on_each or job.is_sequential
-    return not waited and not record.progress.attempts
-
-
-def _not_in_charge() -> Refusal:
-    """Say that another server's engine schedules."""
+def _too_much(hosts: Sequence[str]) -> Refusal:
+    """Say that the server must be asked whose engine schedules, and which one that is."""
+    named = f" (that of {', '.join(hosts)})" if hosts else ""
     return Refusal(
         "ServerException",
-        "The engine of another server is in charge of this database: ask that server.",
+        f"The engine of another server{named} is in charge of this database, and more jobs are live"
+        " than are read for one question: ask that server.",
         http_status=503,
     )
 
@@ -78,6 +68,7 @@ def _shown(found: Explanation) -> Json:
             {"jobId": each.job_id, "at": each.at_ms, "rule": each.rule.value}
             for each in found.went_ahead
         ],
+        "wentAheadSince": found.went_ahead_since_ms,
         "aheadCount": found.ahead_count,
         "areMoreAhead": found.are_more_ahead,
         "at": found.at_ms,
@@ -122,17 +113,18 @@ def text_of(change: Change) -> str:
             other = f"compute environment {name} were ENABLED"
         case ChangeKind.LOWER_RESERVATION:
             other = f"computeReservation of job queue {name} were {change.by} lower"
+        case ChangeKind.RAISE_SCHEDULING_PRIORITY:
+            other = f"its scheduling priority within its share were {change.by} higher"
     return f"It would start now if {other}."
 
 
 def _quantity(change: Change) -> str:
     match change.dimension:
         case Dimension.VCPUS:
-            count = change.by * change.unit_milli / _MILLI
-            return "1 vCPU" if count == 1 else f"{count:g} vCPUs"
+            return vcpus_text(change.by * change.unit_milli)
         case Dimension.MEMORY_MIB:
-            return f"{change.by:,} MiB"
+            return mib_text(change.by)
         case Dimension.GPUS:
-            return "1 GPU" if change.by == 1 else f"{change.by} GPUs"
+            return gpus_text(change.by)
         case None:
             return str(change.by)

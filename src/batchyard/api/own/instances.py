@@ -43,7 +43,7 @@ async def list_instances(store: Store, find_use: FindUse, call: Call, request: J
     after_seq = read_token(query, request.get("nextToken")) or 0
     found = await store.read(
         lambda conn: instances.page_instances(
-            conn, arn, after_seq=after_seq, limit=size + 1, has_ended=has_ended
+            conn, arn, after_seq=after_seq, limit=size + 1, ended_after_ms=0 if has_ended else None
         )
     )
     answer: Json = {
