@@ -29,6 +29,7 @@ from batchyard.compute.port import Host
 from batchyard.compute.twin import Script, TwinBackend, TwinMachine
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
 from batchyard.store import Store
@@ -55,6 +56,7 @@ class _Yard:
     store: Store
     machine: TwinMachine
     jobs: int
+    recording_days: int
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
@@ -68,6 +70,7 @@ class _Yard:
             read_secrets=_no_secrets,
             surroundings=Surroundings(),
             clock_ms=_now_ms,
+            recording=RecordingLimits(days=self.recording_days),
         )
         running = asyncio.ensure_future(engine.run())
         try:
@@ -146,7 +149,7 @@ async def _rate_of(what: str, chosen: argparse.Namespace) -> float:
         for first in range(0, chosen.behind, _BATCH):
             numbers = range(_BEHIND + first, _BEHIND + min(first + _BATCH, chosen.behind))
             await store.write(lambda conn, some=numbers: insert_runnable(conn, some, None))
-        rate = await _RATES[what](_Yard(store, machine, chosen.jobs))
+        rate = await _RATES[what](_Yard(store, machine, chosen.jobs, chosen.recording_days))
         await store.close()
     return rate
 
@@ -211,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vcpus", type=int, default=VCPUS, help="jobs that run at a time")
     parser.add_argument(
         "--behind", type=int, default=0, help="as many wait besides; `drained` alone"
+    )
+    parser.add_argument(
+        "--recording-days", type=int, default=7, help="0: what is decided from is not recorded"
     )
     return parser
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from batchyard.core import cycle
 from batchyard.core import inputs as i
 from batchyard.core.state import State
-from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.core.viewing import view_of
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import NUM_INSTANCES, UnitQuantity
 from batchyard.model.fair_share import FairShare, ShareWeight
@@ -33,7 +32,6 @@ from batchyard.model.records import (
 )
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.scheduler.quota import QuotaTerms
-from batchyard.scheduler.round import plan_round
 
 SCOPE = Scope(account="123456789012", region="eu-central-1")
 HOST = HostId("local")
@@ -295,4 +293,4 @@ def a_service_job(
 
 def run_round(state: State, now_ms: int = 0) -> Outcome:
     """Let the scheduler plan once, and the core carry it out."""
-    return step(state, plan_round(view_of(state, now_ms)), now_ms)
+    return cycle.run_round(state, now_ms)

@@ -55,7 +55,9 @@ def test_who_waits_is_told_why_and_starts_with_the_change_that_is_named(yard: Li
     printed = subprocess.run(
         [*BATCHYARD, "explain", head], env=yard.environ, capture_output=True, text=True, check=True
     ).stdout
-    assert printed.splitlines() == [
+    *lines, forecast = printed.splitlines()
+    assert forecast.startswith("  ~ It starts in ")
+    assert lines == [
         f"{head} is RUNNABLE: {text}",
         f"  - {text}",
         f"  > It would start now if maxvCpus of {QUEUE} were 2 higher.",

@@ -12,6 +12,7 @@ from batchyard.compute.twin import TwinBackend, TwinMachine
 from batchyard.engine.clock import LoopClock
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
+from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.records import ConsumableNeed, JobRecord, Json, NewJob, WishKind
@@ -46,6 +47,7 @@ class Stage:
         self.now_ms = 1_000_000
         self.machine = TwinMachine(now_ms=lambda: self.now_ms)
         self.sink = Sink()
+        self.recording = RecordingLimits(days=7)
         self.surroundings = Surroundings()
         self.secrets: dict[SecretReference, str] = {}
 
@@ -64,6 +66,7 @@ class Stage:
             read_secrets=self.read_secrets,
             surroundings=self.surroundings,
             clock=LoopClock(lambda: self.now_ms),
+            recording=self.recording,
         )
         running = asyncio.ensure_future(engine.run())
         try:

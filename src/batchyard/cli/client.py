@@ -11,6 +11,9 @@ from batchyard.cli.server_file import RunningServer, find_server
 from batchyard.cli.settings import Settings
 from batchyard.wire.models import OWN_MODELS
 
+#: Looking ahead in a large yard takes longer than what botocore waits for.
+_READ_TIMEOUT_S = 180
+
 
 def server_of(settings: Settings) -> RunningServer:
     """Find the running server, or say how to start one."""
@@ -49,7 +52,9 @@ def client_of(settings: Settings, service: str) -> Any:
         endpoint_url=server.endpoint,
         aws_access_key_id=key.id,
         aws_secret_access_key=key.secret,
-        config=botocore.config.Config(retries={"total_max_attempts": 2}, proxies={}),
+        config=botocore.config.Config(
+            retries={"total_max_attempts": 2}, proxies={}, read_timeout=_READ_TIMEOUT_S
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 
 _AHEAD_SHOWN_MAX = 5
+#: Of these it can be said when they start.
+_WAITING = ("PENDING", "RUNNABLE")
 _TEXT_BY_RULE = {
     "QUEUE_PRIORITY": "its job queue has a higher priority",
     "QUEUES_IN_TURNS": "job queues of equal priority take turns",
@@ -46,6 +48,18 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         click.echo(f"    (who went ahead is known since {since} UTC)")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
+    # It takes a moment: what is known already is shown before.
+    if answer["status"] in _WAITING and (forecast := _forecast_of(client, job)):
+        click.echo(f"  ~ {forecast}")
+
+
+def _forecast_of(client: Any, job: str) -> str | None:
+    """Say when it starts; None: nobody can look ahead now, which keeps no explanation."""
+    try:
+        summary: str = client.get_job_forecast(jobId=job)["summary"]
+    except (client.exceptions.ClientException, client.exceptions.ServerException):
+        return None
+    return summary
 
 
 def _print_reason(reason: dict[str, Any], depth: int) -> None:

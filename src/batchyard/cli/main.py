@@ -17,13 +17,17 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("batchyard.cli.show", "status"),
     "jobs": ("batchyard.cli.show", "jobs"),
     "explain": ("batchyard.cli.explain", "explain"),
+    "forecast": ("batchyard.cli.forecast", "forecast"),
+    "what-if": ("batchyard.cli.what_if", "what_if"),
     "job": ("batchyard.cli.job", "job"),
     "instances": ("batchyard.cli.instances", "instances"),
     "instance": ("batchyard.cli.instance", "instance"),
     "logs": ("batchyard.cli.logs", "logs"),
     "image": ("batchyard.cli.images", "image"),
+    "replay": ("batchyard.cli.replay", "replay"),
     "doctor": ("batchyard.cli.doctor", "doctor"),
     "demo": ("batchyard.cli.demo", "demo"),
+    "simulate": ("batchyard.cli.simulate", "simulate_command"),
 }
 
 

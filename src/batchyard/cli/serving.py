@@ -40,10 +40,12 @@ from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.output import OutputRouter
 from batchyard.engine.pace import Pace
+from batchyard.engine.recording import RecordingLimits
 from batchyard.engine.task_facts import live_task_describer, task_describer
 from batchyard.logs import LogStore
 from batchyard.logs.json_files import JsonFiles
 from batchyard.model.ids import JobId, TaskId
+from batchyard.sim.oracle import Oracle
 from batchyard.store import Store
 from batchyard.wire.app import AsgiApp
 from batchyard.wire.call import Handlers
@@ -126,17 +128,17 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             surroundings=_surroundings(settings, url_seen_from, TaskTokens(secret)),
             launch_times=times,
             interruption_rate=_interruption_rate(settings),
+            recording=_recording_limits(settings),
             clock=clock,
             pace=world.pace,
         )
-        explainer = Explainer(
-            explain_own=engine.explain, store=store, times=times, clock_ms=clock.now_ms
-        )
+        explainer = _explainer(store, engine, times, clock)
         describe_task = live_task_describer(store, engine.find_task)
         batch_handlers = _batch_handlers(settings, store, world.ids, engine.foresight)
-        other_handlers = _other_handlers(store, log_store, engine, explainer)
+        own_handlers = _own_handlers(store, settings, engine, backend, explainer)
+        views = {**logs.handlers(log_store), **sts.handlers(), **_views(store, engine)}
         server = Server(
-            handlers=world.guard(batch_handlers | other_handlers),
+            handlers=world.guard(batch_handlers | own_handlers | views),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
@@ -186,6 +188,10 @@ def _task_routes(
     return {**tasks.routes(), INSTANCE_METADATA_PATH: instances}
 
 
+def _recording_limits(settings: Settings) -> RecordingLimits:
+    return RecordingLimits(days=settings.recording_days, mib_max=settings.recording_mib_max)
+
+
 def _interruption_rate(settings: Settings) -> InterruptionRate:
     return InterruptionRate(
         per_hour=settings.spot_interruptions_per_hour, seed=settings.spot_interruptions_seed
@@ -231,15 +237,8 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
-def _other_handlers(
-    store: Store, log_store: LogStore, engine: Engine, explainer: Explainer
-) -> Handlers:
-    return {
-        **logs.handlers(log_store),
-        **sts.handlers(),
-        **_views(store, engine),
-        **own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use),
-    }
+def _explainer(store: Store, engine: Engine, times: LaunchTimes, clock: Clock) -> Explainer:
+    return Explainer(explain_own=engine.explain, store=store, times=times, clock_ms=clock.now_ms)
 
 
 def _views(store: Store, engine: Engine) -> Handlers:
@@ -264,6 +263,19 @@ def _batch_handlers(
         ids=ids,
         foresight=foresight,
     )
+
+
+def _own_handlers(
+    store: Store,
+    settings: Settings,
+    engine: Engine,
+    backend: TrainingBackend,
+    explainer: Explainer,
+) -> Handlers:
+    seer = Oracle(
+        url=settings.db_url, launch_times=launch_times(settings), list_hosts=backend.list_hosts
+    )
+    return own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use, seer=seer)
 
 
 def _machine_share(settings: Settings) -> MachineShare:

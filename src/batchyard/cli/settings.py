@@ -109,6 +109,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     job_environment: dict[VariableName, str] = {}
     #: Days for which finished jobs stay describable, 7 or more as on AWS.
     finished_job_retention_days: Annotated[int, Meta(ge=7)] = 7
+    #: Days for which is kept what the server decided from, for `batchyard replay`; 0: nothing is.
+    recording_days: Annotated[int, Meta(ge=0)] = 7
+    #: MiB after which that recording stops until the next start; older ones may take as much again.
+    recording_mib_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
     #: What the server logs: debug, info, warning, error.
     log_level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)$")] = "info"
     #: More access keys; only in the file.

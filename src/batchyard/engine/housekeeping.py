@@ -15,6 +15,7 @@ import structlog
 from batchyard.engine.clock import Clock, wait_until
 from batchyard.model.ids import TaskId
 from batchyard.store import Store, StoreTrouble
+from batchyard.store.forecasts import score_forecasts
 from batchyard.store.instance_wishes import delete_settled_before
 from batchyard.store.instances import delete_terminated_before
 from batchyard.store.jobs import delete_finished_before
@@ -64,6 +65,7 @@ async def keep_house(  # noqa: PLR0913 -- what holds what expires
     while True:
         try:
             before_ms = clock.now_ms() - days * _DAY_MS
+            await store.write(score_forecasts)
             job_count = await _delete_jobs(store, before_ms, rest_s)
             await store.write(partial(delete_terminated_before, at_ms=before_ms))
             await store.write(partial(delete_settled_before, at_ms=before_ms))

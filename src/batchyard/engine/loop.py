@@ -15,14 +15,12 @@ from batchyard.compute import port
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.instance_uses import InstanceUse, use_of
-from batchyard.core.restore import resume
 from batchyard.core.state import State
-from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
-from batchyard.core.viewing import view_of
 from batchyard.core.went_ahead import Placements
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.clock import Clock, Timer
+from batchyard.engine.deciding import decide
 from batchyard.engine.dispatch import Dispatch, ForgetOutput, ReadSecrets
 from batchyard.engine.ended_tasks import EndedTasks, read_ended_tasks
 from batchyard.engine.facts import write_facts
@@ -31,16 +29,22 @@ from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
 from batchyard.engine.placements import explain_in, read_placements
-from batchyard.engine.recovery import load_state, stop_given_up
+from batchyard.engine.recording import NewRecord, Recorder, RecordingLimits
+from batchyard.engine.recovery import (
+    build_state,
+    collector_at_rest,
+    read_stored,
+    settle_hosts,
+    stop_given_up,
+)
 from batchyard.engine.snapshots import Snapshots
 from batchyard.engine.wishes import Harvest, read_wishes
 from batchyard.model.explanation import Explanation
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, TaskId
+from batchyard.model.ids import EnvironmentArn, JobId, TaskId
 from batchyard.model.instances import InstanceId
 from batchyard.model.status import EnvironmentKind
 from batchyard.model.task_facts import TaskGlance
-from batchyard.scheduler.round import plan_round
-from batchyard.store import Leadership, Store, StoreTrouble
+from batchyard.store import Connection, Leadership, Store, StoreTrouble
 from batchyard.store.snapshots import read_all_snapshots
 
 _log = structlog.get_logger()
@@ -53,6 +57,7 @@ _READ_PAUSE_S = 0.5
 
 _NO_DELAY = LaunchTimes()
 _NEVER = InterruptionRate()
+_NO_RECORDING = RecordingLimits(days=0)
 _NOTHING = Harvest(inputs=[], settled=[], has_more=False)
 
 
@@ -75,10 +80,12 @@ class Engine:
         launch_times: LaunchTimes = _NO_DELAY,
         interruption_rate: InterruptionRate = _NEVER,
         pace: Pace | None = None,
+        recording: RecordingLimits = _NO_RECORDING,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
         self._interruptions = Interruptions(interruption_rate)
+        self._recorder = Recorder(recording)
         self._backend = backend
         self._clock = clock
         self._clock_ms = clock.now_ms
@@ -191,8 +198,9 @@ class Engine:
     async def _recover(self) -> None:
         hosts = await self._backend.list_hosts()
         now_ms = self._clock_ms()
-        self._state, outcome = await self._store.read_long(
-            lambda conn: load_state(conn, hosts, self._launch_times, now_ms)
+        puts = [i.PutHost(host_id=host.host_id, capacity=host.capacity) for host in hosts]
+        stored, (self._state, outcome) = await self._store.read_long(
+            lambda conn: self._load(conn, puts, now_ms)
         )
         self._snapshots = Snapshots(await self._store.read_long(read_all_snapshots))
         self._ended = await self._store.read_long(lambda conn: read_ended_tasks(conn, now_ms))
@@ -200,16 +208,23 @@ class Engine:
         for instance in self._state.instances.values():
             self._interruptions.expect(instance.record)
         known = await self._backend.list_tasks()
-        offered = {host.host_id for host in hosts}
-        for host_id in list(self._state.hosts):
-            tasks = known if host_id in offered else None
-            outcome.add(resume(self._state, tasks, HostId(host_id), now_ms))
+        offered = [host.host_id for host in hosts]
+        outcome.add(settle_hosts(self._state, offered, known, now_ms))
         _log.info(
             "state_recovered", live_jobs=len(self._state.jobs), tasks=len(known), hosts=len(hosts)
         )
-        await self._commit(outcome, [], now_ms)
+        record = self._recorder.begin(stored, hosts=puts, known=known)
+        await self._commit(outcome, [], now_ms, record)
         self._dispatch.send(outcome.effects)
         self._notice_wish()  # whatever was asked for while nobody looked
+
+    def _load(
+        self, conn: Connection, hosts: Sequence[i.PutHost], now_ms: int
+    ) -> tuple[bytes | None, tuple[State, Outcome]]:
+        with collector_at_rest():
+            stored = read_stored(conn, self._launch_times)
+            kept = self._recorder.keep(stored)  # before the state takes it over
+            return kept, build_state(stored, hosts, now_ms)
 
     async def _serve(self) -> None:
         while True:
@@ -224,9 +239,17 @@ class Engine:
         now_ms = self._clock_ms()
         reclaimed = self._interruptions.pop_due(now_ms)
         inputs = [*harvest.inputs, *reports, *reclaimed, i.Tick()]
-        outcome = self._pace.measure(lambda: self._decide(inputs, now_ms))
+        is_round_due = not self._has_unread_wishes
+        outcome = self._pace.measure(
+            lambda: decide(self._state, inputs, now_ms, is_round_due=is_round_due)
+        )
         self._has_backlog |= outcome.is_partial
-        await self._commit(outcome, harvest.settled, now_ms)
+        record = None
+        if outcome.events:
+            record = self._pace.measure(
+                lambda: self._recorder.record(inputs, is_round_due=is_round_due)
+            )
+        await self._commit(outcome, harvest.settled, now_ms, record)
         self._dispatch.send(outcome.effects)
         self._pace.end_turn(wishes_taken=len(harvest.inputs), are_more_coming=self._has_new_wishes)
         self._set_timer()
@@ -252,13 +275,13 @@ class Engine:
         self._has_unread_wishes = harvest.has_more_wishes
         return harvest
 
-    def _decide(self, inputs: Sequence[i.Input], now_ms: int) -> Outcome:
-        outcome = step_all(self._state, inputs, now_ms)
-        if not self._has_unread_wishes:
-            outcome.add(step(self._state, plan_round(view_of(self._state, now_ms)), now_ms))
-        return outcome
-
-    async def _commit(self, outcome: Outcome, settled: Sequence[int], now_ms: int) -> None:
+    async def _commit(
+        self,
+        outcome: Outcome,
+        settled: Sequence[int],
+        now_ms: int,
+        record: NewRecord | None,
+    ) -> None:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
         if outcome.events:
             self._snapshots.note_change()
@@ -267,14 +290,17 @@ class Engine:
             self._ended.note(outcome)
             self.foresight.note(outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
-        if not outcome.events and not settled and not snapshots:
+        if not (outcome.events or settled or snapshots or record):
             return
         assert self._leadership is not None, "only an engine in charge has facts to write"
-        work = self._leadership.guard(
-            lambda conn: self._pace.measure(
-                lambda: write_facts(conn, outcome, settled, now_ms, snapshots)
-            )
-        )
+        epoch = self._leadership.epoch
+
+        def write(conn: Connection) -> None:
+            digest = write_facts(conn, outcome, settled, now_ms, snapshots)
+            if record is not None:
+                self._recorder.write(conn, record, digest, epoch=epoch, at_ms=now_ms)
+
+        work = self._leadership.guard(lambda conn: self._pace.measure(lambda: write(conn)))
         pause_s = _COMMIT_PAUSE_S
         while True:
             try:

@@ -40,16 +40,15 @@ class Amount(Struct, frozen=True, kw_only=True):
 
     def times_in(self, free: "Amount") -> int:
         """Tell how often this much fits; 0 for an amount of nothing."""
-        ratios = [
-            have // need
-            for need, have in (
-                (self.cpu_milli, free.cpu_milli),
-                (self.memory_mib, free.memory_mib),
-                (self.gpu_count, free.gpu_count),
-            )
-            if need > 0
-        ]
-        return max(0, min(ratios, default=0))
+        count = -1
+        for need, have in (
+            (self.cpu_milli, free.cpu_milli),
+            (self.memory_mib, free.memory_mib),
+            (self.gpu_count, free.gpu_count),
+        ):
+            if need > 0 and (count < 0 or have // need < count):
+                count = max(0, have // need)
+        return max(0, count)
 
     def text(self) -> str:
         """Say it in words: `4 vCPUs, 16,384 MiB, 1 GPU`."""

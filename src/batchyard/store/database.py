@@ -10,18 +10,19 @@ Rules:
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from batchyard.store.trouble import StoreTrouble
+from batchyard.store.trouble import StoreTrouble, translated
 
 #: Threads, and connections, for reads that must not run on the loop.
 READERS_MAX = 4
@@ -34,6 +35,7 @@ _READER_CACHE_KIB = 4 * 1024
 #: 16 MiB of log between checkpoints: each checkpoint costs two more fsyncs.
 _CHECKPOINT_PAGES = 4_000
 _CONNECT_TIMEOUT_S = 10
+_SQLITE_COMMON = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "temp_store = MEMORY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,29 @@ def open_database(url: str, *, is_synchronous_full: bool) -> Database:
             raise StoreTrouble(f"the store's URL names {name!r}; known are sqlite and postgresql")
 
 
+@contextmanager
+def reading_beside(url: str) -> Iterator[Connection]:
+    """Read a store that a server uses, from another process: one snapshot, nothing is written.
+
+    Raises `StoreTrouble` if it is not there.
+    """
+    parsed = make_url(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            reader = _sqlite_reader(parsed, connections=1)
+            if not Path(parsed.database or "").exists():
+                raise StoreTrouble("the store is not there")
+        else:
+            reader = _open_postgresql(parsed, is_synchronous_full=True).reader
+        try:
+            with reader.connect() as conn, conn.begin():
+                yield conn
+        finally:
+            reader.dispose()
+    except SQLAlchemyError as error:
+        raise translated(error) from error
+
+
 def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
     if not url.database or url.database == ":memory:":
         raise StoreTrouble("the store needs a file: sqlite:///path/to/batchyard.db")
@@ -84,7 +109,6 @@ def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
     except OSError as error:
         raise StoreTrouble(f"the store at {path} cannot be used: {error}") from error
     level = "FULL" if is_synchronous_full else "NORMAL"
-    common = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "temp_store = MEMORY")
     writer = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
     _on_connect(
         writer,
@@ -92,13 +116,18 @@ def _open_sqlite(url: URL, *, is_synchronous_full: bool) -> Database:
         f"synchronous = {level}",
         f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         f"cache_size = {-_WRITER_CACHE_KIB}",
-        *common,
+        *_SQLITE_COMMON,
         begin="BEGIN IMMEDIATE",
     )
-    reader = create_engine(url, pool_size=READERS_MAX + 1, max_overflow=0, hide_parameters=True)
-    cache = f"cache_size = {-_READER_CACHE_KIB}"
-    _on_connect(reader, "query_only = ON", cache, *common, begin="BEGIN")
+    reader = _sqlite_reader(url, connections=READERS_MAX + 1)
     return Database(writer=writer, reader=reader, is_local=True, lock=lock)
+
+
+def _sqlite_reader(url: URL, *, connections: int) -> Engine:
+    reader = create_engine(url, pool_size=connections, max_overflow=0, hide_parameters=True)
+    cache = f"cache_size = {-_READER_CACHE_KIB}"
+    _on_connect(reader, "query_only = ON", cache, *_SQLITE_COMMON, begin="BEGIN")
+    return reader
 
 
 def _on_connect(engine: Engine, *pragmas: str, begin: str) -> None:

@@ -27,6 +27,7 @@ _AFTER = (
     .order_by(events.c.seq)
     .limit(bindparam("limit"))
 )
+_AT = select(events).where(events.c.at_ms == bindparam("at_ms")).order_by(events.c.seq)
 
 
 def append_events(conn: Connection, new: Sequence[NewEvent]) -> None:
@@ -89,6 +90,11 @@ def read_job_ids_of_latest(
         .order_by(events.c.seq.desc())
     )
     return [JobId(each) for each in dict.fromkeys(found) if each is not None]
+
+
+def read_events_at(conn: Connection, at_ms: int) -> list[EventRecord]:
+    """Read what happened at a moment. Looks through all events."""
+    return [_record_of(row) for row in conn.execute(_AT, {"at_ms": at_ms})]
 
 
 def _record_of(row: Row[*tuple[Any, ...]]) -> EventRecord:

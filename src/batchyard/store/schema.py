@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
 #: SQLite makes only a plain INTEGER primary key an alias of the row's own number.
@@ -166,6 +167,30 @@ Index(
     postgresql_where=events.c.job_id.is_not(None),
 )
 
+#: What engines decided from, turn by turn; see `engine.recording`. One insert, at the end of the
+#: tree, for each turn in which something became true.
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    #: Of the engine that wrote it, see `leadership`.
+    Column("epoch", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    #: Of the events that were written with it.
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+# One entry for each start of an engine.
+Index(
+    "ix_recordings_beginnings",
+    recordings.c.seq,
+    sqlite_where=recordings.c.kind == literal_column("'BEGINNING'"),
+    postgresql_where=recordings.c.kind == literal_column("'BEGINNING'"),
+)
+
 environments = Table(
     "environments",
     metadata,
@@ -305,6 +330,24 @@ queue_snapshots = Table(
     Column("queue_arn", String, primary_key=True),
     #: JSON of QueueSnapshot.
     Column("snapshot", LargeBinary, nullable=False),
+)
+
+#: The first forecast that was made of each job, and when that started; see `store.forecasts`.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("job_id", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("p10_ms", BigInteger, nullable=False),
+    Column("p50_ms", BigInteger, nullable=False),
+    Column("p90_ms", BigInteger, nullable=False),
+    #: NULL: not yet, as far as was looked.
+    Column("started_ms", BigInteger),
+    UniqueConstraint("job_id"),
+    sqlite_autoincrement=True,
 )
 
 consumables = Table(

@@ -35,28 +35,11 @@ async def create_compute_environment(service: Service, call: Call, request: Json
     """Ask for an environment; it is CREATING until the engine has looked at it."""
     scope = call.scope
     name: str = request["computeEnvironmentName"]
-    _check_creation(call, request)
     tags = request.get("tags", {})
     check_tags(tags)
     arn = scope.environment_arn(name)
-    detail: Json = {
-        "type": request["type"],
-        "serviceRole": request.get("serviceRole") or service_linked_role(scope.account),
-    }
-    if resources := request.get("computeResources"):
-        detail["computeResources"] = with_defaults(resources)
-    if "unmanagedvCpus" in request:
-        detail["unmanagedvCpus"] = request["unmanagedvCpus"]
-    if eks := request.get("eksConfiguration"):
-        detail |= {"eksConfiguration": eks, "containerOrchestrationType": "EKS"}
-    else:
-        detail |= {
-            "ecsClusterArn": cluster_arn_of(scope, arn),
-            "containerOrchestrationType": "ECS",
-        }
-    detail.update(
-        (member, request[member]) for member in ("context", "ecsSettings") if request.get(member)
-    )
+    detail = checked_environment(scope, request, call.request_id)
+    eks: Json | None = detail.get("eksConfiguration")
 
     def insert(conn: Connection) -> None:
         count = environments.count_environments(conn, scope)
@@ -100,6 +83,31 @@ def _wanted(scope: Scope, arn: EnvironmentArn, detail: Json) -> EnvironmentRecor
         detail=detail,
         tags={},
     )
+
+
+def checked_environment(scope: Scope, request: Json, request_id: str) -> Json:
+    """Give what is kept of a request to create an environment. Refuses what AWS would refuse."""
+    _check_creation(request, request_id)
+    arn = scope.environment_arn(request["computeEnvironmentName"])
+    detail: Json = {
+        "type": request["type"],
+        "serviceRole": request.get("serviceRole") or service_linked_role(scope.account),
+    }
+    if resources := request.get("computeResources"):
+        detail["computeResources"] = with_defaults(resources)
+    if "unmanagedvCpus" in request:
+        detail["unmanagedvCpus"] = request["unmanagedvCpus"]
+    if eks := request.get("eksConfiguration"):
+        detail |= {"eksConfiguration": eks, "containerOrchestrationType": "EKS"}
+    else:
+        detail |= {
+            "ecsClusterArn": cluster_arn_of(scope, arn),
+            "containerOrchestrationType": "ECS",
+        }
+    detail.update(
+        (member, request[member]) for member in ("context", "ecsSettings") if request.get(member)
+    )
+    return detail
 
 
 async def delete_compute_environment(service: Service, call: Call, request: Json) -> Json:
@@ -161,7 +169,7 @@ def does_not_exist(arn: EnvironmentArn) -> Exception:
     return client_exception(f"{arn} does not exist")
 
 
-def _check_creation(call: Call, request: Json) -> None:
+def _check_creation(request: Json, request_id: str) -> None:
     check_resource_name(request["computeEnvironmentName"], "computeEnvironmentName")
     kind = request["type"]
     if kind not in _TYPES:
@@ -173,7 +181,7 @@ def _check_creation(call: Call, request: Json) -> None:
     if kind == UNMANAGED:
         check_unmanaged(request)
     else:
-        _check_managed(request, call.request_id)
+        _check_managed(request, request_id)
 
 
 def _check_managed(request: Json, request_id: str) -> None:

@@ -28,7 +28,7 @@ async def create_scheduling_policy(service: Service, call: Call, request: Json) 
     """Make a policy. One that says nothing is of fair share, with all shares equal."""
     name: str = request["name"]
     check_resource_name(name, "name")
-    detail = _detail_of(request)
+    detail = checked_policy(request)
     tags = request.get("tags", {})
     check_tags(tags)
     arn = call.scope.policy_arn(name)
@@ -47,7 +47,7 @@ async def create_scheduling_policy(service: Service, call: Call, request: Json) 
 async def update_scheduling_policy(service: Service, call: Call, request: Json) -> Json:
     """Replace what the policy says; it counts at once for every queue with the policy."""
     arn = _arn_of(call.scope, request["arn"])
-    detail = _detail_of(request)
+    detail = checked_policy(request)
 
     def update(conn: Connection) -> None:
         before = policies.hold_policy(conn, arn)
@@ -114,7 +114,8 @@ async def list_scheduling_policies(service: Service, call: Call, request: Json) 
     return answer
 
 
-def _detail_of(request: Json) -> Json:
+def checked_policy(request: Json) -> Json:
+    """Give what is kept of a policy. Refuses what AWS would refuse."""
     policy: Json | None = request.get(_FAIR_SHARE)
     of_quota: Json | None = request.get(QUOTA_SHARE)
     if of_quota is not None:

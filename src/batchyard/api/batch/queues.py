@@ -51,7 +51,7 @@ async def create_job_queue(service: Service, call: Call, request: Json) -> Json:
     name: str = request["jobQueueName"]
     check_resource_name(name, "jobQueueName")
     state = state_of(request.get("state")) or ResourceState.ENABLED
-    _check_priority(request["priority"])
+    check_priority(request["priority"])
     order = order_of(scope, request) or order_of(scope, {ORDER: []})
     assert order is not None
     time_limits = request.get(_TIME_LIMITS, [])
@@ -113,7 +113,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
         raise client_exception(f"{arn} does not exist")
     state = state_of(request.get("state"))
     if "priority" in request:
-        _check_priority(request["priority"])
+        check_priority(request["priority"])
     order = order_of(scope, request)
 
     def update(conn: Connection) -> tuple[str, Sequence[EnvironmentArn]]:
@@ -204,7 +204,8 @@ def state_of(text: str | None) -> ResourceState | None:
     return ResourceState(text)
 
 
-def _check_priority(priority: int) -> None:
+def check_priority(priority: int) -> None:
+    """Refuse a priority that AWS would refuse."""
     if not 0 <= priority <= QUEUE_PRIORITY_MAX:
         raise client_exception(f"priority must be between 0 and {QUEUE_PRIORITY_MAX}.")
 

@@ -43,7 +43,7 @@ async def create_quota_share(service: Service, call: Call, request: Json) -> Jso
     if not is_arn_in(call.scope, queue_arn):
         raise _unknown(queue_arn)
     state = state_of(request.get("state")) or ResourceState.ENABLED
-    detail = _checked(request)
+    detail = checked_share(request)
     tags = request.get("tags", {})
     check_tags(tags)
 
@@ -75,7 +75,7 @@ async def update_quota_share(service: Service, call: Call, request: Json) -> Jso
     """Ask for new values; members that are absent stay as they are."""
     arn = _arn_of(call.scope, request["quotaShareArn"])
     state = state_of(request.get("state"))
-    changes = _checked(request)
+    changes = checked_share(request)
 
     def update(conn: Connection) -> str:
         record = _settled(conn, arn, "update")
@@ -142,7 +142,7 @@ async def list_quota_shares(service: Service, call: Call, request: Json) -> Json
     return answer
 
 
-def _checked(request: Json) -> Json:
+def checked_share(request: Json) -> Json:
     """Give what is kept of those members that are there."""
     detail: Json = {}
     if LIMITS in request:

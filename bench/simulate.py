@@ -1,0 +1,251 @@
+"""A week of 20,000 jobs under the simulator, beside the core and the scheduler alone.
+
+The trace is drawn from a seed: arrivals all week, run times of a log-normal spread (median 18
+minutes), 1 to 16 vCPUs, 20 users; a Fargate environment that is busy for about 85 % of the week.
+What is timed, in CPU time: the whole simulation with its figures; a bare loop that gives the core
+the same jobs and ends, with nothing around it; and in that loop the scheduler (view and plan)
+alone. Memory is read off a process of its own, for each job of the trace, which is in it too::
+
+    python -m bench.simulate --jobs 1000000
+"""
+
+import argparse
+import asyncio
+import heapq
+import json
+import sys
+from dataclasses import asdict, dataclass
+from random import Random
+from time import thread_time
+from typing import Any
+
+import psutil
+
+from batchyard.core import inputs as i
+from batchyard.core.effects import StartTask
+from batchyard.core.state import State
+from batchyard.core.step import step, step_all
+from batchyard.core.turn import Outcome
+from batchyard.core.viewing import view_of
+from batchyard.model.amounts import Amount
+from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.scheduler.round import plan_round
+from batchyard.sim.config import Config, parse_config
+from batchyard.sim.job_table import job_id_of, number_of
+from batchyard.sim.simulation import simulate
+from batchyard.sim.trace import Trace, TraceJob
+
+JOBS = 20_000
+WEEK_MS = 7 * 86_400_000
+SECONDS_GOAL = 10.0
+#: The core's own bound for a job that waits.
+BYTES_PER_JOB_GOAL = 1024
+
+_LOAD = 0.85
+_FAIR = """
+[[schedulingPolicies]]
+name = "fair"
+[schedulingPolicies.fairsharePolicy]
+shareDecaySeconds = 86400
+"""
+_CONFIG = """
+[[computeEnvironments]]
+computeEnvironmentName = "ce"
+computeResources = {{ type = "FARGATE", maxvCpus = {vcpus} }}
+[[jobQueues]]
+jobQueueName = "jq"
+priority = 1
+computeEnvironmentOrder = [{{ order = 1, computeEnvironment = "ce" }}]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """What was measured."""
+
+    jobs: int
+    policy: str
+    simulate_s: float
+    core_s: float
+    scheduler_s: float
+    waiting_max: float
+    bytes_per_job: float
+
+
+async def run() -> bool:
+    """Measure the week, in line and by shares."""
+    return await measure(JOBS, ("fifo", "fair"))
+
+
+async def measure(jobs: int, policies: tuple[str, ...]) -> bool:
+    is_met = True
+    print("\n       jobs  policy  simulate s  core s  scheduler s  most waiting  bytes/job")
+    for policy in policies:
+        week = await _in_own_process(jobs, policy)
+        print(
+            f"  {week.jobs:>9,}  {week.policy:>6}  {week.simulate_s:>10.2f}  {week.core_s:>6.2f}"
+            f"  {week.scheduler_s:>11.2f}  {week.waiting_max:>12,.0f}"
+            f"  {week.bytes_per_job:>9,.0f}"
+        )
+        print(
+            f"    {week.simulate_s / week.core_s:.2f} times the core alone,"
+            f" {week.simulate_s / week.scheduler_s:.2f} times the scheduler alone;"
+            f" {week.simulate_s / week.jobs * 1e6:.0f} us a job",
+            flush=True,
+        )
+        is_met &= jobs > JOBS or week.simulate_s <= SECONDS_GOAL
+        is_met &= week.bytes_per_job <= BYTES_PER_JOB_GOAL or jobs <= JOBS
+    print(
+        f"  goal: {JOBS:,} jobs in {SECONDS_GOAL:.0f} s; {BYTES_PER_JOB_GOAL} bytes a job of more"
+    )
+    return is_met
+
+
+async def _in_own_process(jobs: int, policy: str) -> Week:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.simulate", "--worker"),
+        *("--jobs", str(jobs), "--policy", policy),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit("a measurement failed")
+    return Week(**json.loads(output))
+
+
+# -- in a process of its own ----------------------------------------------------------------------
+
+
+def a_week(jobs: int) -> Trace:
+    """Draw a week; with more jobs each is shorter, so that the load stays."""
+    draw = Random(20)
+    came = sorted(draw.randrange(WEEK_MS) for _ in range(jobs))
+    amounts = [
+        Amount(cpu_milli=1000 * each, memory_mib=2048 * each) for each in (1, 1, 2, 4, 8, 16)
+    ]
+    users = [f"user{number}" for number in range(20)]
+    return Trace(
+        name="week",
+        jobs=[
+            TraceJob(
+                id=str(number),
+                submitted_ms=at_ms,
+                run_ms=round(draw.lognormvariate(7, 1.2) * 1000),
+                demand=draw.choice(amounts),
+                user=draw.choice(users),
+            )
+            for number, at_ms in enumerate(came)
+        ],
+    )
+
+
+def a_config(trace: Trace, policy: str) -> Config:
+    """Give an environment that the trace keeps busy for most of the week."""
+    work = sum(job.demand.cpu_milli * job.run_ms for job in trace.jobs)
+    text = _CONFIG.format(vcpus=round(work / WEEK_MS / 1000 / _LOAD))
+    if policy == "fair":
+        text = f'{_FAIR}{text}schedulingPolicyArn = "fair"\n'
+    return parse_config(text, name=policy, where=policy)
+
+
+class _Bare:
+    """The core, given jobs and their ends: nothing else."""
+
+    def __init__(self, trace: Trace, config: Config) -> None:
+        self.scheduler_s = 0.0
+        self._jobs = trace.jobs
+        self._queue = config.queues[0]
+        self._state = State()
+        self._heap: list[tuple[int, int, i.Input]] = []
+        for each in (*config.hosts, *config.environments, *config.queues):
+            step(self._state, each, 0)
+
+    def run(self) -> None:
+        coming = ((job.submitted_ms, number) for number, job in enumerate(self._jobs))
+        following = next(coming, None)
+        while following is not None or self._heap:
+            now_ms = min(
+                following[0] if following else 2**62, self._heap[0][0] if self._heap else 2**62
+            )
+            inputs: list[i.Input] = []
+            while following is not None and following[0] <= now_ms:
+                inputs.append(self._accept(following[1]))
+                following = next(coming, None)
+            while self._heap and self._heap[0][0] <= now_ms:
+                inputs.append(heapq.heappop(self._heap)[2])
+            self._take(step_all(self._state, [*inputs, i.Tick()], now_ms), now_ms)
+            began = thread_time()
+            plan = plan_round(view_of(self._state, now_ms))
+            self.scheduler_s += thread_time() - began
+            self._take(step(self._state, plan, now_ms), now_ms)
+
+    def _take(self, outcome: Outcome, now_ms: int) -> None:
+        started: list[i.TaskStarted] = []
+        for effect in outcome.effects:
+            if isinstance(effect, StartTask):
+                number = number_of(effect.job_id)
+                at_ms = now_ms + self._jobs[number].run_ms
+                started.append(i.TaskStarted(task_id=effect.task_id, at_ms=now_ms))
+                end = i.TaskEnded(task_id=effect.task_id, at_ms=at_ms, exit_code=0, reason=None)
+                heapq.heappush(self._heap, (at_ms, number, end))
+        if started:
+            step_all(self._state, started, now_ms)
+
+    def _accept(self, number: int) -> i.AcceptJob:
+        job = self._jobs[number]
+        is_fair = self._queue.policy is not None
+        return i.AcceptJob(
+            job=QueuedJob(
+                seq=number + 1,
+                id=job_id_of(number),
+                queue_arn=self._queue.arn,
+                demand=job.demand,
+                attempts_max=1,
+                timeout_ms=None,
+                depends_on=(),
+                share_identifier=job.user if is_fair else None,
+                scheduling_priority=0 if is_fair else None,
+                created_ms=job.submitted_ms,
+                progress=JobProgress(),
+            ),
+            finished={},
+        )
+
+
+def _work(jobs: int, policy: str) -> Week:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    trace = a_week(jobs)
+    config = a_config(trace, policy)
+    began = thread_time()
+    report = simulate(trace, config)
+    simulate_s = thread_time() - began
+    used = process.memory_info().rss - before
+    bare = _Bare(trace, config)
+    began = thread_time()
+    bare.run()
+    return Week(
+        jobs=jobs,
+        policy=policy,
+        simulate_s=simulate_s,
+        core_s=thread_time() - began,
+        scheduler_s=bare.scheduler_s,
+        waiting_max=max(point.waiting for point in report.over_time),
+        bytes_per_job=used / jobs,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.simulate", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=JOBS)
+    parser.add_argument("--policy", choices=("fifo", "fair"), nargs="+", default=["fifo", "fair"])
+    parser.add_argument("--worker", action="store_true", help="measure here, and print JSON")
+    chosen: Any = parser.parse_args()
+    if not chosen.worker:
+        return 0 if asyncio.run(measure(chosen.jobs, tuple(chosen.policy))) else 1
+    print(json.dumps(asdict(_work(chosen.jobs, chosen.policy[0]))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

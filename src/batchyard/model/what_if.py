@@ -1,0 +1,112 @@
+"""What could be otherwise in a yard, and what would come of it.
+
+Owns the words of a question that begins with "what if", and of its answer. Refuses to know how the
+answer is found. Times are Unix milliseconds, durations milliseconds.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from batchyard.model.amounts import Amount
+from batchyard.model.forecast import BasisUse, GaveUp, Interval
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.records import Json
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What a machine would have; None: what it has."""
+
+    cpu_milli: int | None = None
+    memory_mib: int | None = None
+    gpu_count: int | None = None
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """A job that would come in."""
+
+    name: str
+    #: From now.
+    after_ms: int
+    queue_arn: QueueArn
+    demand: Amount
+    #: For how long each attempt runs, for certain.
+    run_ms: int
+    share_identifier: str | None = None
+    scheduling_priority: int = 0
+    array_size: int | None = None
+    timeout_ms: int | None = None
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """Everything that would be otherwise."""
+
+    #: `maxvCpus`, in thousandths.
+    cpu_milli_max: Mapping[EnvironmentArn, int] = {}
+    machines: Mapping[HostId, Machine] = {}
+    priorities: Mapping[QueueArn, int] = {}
+    #: The `fairsharePolicy` of queues; None: first in, first out.
+    policies: Mapping[QueueArn, Json | None] = {}
+    #: Some weight factors of queues' policies, by share identifier, in ten-thousandths.
+    weights: Mapping[QueueArn, Mapping[str, int]] = {}
+    submissions: tuple[Submission, ...] = ()
+
+
+class Outlook(Struct, frozen=True, kw_only=True):
+    """What lies ahead of a queue, or of one of its shares."""
+
+    #: From now to its first start, of the middle job and of one in ten, in the middle run; None:
+    #: beyond what was seen.
+    wait_p50_ms: int | None = None
+    wait_p90_ms: int | None = None
+    all_started: Interval = Interval()
+    all_ended: Interval = Interval()
+
+
+class GroupComparison(Struct, frozen=True, kw_only=True):
+    """A queue, or one of its shares, as it is and as it would be."""
+
+    queue: str
+    #: None: the whole queue.
+    share: str | None = None
+    #: Jobs that wait now and those that would be submitted to it; an array counts once.
+    waiting_count: int
+    submitted_count: int
+    #: Of the jobs that wait now.
+    before: Outlook
+    after: Outlook
+    #: Of those that would be submitted.
+    submitted: Outlook
+    #: Jobs that wait now and would start earlier, or later, by more than a second, in the middle
+    #: run.
+    gaining_count: int
+    losing_count: int
+
+
+class JobComparison(Struct, frozen=True, kw_only=True):
+    """A job that waits now: when it would start, in the middle run."""
+
+    job_id: JobId
+    queue: str
+    share: str | None = None
+    #: None: beyond what was seen, or never.
+    before_ms: int | None
+    after_ms: int | None
+    #: How much later it starts; less than 0: earlier. None: one of them is not known.
+    later_ms: int | None
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """A yard's future as it is, and as it would be."""
+
+    at_ms: int
+    seed: int
+    run_count: int
+    groups: tuple[GroupComparison, ...]
+    #: Those that gain and lose most.
+    gainers: tuple[JobComparison, ...] = ()
+    losers: tuple[JobComparison, ...] = ()
+    gave_up: GaveUp | None = None
+    #: How far every run came.
+    reached_ms: int = 0
+    bases: tuple[BasisUse, ...] = ()

@@ -1,0 +1,236 @@
+"""Many runs of one state into its future, and what they have in common.
+
+Decides how many runs there are and what an interval is. Refuses to know how a run is made from a
+state (`forward`) and how long attempts take (`durations`).
+
+Rules: the number of runs follows from what the first one cost in turns, so equal states and seeds
+give equal answers on any machine; only the bound on the clock, the last resort, may differ. What a
+run did not reach counts as later than everything that any other run says about it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nsmallest
+from math import ceil, floor
+from statistics import median_low
+from time import monotonic
+
+from msgspec import Struct
+
+from batchyard.core import inputs as i
+from batchyard.core.effects import StartTask
+from batchyard.core.state import State
+from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartForecast
+from batchyard.model.ids import JobId
+from batchyard.sim.arriving import Past
+from batchyard.sim.durations import Draws, History
+from batchyard.sim.fate import Fate
+from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
+from batchyard.store.run_times import Origin
+
+#: Ours: with so many the ends of an interval are known well enough.
+RUNS_MAX = 100
+#: Ours: fewer say nothing about its ends.
+RUNS_MIN = 10
+#: Ours: what all runs together, and one of them, may cost. A turn takes about half a millisecond.
+TURNS_TOTAL = 30_000
+TURNS_PER_RUN_MAX = 12_000
+#: Ours: a month.
+HORIZON_MS = 31 * 86_400_000
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What looking ahead may cost."""
+
+    runs_max: int = RUNS_MAX
+    turns_total: int = TURNS_TOTAL
+    turns_per_run_max: int = TURNS_PER_RUN_MAX
+    horizon_ms: int = HORIZON_MS
+    #: Seconds for all runs; None: no bound.
+    wall_s: float | None = None
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What a run is made for."""
+
+    #: Live jobs, children or nodes, or jobs that come in later.
+    wanted: tuple[JobId, ...]
+    #: A run goes on until all of them have ended; else until they have started.
+    until_ended: bool = False
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What one run says about what is wanted, in the order of that."""
+
+    end: End
+    reached_ms: int
+    turn_count: int
+    #: Everything that started in it, whether it is wanted or not.
+    start_count: int
+    started_ms: tuple[int | None, ...]
+    ended_ms: tuple[int | None, ...]
+    #: What its run times rest on; of the first run alone.
+    bases: tuple[BasisUse, ...] = ()
+
+
+#: Makes a run, by its number, within bounds.
+See = Callable[[int, Bounds], Seen]
+
+
+class Yard(Struct, frozen=True, kw_only=True):
+    """What a run needs to know besides the state."""
+
+    now_ms: int
+    origins: Mapping[JobId, Origin]
+    history: History
+    seed: int
+    #: For how long what runs of each batch has done so.
+    running_ms: Mapping[Origin, Sequence[int]] = {}
+    #: What other jobs that come in are drawn from.
+    past: Past | None = None
+    #: What comes in later, with its moments; the same in every run.
+    arrivals: Sequence[tuple[int, i.Input]] = ()
+    #: What is known for certain of how long jobs run.
+    certain_ms: Mapping[JobId, int] = {}
+
+
+def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:
+    """Make one run. The state is used up."""
+    origins = dict(yard.origins)
+    draws = Draws(yard.history, origins, yard.running_ms, seed=yard.seed, run=run_number)
+
+    def fate_of(start: StartTask, now_ms: int) -> Fate:
+        job = state.jobs[start.job_id]
+        certain_ms = yard.certain_ms.get(job.id if job.parent is None else job.parent.id)
+        if certain_ms is not None:
+            return Fate(run_ms=certain_ms)
+        attempt = job.progress.attempt
+        started_ms = None if attempt is None else attempt.started_ms
+        return draws.fate_of(
+            job.id,
+            start.attempt_number,
+            elapsed_ms=None if started_ms is None else max(0, now_ms - started_ms),
+            timeout_ms=job.timeout_ms,
+        )
+
+    driver = driver_of(state, yard.now_ms, fate_of, yard.arrivals)
+    if yard.past is not None:
+        driver.follow(yard.past.laid_ahead(origins, seed=yard.seed, run=run_number))
+    run = run_forward(driver, bounds, _ending(question))
+    return Seen(
+        end=run.end,
+        reached_ms=run.reached_ms,
+        turn_count=run.turn_count,
+        start_count=len(run.started_ms),
+        started_ms=tuple(run.started_ms.get(each) for each in question.wanted),
+        ended_ms=tuple(run.ended_ms.get(each) for each in question.wanted),
+        bases=() if run_number else tuple(yard.history.bases()),
+    )
+
+
+def look(make: See, limits: Limits) -> list[Seen]:
+    """Make as many runs as the limits allow; at least one."""
+    until_s = None if limits.wall_s is None else monotonic() + limits.wall_s
+    bounds = Bounds(
+        horizon_ms=limits.horizon_ms, turns_max=limits.turns_per_run_max, clock_until_s=until_s
+    )
+    first = make(0, bounds)
+    found = [first]
+    wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
+    if first.end in (End.TURNS, End.CLOCK):
+        wanted = min(wanted, max(1, limits.turns_total // max(1, first.turn_count)))
+    for number in range(1, wanted):
+        if until_s is not None and monotonic() > until_s:
+            break
+        found.append(make(number, bounds))
+    whole = [each for each in found if each.end is not End.CLOCK]
+    # A run that the clock cut says little; it would cast doubt on what all others say.
+    return whole if len(whole) >= RUNS_MIN else found
+
+
+def future_of(
+    found: Sequence[Seen], yard: Yard, wanted: Sequence[JobId], shown: Iterable[int]
+) -> Future:
+    """Sum up runs: the wanted jobs at the places `shown` one by one, and all of them together."""
+    incomplete = [each for each in found if not each.end.is_complete]
+    limit_ms = min((each.reached_ms for each in incomplete), default=None)
+    return Future(
+        at_ms=yard.now_ms,
+        seed=yard.seed,
+        run_count=len(found),
+        jobs=tuple(
+            StartForecast(
+                job_id=wanted[place],
+                start=interval_of([each.started_ms[place] for each in found], limit_ms),
+                started_count=sum(each.started_ms[place] is not None for each in found),
+            )
+            for place in shown
+        ),
+        waiting_count=len(wanted),
+        all_started=interval_of([_last(each.started_ms) for each in found], limit_ms),
+        all_ended=interval_of([_last(each.ended_ms) for each in found], limit_ms),
+        gave_up=None if not incomplete else GaveUp(incomplete[0].end),
+        reached_ms=min(each.reached_ms for each in found),
+        reached_start_count=min(each.start_count for each in found),
+        bases=found[0].bases,
+        arrivals=None if yard.past is None else yard.past.use,
+    )
+
+
+def first_to_start(found: Sequence[Seen], count: int) -> list[int]:
+    """Give the places of what starts first in the middle run."""
+    never = float("inf")
+    middles = [
+        median_low([never if each is None else each for each in times])
+        for times in zip(*(each.started_ms for each in found), strict=True)
+    ]
+    return nsmallest(count, range(len(middles)), key=lambda place: (middles[place], place))
+
+
+def interval_of(times: Sequence[int | None], limit_ms: int | None) -> Interval:
+    """Give the interval that holds eight of ten times, and the middle; None is later than all.
+
+    `limit_ms`: nothing beyond it can be said.
+    """
+    count = len(times)
+    known = sorted(each for each in times if each is not None)
+
+    def at(rank: int) -> int | None:
+        place = min(max(rank, 1), count) - 1
+        if place >= len(known) or (limit_ms is not None and known[place] > limit_ms):
+            return None
+        return known[place]
+
+    return Interval(
+        p10_ms=at(floor((count + 1) * 0.1)),
+        p50_ms=at(ceil(count * 0.5)),
+        p90_ms=at(ceil((count + 1) * 0.9)),
+    )
+
+
+def _last(times: Sequence[int | None]) -> int | None:
+    """Give the last of them; None if one is missing."""
+    last = 0
+    for each in times:
+        if each is None:
+            return None
+        last = max(last, each)
+    return last or None
+
+
+def _ending(question: Question) -> Callable[[Run], bool]:
+    """Tell, at a cost that does not grow with what is wanted, whether a run has shown it all."""
+    wanted, place = question.wanted, 0
+
+    def is_done(run: Run) -> bool:
+        nonlocal place
+        while place < len(wanted):
+            each = wanted[place]
+            is_shown = each in run.ended_ms
+            if not is_shown and not question.until_ended:
+                is_shown = each in run.started_ms
+            if not is_shown:
+                return False
+            place += 1
+        return True
+
+    return is_done

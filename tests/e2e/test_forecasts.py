@@ -1,0 +1,95 @@
+"""When jobs start, and what would come of a change: a real server, real containers, boto3."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.e2e.live_yard import BATCHYARD, QUEUE, LiveYard, live_yard, own_client
+from tests.e2e.test_explanations import HOLD, asking
+
+pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
+
+#: What nothing is known of is guessed to run for.
+GUESS_MS = 600_000
+
+
+@pytest.fixture
+def yard() -> Iterator[LiveYard]:
+    with live_yard(machine_vcpus=4) as made:
+        made.make_other_queue(QUEUE, max_vcpus=2, instance_types=["c6i.large"])
+        made.register(resourceRequirements=asking(vcpus=2))
+        yield made
+
+
+def told_by(yard: LiveYard, *arguments: str) -> str:
+    return subprocess.run(
+        [*BATCHYARD, *arguments], env=yard.environ, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard) -> None:
+    """One job runs, two wait for it; nothing has ended yet, so each is guessed to take 10 min."""
+    client = own_client(yard)
+    holder = yard.submit(HOLD)
+    yard.reach("RUNNING", holder)
+    first, second = yard.submit("true"), yard.submit("true")
+    yard.reach("RUNNABLE", first, second)
+    began_ms = yard.job(holder)["startedAt"]
+
+    told = client.get_job_forecast(jobId=second)
+    starts_ms = began_ms + 2 * GUESS_MS
+    assert (told["status"], told["start"]) == (
+        "RUNNABLE",
+        {"p10": starts_ms, "p50": starts_ms, "p90": starts_ms},
+    )
+    assert (told["startedCount"], "gaveUp" in told) == (told["runCount"], False)
+    assert [each["basis"] for each in told["bases"]] == ["DEFAULT"]
+    assert told["hitRate"]["openCount"] == 1
+    assert told["hitRate"]["text"].startswith("Not enough forecasts yet")
+
+    queue = client.get_queue_forecast(jobQueue=QUEUE)
+    assert queue["waitingCount"] == 2
+    assert [each["jobId"] for each in queue["jobs"]] == [first, second]
+    assert queue["allStarted"]["p50"] == starts_ms
+    assert queue["allEnded"]["p50"] == starts_ms + GUESS_MS
+    assert json.loads(told_by(yard, "forecast", "--queue", QUEUE, "--json"))["waitingCount"] == 2
+    assert second in told_by(yard, "forecast", second)
+
+    other: dict[str, Any] = client.what_if(
+        computeEnvironments=[{"computeEnvironment": QUEUE, "maxvCpus": 4}]
+    )
+    (group,) = other["groups"]
+    assert other["summary"] == "Of 2 jobs that wait 2 would start earlier and 0 later."
+    assert (group["waitingCount"], group["gainingCount"], group["losingCount"]) == (2, 2, 0)
+    assert group["after"]["allEnded"]["p50"] < group["before"]["allEnded"]["p50"]
+    assert "2 would start earlier" in told_by(yard, "what-if", "--max-vcpus", f"{QUEUE}=4")
+    unchanged = yard.batch.describe_compute_environments(computeEnvironments=[QUEUE])
+    assert unchanged["computeEnvironments"][0]["computeResources"]["maxvCpus"] == 2
+
+    yard.release("go")
+    yard.reach("SUCCEEDED", holder, first, second)
+    over = client.get_job_forecast(jobId=second)
+    assert (over["summary"], "start" in over) == ("It has ended: SUCCEEDED.", False)
+    assert over["startedAt"] == yard.job(second)["startedAt"]
+    assert (over["hitRate"]["scoredCount"], over["hitRate"]["heldCount"]) == (1, 0)
+
+
+def test_what_cannot_be_asked_is_refused(yard: LiveYard) -> None:
+    client = own_client(yard)
+    for call, text in (
+        (lambda: client.get_job_forecast(jobId="no"), "Job no does not exist"),
+        (lambda: client.get_queue_forecast(jobQueue="no"), "job-queue/no does not exist"),
+        (lambda: client.get_queue_forecast(jobQueue=QUEUE, seed=-1), "seed must be between"),
+        (lambda: client.what_if(), "Nothing would be otherwise"),
+        (
+            lambda: client.what_if(jobQueues=[{"jobQueue": "no", "priority": 1}]),
+            "Job queue no does not exist.",
+        ),
+    ):
+        with pytest.raises(ClientError, match=text) as refused:
+            call()
+        assert refused.value.response["Error"]["Code"] == "ClientException"

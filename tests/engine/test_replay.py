@@ -1,0 +1,293 @@
+"""What an engine recorded is decided again; differences are found; recordings have limits."""
+
+import asyncio
+import json
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import delete, func, select, update
+
+from batchyard.cli.replay import replay
+from batchyard.compute.twin import Script
+from batchyard.engine import recording
+from batchyard.engine.recording import RecordingLimits
+from batchyard.model.status import JobStatus
+from batchyard.sim.replay import CannotReplay, replay_span
+from batchyard.store.recordings import read_spans
+from batchyard.store.schema import events, recordings
+from tests.builders import environment_arn, job_id
+from tests.engine.stage import Stage
+
+DAY_MS = 86_400_000
+
+
+async def replays(stage: Stage):
+    return await stage.store.read_long(
+        lambda conn: [replay_span(conn, span) for span in read_spans(conn)]
+    )
+
+
+def read_all(conn, *where) -> list[dict]:
+    query = select(recordings).where(*where).order_by(recordings.c.seq)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+async def change(stage: Stage, statement) -> None:
+    def work(conn) -> None:
+        conn.execute(statement)
+
+    await stage.store.write(work)
+
+
+async def run_jobs(stage: Stage, *numbers: int) -> None:
+    await stage.submit(*numbers)
+    for number in numbers:
+        await stage.until(number, JobStatus.SUCCEEDED)
+
+
+async def kinds(stage: Stage) -> list[str]:
+    query = select(recordings.c.kind).order_by(recordings.c.seq)
+    return await stage.store.read(lambda conn: list(conn.scalars(query)))
+
+
+async def test_every_decision_is_made_again_across_a_crash(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create(vcpus=2)
+    async with stage.engine():
+        await run_jobs(stage, 1, 2)
+        stage.now_ms += 1_000
+    async with stage.engine():
+        await run_jobs(stage, 3)
+
+    first, second = await replays(stage)
+
+    assert (first.difference, second.difference) == (None, None)
+    assert (first.epoch, second.epoch) == (1, 2)
+    placed = [*first.decisions, *second.decisions]
+    assert [(each.job_id, each.attempt_number) for each in placed] == [
+        (job_id(number), 1) for number in (1, 2, 3)
+    ]
+    assert {each.environment_arn for each in placed} == {environment_arn()}
+    records = [await stage.job(number) for number in (1, 2, 3)]
+    attempts = [record.progress.attempts[0] for record in records]
+    assert [(each.at_ms, each.host_id, each.instance_id) for each in placed] == [
+        (each.placed_ms, each.host_id, each.instance_id) for each in attempts
+    ]
+    written = select(func.count()).select_from(events)
+    count = await stage.store.read(lambda conn: conn.execute(written).scalar_one())
+    assert first.event_count + second.event_count == count
+
+
+async def test_nothing_is_recorded_of_turns_in_which_nothing_became_true(stage: Stage) -> None:
+    async with stage.engine() as engine:
+        before = await kinds(stage)
+        engine._wake.set()
+        await asyncio.sleep(0)
+        assert await kinds(stage) == before == ["BEGINNING"]
+
+
+async def test_the_first_difference_is_shown(stage: Stage, tmp_path) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    kept = update(recordings).where(recordings.c.seq == 2)
+    right = await stage.store.read(lambda conn: read_all(conn)[1]["digest"])
+    await change(stage, kept.values(digest=b"other"))
+
+    (found,) = await replays(stage)
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+
+    assert found.turn_count == 1
+    assert found.difference is not None
+    assert found.difference.at_ms == stage.now_ms
+    assert shown.exit_code == 1
+    assert "DIFFERENT" in shown.output
+    await change(stage, kept.values(digest=right))
+
+
+async def test_a_turn_that_is_missing_is_a_difference(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    last = await stage.store.read(lambda conn: read_all(conn)[-1]["seq"])
+    lost = recordings.c.seq.between(2, last - 1)
+    rows = await stage.store.read(lambda conn: read_all(conn, lost))
+    await change(stage, delete(recordings).where(lost))
+
+    (found,) = await replays(stage)
+
+    assert rows
+    assert found.turn_count == 1
+    assert found.difference is not None
+    assert found.difference.replayed is None
+    await change(stage, recordings.insert().values(rows))
+
+
+async def test_other_forms_are_refused(stage: Stage, tmp_path) -> None:
+    async with stage.engine():
+        pass
+    await change(stage, update(recordings).values(version=2))
+
+    with pytest.raises(CannotReplay, match=r"^the recording of 1 has version 2, and this"):
+        await replays(stage)
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: the recording of 1 has version 2")
+    await change(stage, update(recordings).values(version=1))
+
+
+async def test_without_days_nothing_is_recorded(stage: Stage, tmp_path) -> None:
+    stage.recording = RecordingLimits(days=0)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+
+    assert await kinds(stage) == []
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: nothing is recorded: see the setting recording_days")
+
+
+async def test_a_full_recording_ends_and_the_engine_goes_on(stage: Stage, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "_MIB", 1)
+    stage.recording = RecordingLimits(days=7, mib_max=1)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1, 2)
+
+    assert await kinds(stage) == ["BEGINNING", "END"]
+    (found,) = await replays(stage)
+    assert (found.was_cut, found.difference, found.turn_count) == (True, None, 1)
+
+
+async def test_with_too_many_live_jobs_no_recording_begins(stage: Stage, monkeypatch) -> None:
+    monkeypatch.setattr(recording, "LIVE_JOBS_MAX", 1)
+    await stage.create()
+    await stage.submit(1, 2, image="slow")
+    stage.machine.scripts["slow"] = Script(duration_ms=None)
+    async with stage.engine():
+        for number in (1, 2):
+            await stage.until(number, JobStatus.RUNNING)
+        before = await kinds(stage)
+    async with stage.engine():
+        pass
+
+    assert await kinds(stage) == before
+
+
+async def test_spans_that_ended_days_ago_are_deleted_at_a_start(stage: Stage) -> None:
+    stage.recording = RecordingLimits(days=1)
+    for _ in range(3):
+        async with stage.engine():
+            pass
+        stage.now_ms += DAY_MS - 1
+    async with stage.engine():
+        pass
+
+    spans = await stage.store.read(read_spans)
+    # The first one ended when the second began: two days ago, nearly.
+    assert [span.epoch for span in spans] == [2, 3, 4]
+
+
+async def test_the_oldest_spans_go_when_all_are_too_large(stage: Stage, monkeypatch) -> None:
+    for _ in range(3):
+        async with stage.engine():
+            pass
+    monkeypatch.setattr(recording, "_MIB", 1)
+    stage.recording = RecordingLimits(days=7, mib_max=1)
+    async with stage.engine():
+        pass
+
+    assert [span.epoch for span in await stage.store.read(read_spans)] == [4]
+
+
+async def test_the_command_shows_what_started_when_and_where(stage: Stage, tmp_path) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1)
+    instance_id = (await stage.job(1)).progress.attempts[0].instance_id
+    url = ["--db", f"sqlite:///{tmp_path / 'store.db'}"]
+
+    shown = CliRunner().invoke(replay, [*url, "--decisions"])
+    as_json = CliRunner().invoke(replay, [*url, "--json"])
+    missing = CliRunner().invoke(replay, [*url, "--span", "9"])
+
+    assert (shown.exit_code, as_json.exit_code, missing.exit_code) == (0, 0, 2)
+    head, columns, row = shown.output.splitlines()
+    assert head.startswith("recording 1: 1970-01-01 00:16:40.000Z to ")
+    assert head.endswith("1 attempts started: identical")
+    assert columns.split() == ["STARTED", "JOB", "ATTEMPT", "ENVIRONMENT", "PLACE"]
+    assert row.split()[2:] == [job_id(1), "1", "ce", instance_id]
+    assert as_json.output.startswith('{"recordings":[{"epoch":1,"began_ms":1000000,')
+    assert "there is no recording 9, but 1" in missing.output
+
+
+OTHER = """
+name = "b first"
+[[computeEnvironments]]
+computeEnvironmentName = "one"
+computeResources = { type = "FARGATE", maxvCpus = 1 }
+[[schedulingPolicies]]
+name = "fair"
+[schedulingPolicies.fairsharePolicy]
+shareDistribution = [{ shareIdentifier = "b", weightFactor = 0.1 }]
+[[jobQueues]]
+jobQueueName = "jq"
+priority = 1
+schedulingPolicyArn = "fair"
+computeEnvironmentOrder = [{ order = 1, computeEnvironment = "one" }]
+"""
+
+
+async def test_under_another_configuration_it_shows_who_gains_and_loses(
+    stage: Stage, tmp_path
+) -> None:
+    """On one vCPU a, a and b run in turns of a minute; b is served before the second a then."""
+    await stage.create(vcpus=4, policy={})
+    await stage.submit(1, 2, share="a")
+    await stage.submit(3, share="b")
+    async with stage.engine():
+        for number in (1, 2, 3):
+            await stage.until(number, JobStatus.RUNNING)
+        stage.now_ms += 60_000
+        for number in (1, 2, 3):
+            attempt = (await stage.job(number)).progress.attempt
+            assert attempt is not None
+            stage.machine.finish(attempt.task_id)
+        for number in (1, 2, 3):
+            await stage.until(number, JobStatus.SUCCEEDED)
+    other = tmp_path / "other.toml"
+    other.write_text(OTHER)
+    url = ["--db", f"sqlite:///{tmp_path / 'store.db'}"]
+
+    shown = CliRunner().invoke(replay, [*url, "--config", str(other)])
+    as_json = CliRunner().invoke(replay, [*url, "--config", str(other), "--json"])
+
+    assert (shown.exit_code, as_json.exit_code) == (0, 0), shown.output
+    assert "b first, compared with the server (both simulated)" in shown.output
+    assert "Who loses most" in shown.output
+    assert "Who gains most" not in shown.output
+    gains = json.loads(as_json.output)["gains"]
+    assert [(job["id"], job["before_ms"], job["after_ms"]) for job in gains["jobs"]] == [
+        (job_id(1), 0, 0),
+        (job_id(2), 0, 120_000),
+        (job_id(3), 0, 60_000),
+    ]
+    assert [(each["share_identifier"], each["later_count"]) for each in gains["groups"]] == [
+        ("a", 1),
+        ("b", 1),
+    ]
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path) -> None:
+    path = tmp_path / "none.db"
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{path}"])
+
+    assert shown.exit_code == 1
+    assert shown.output == f"Error: there is no store at {path}\n"
+    assert not path.exists()

@@ -1,0 +1,85 @@
+"""Forecasts that were made, and how they did."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchyard.model.forecast import HitRate, Interval
+from batchyard.model.ids import DefinitionArn
+from batchyard.model.records import JobProgress
+from batchyard.model.status import JobStatus
+from batchyard.store import Store, forecasts, run_times
+from batchyard.store.live_jobs import write_progress
+from tests.store.builders import SCOPE, a_job, an_attempt
+
+pytestmark = pytest.mark.ours_only
+
+SOON = Interval(p10_ms=100, p50_ms=150, p90_ms=200)
+
+
+def ended(started_ms: int | None, *, status: JobStatus = JobStatus.SUCCEEDED) -> JobProgress:
+    attempt = an_attempt(
+        placed_ms=90,
+        started_ms=started_ms,
+        stopped_ms=5000,
+        exit_code=0,
+    )
+    attempts = () if started_ms is None else (attempt,)
+    return JobProgress(status=status, stopped_ms=5000, attempts=attempts)
+
+
+async def test_a_forecast_is_scored_once_its_job_has_started(store: Store) -> None:
+    jobs = [a_job() for _ in range(4)]
+    for job in jobs:
+        await store.append_job(job)
+
+    def keep(conn) -> None:
+        for job in jobs:
+            forecasts.keep_forecast(conn, SCOPE, job.id, SOON, made_ms=1)
+        later = Interval(p10_ms=1, p50_ms=1, p90_ms=1)
+        forecasts.keep_forecast(conn, SCOPE, jobs[0].id, later, made_ms=2)
+        forecasts.score_forecasts(conn)
+
+    await store.write(keep)
+    rate = await store.read(lambda conn: forecasts.read_hit_rate(conn, SCOPE))
+    assert rate == HitRate(scored_count=0, held_count=0, open_count=4, scored_min=20)
+    failed = JobStatus.FAILED
+    progress = [ended(200), ended(201), ended(None, status=failed)]
+    changed = [(job.id, each) for job, each in zip(jobs, progress, strict=False)]
+    await store.write(lambda conn: write_progress(conn, changed))
+    await store.write(forecasts.score_forecasts)
+    rate = await store.read(lambda conn: forecasts.read_hit_rate(conn, SCOPE))
+    assert rate == HitRate(scored_count=2, held_count=1, open_count=1, scored_min=20)
+
+
+async def test_what_is_not_whole_is_not_kept_and_the_latest_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasts, "KEPT_MAX", 2)
+    jobs = [a_job() for _ in range(3)]
+    for job in jobs:
+        await store.append_job(job)
+
+    def keep(conn) -> None:
+        forecasts.keep_forecast(conn, SCOPE, jobs[0].id, Interval(p10_ms=1), made_ms=1)
+        for job in jobs:
+            forecasts.keep_forecast(conn, SCOPE, job.id, SOON, made_ms=1)
+
+    await store.write(keep)
+    rate = await store.read(lambda conn: forecasts.read_hit_rate(conn, SCOPE))
+    assert rate.open_count == 2
+
+
+async def test_the_past_is_read_by_definition_and_queue(store: Store) -> None:
+    job = a_job()
+    await store.append_job(job)
+    live = await store.read(run_times.read_origins_of_live)
+    name = DefinitionArn(job.definition_arn).rsplit("/", 1)[-1].rsplit(":", 1)[0]
+    kind = run_times.Kind(name, job.queue_arn)
+    batch = str(job.created_ms // 60_000)
+    assert live == {job.id: run_times.Origin(kind, batch)}
+    await store.write(lambda conn: write_progress(conn, [(job.id, ended(1000))]))
+    (past,) = await store.read(run_times.read_past_attempts)
+    assert (past.kind, past.batch) == (kind, batch)
+    assert (past.kind, past.starting_ms, past.running_ms) == (kind, 910, 4000)
+    assert await store.read(run_times.read_origins_of_live) == {}

@@ -1,0 +1,76 @@
+"""Who comes in later: whole stretches of the past, where they matter."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from msgspec.structs import replace
+
+from batchyard.core.state import State
+from batchyard.core.step import step
+from batchyard.model.forecast import ArrivalUse
+from batchyard.sim.arriving import past_of, whose_matter
+from batchyard.store.run_times import Origin, PastArrival
+from tests.builders import a_job, a_policy, a_queue, an_environment, queue_arn
+from tests.unit.sim.futures import KIND
+
+MINUTE = 60_000
+
+
+def came(count: int, *, every_ms: int = MINUTE, queue: str = "jq") -> list[PastArrival]:
+    return [
+        PastArrival(
+            origin=Origin(KIND, str(number)),
+            job=replace(a_job(number, queue=queue).job, created_ms=number * every_ms),
+        )
+        for number in range(count)
+    ]
+
+
+def test_queues_matter_whose_jobs_may_go_ahead() -> None:
+    state = State()
+    for happening in (
+        an_environment("ce"),
+        an_environment("other"),
+        a_queue("line"),
+        a_queue("beside", seq=2),
+        a_queue("shares", seq=3, policy=a_policy(), environments=("other",)),
+    ):
+        step(state, happening, 0)
+    assert whose_matter(state, [queue_arn("line")]) == [queue_arn("beside")]
+    assert whose_matter(state, [queue_arn("shares")]) == [queue_arn("shares")]
+
+
+def test_stretches_of_the_past_are_laid_into_the_future() -> None:
+    past = past_of(came(30), [queue_arn()], now_ms=30 * MINUTE, first_seq=100)
+    assert past.use == ArrivalUse(job_count=30, window_ms=30 * MINUTE)
+    origins: dict = {}
+    coming = list(islice(past.laid_ahead(origins, seed=1, run=0), 60))
+    times = [at_ms for at_ms, _ in coming]
+    assert times == sorted(times)
+    assert times[0] >= 30 * MINUTE
+    # Stretches of 3 minutes begin anywhere in the past: two or three jobs each, then four at most.
+    assert 17 * MINUTE <= times[-1] - times[0] <= 90 * MINUTE
+    assert [each.job.seq for _, each in coming] == list(range(100, 160))
+    assert len({each.job.id for _, each in coming}) == len(origins) == 60
+    other = [at_ms for at_ms, _ in islice(past.laid_ahead({}, seed=1, run=1), 60)]
+    assert times != other
+
+
+def test_after_two_days_the_future_begins_at_the_same_time_of_a_day() -> None:
+    hour = 60 * MINUTE
+    past = past_of(came(72, every_ms=hour), [queue_arn()], now_ms=72 * hour, first_seq=1)
+    for run in range(5):
+        first_ms, _ = next(past.laid_ahead({}, seed=1, run=run))
+        assert first_ms == 72 * hour
+
+
+def test_too_few_batches_say_nothing() -> None:
+    past = past_of(came(4), [queue_arn()], now_ms=30 * MINUTE, first_seq=1)
+    assert past.use is None
+    assert list(past.laid_ahead({}, seed=1, run=0)) == []
+
+
+def test_queues_that_do_not_matter_are_left_out() -> None:
+    past = past_of(came(30), [queue_arn("no")], now_ms=30 * MINUTE, first_seq=1)
+    assert past.use is None
