@@ -27,6 +27,7 @@ os.environ["PATH"] = os.pathsep.join(
 #: The folders of tests/, each a session of its own, and what they prove. None may lose its tests.
 ROOMS = {
     "unit": "The pure rooms, in milliseconds.",
+    "simulation": "The whole engine, under faults drawn from a seed.",
     "property": "What must hold for any input: hypothesis.",
     "wire": "Bytes as AWS's clients send and read them.",
     "api": "One function per operation: what it accepts, refuses and answers.",

@@ -296,7 +296,9 @@ async def test_a_queue_keeps_to_its_kind_of_environments(yard: Yard):
         ("jq", {"serviceEnvironmentOrder": on("se")}),
     ):
         refused = await yard.refused("UpdateJobQueue", jobQueue=queue, **order)
-        assert refused.startswith("The compute environments of a job queue must all be")
+        assert refused == (
+            "A job queue keeps to compute environments, or to a service environment."
+        )
     await yard.call("UpdateJobQueue", jobQueue="training", serviceEnvironmentOrder=on("other"))
     [shown_] = (await yard.call("DescribeJobQueues", jobQueues=["training"]))["jobQueues"]
     assert shown_["serviceEnvironmentOrder"] == [{"order": 1, "serviceEnvironment": f"{ARN}/other"}]

@@ -190,7 +190,11 @@ NOT_VALID = "serviceRequestPayload is not valid: "
         ),
         (
             {"serviceRequestPayload": a_payload(StoppingCondition={"MaxRuntimeInSeconds": 0})},
-            f"{NOT_VALID}StoppingCondition.MaxRuntimeInSeconds must be at least 1.",
+            f"{NOT_VALID}StoppingCondition.MaxRuntimeInSeconds must be between 1 and 2147483647.",
+        ),
+        (
+            {"serviceRequestPayload": a_payload(StoppingCondition={"MaxRuntimeInSeconds": 2**70})},
+            f"{NOT_VALID}StoppingCondition.MaxRuntimeInSeconds must be between 1 and 2147483647.",
         ),
         ({"retryStrategy": {"attempts": 11}}, "Number of attempts must be between 1 and 10."),
         (

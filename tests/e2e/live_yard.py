@@ -194,9 +194,10 @@ class LiveYard:
             self.put_out()
 
     def _end_jobs(self) -> None:
+        there = self.batch.describe_job_queues(jobQueues=self._queues)["jobQueues"]
         live = [
             job["jobId"]
-            for queue in self._queues
+            for queue in [each["jobQueueName"] for each in there]
             for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
             for job in self.batch.list_jobs(jobQueue=queue, jobStatus=status)["jobSummaryList"]
         ]

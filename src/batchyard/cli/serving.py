@@ -132,13 +132,14 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             clock=clock,
             pace=world.pace,
         )
-        explainer = _explainer(store, engine, times, clock)
         describe_task = live_task_describer(store, engine.find_task)
-        batch_handlers = _batch_handlers(settings, store, world.ids, engine.foresight)
-        own_handlers = _own_handlers(store, settings, engine, backend, explainer)
-        views = {**logs.handlers(log_store), **sts.handlers(), **_views(store, engine)}
+        batch_handlers = _batch_handlers(settings, store, engine.foresight, world.ids)
+        seer = Oracle(url=settings.db_url, launch_times=times, list_hosts=backend.list_hosts)
+        explainer = Explainer(engine.explain, store, times, clock.now_ms)
+        own_handlers = _own_handlers(store, engine, explainer, seer)
+        other_handlers = {**logs.handlers(log_store), **sts.handlers(), **_views(store, engine)}
         server = Server(
-            handlers=world.guard(batch_handlers | own_handlers | views),
+            handlers=world.guard(batch_handlers | own_handlers | other_handlers),
             keys=_key_ring(settings, key, SessionKeys(secret)),
             host=settings.host,
             port=settings.port,
@@ -188,10 +189,6 @@ def _task_routes(
     return {**tasks.routes(), INSTANCE_METADATA_PATH: instances}
 
 
-def _recording_limits(settings: Settings) -> RecordingLimits:
-    return RecordingLimits(days=settings.recording_days, mib_max=settings.recording_mib_max)
-
-
 def _interruption_rate(settings: Settings) -> InterruptionRate:
     return InterruptionRate(
         per_hour=settings.spot_interruptions_per_hour, seed=settings.spot_interruptions_seed
@@ -237,8 +234,12 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
     )
 
 
-def _explainer(store: Store, engine: Engine, times: LaunchTimes, clock: Clock) -> Explainer:
-    return Explainer(explain_own=engine.explain, store=store, times=times, clock_ms=clock.now_ms)
+def _recording_limits(settings: Settings) -> RecordingLimits:
+    return RecordingLimits(days=settings.recording_days, mib_max=settings.recording_mib_max)
+
+
+def _own_handlers(store: Store, engine: Engine, explainer: Explainer, seer: Oracle) -> Handlers:
+    return own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use, seer=seer)
 
 
 def _views(store: Store, engine: Engine) -> Handlers:
@@ -254,28 +255,15 @@ def _views(store: Store, engine: Engine) -> Handlers:
 
 
 def _batch_handlers(
-    settings: Settings, store: Store, ids: JobIds | None, foresight: Foresight
+    settings: Settings, store: Store, foresight: Foresight, ids: JobIds | None
 ) -> Handlers:
     return batch.handlers(
         store,
         is_only_writer=settings.db_url.startswith("sqlite"),
         are_container_quota_shares_allowed=settings.are_container_quota_shares_allowed,
-        ids=ids,
         foresight=foresight,
+        ids=ids,
     )
-
-
-def _own_handlers(
-    store: Store,
-    settings: Settings,
-    engine: Engine,
-    backend: TrainingBackend,
-    explainer: Explainer,
-) -> Handlers:
-    seer = Oracle(
-        url=settings.db_url, launch_times=launch_times(settings), list_hosts=backend.list_hosts
-    )
-    return own.handlers(store, explain_job=explainer.explain, find_use=engine.find_use, seer=seer)
 
 
 def _machine_share(settings: Settings) -> MachineShare:

@@ -289,7 +289,8 @@ def make_ready(state: State, instance_id: InstanceId) -> None:
     _leave_room(environment, instance)
     instance.is_ready = True
     _enter_room(environment, instance)
-    environment.idle_since_ms[instance_id] = instance.record.ready_ms
+    if not instance.attempt_count:
+        environment.idle_since_ms[instance_id] = instance.record.ready_ms
 
 
 def drop_instance(state: State, instance_id: InstanceId) -> None:

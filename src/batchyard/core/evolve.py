@@ -134,6 +134,8 @@ def _place(state: State, event: e.AttemptPlaced) -> Job:
         job.nodes.waiting = dict.fromkeys(range(len(job.nodes.demands)))
     count_use(state, job, job.demand.cpu_milli, event.at_ms)
     hold_capacity(state, job, attempt)
+    state.placed_count += 1
+    state.queues[job.queue_arn].last_placed = state.placed_count
     consumables.use_up(state.consumables, job.needs)
     return job
 

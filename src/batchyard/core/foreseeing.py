@@ -97,14 +97,14 @@ def _environment_reasons(state: State, queue: Queue, job: WaitingJob) -> Iterato
     for arn in queue.environment_arns:
         environment = state.environments.get(arn)
         if environment is not None:
-            empty = _emptied(view_environment(environment, machines))
+            empty = _emptied(view_environment(state, environment, machines))
             yield why_out_of(environment, empty, job, hosts)
 
 
 def _emptied(view: EnvironmentView) -> EnvironmentView:
     launching = view.launching
     if launching is not None:
-        launching = replace(launching, cpu_milli_launched=0)
+        launching = replace(launching, cpu_milli_launched=0, is_above_max=False)
     return replace(
         view, launching=launching, cpu_milli_used=0, instances_used={}, ready={}, starting={}
     )

@@ -4,26 +4,28 @@ Decides by reference/jobs.md section 1.5 and compute-and-scheduling.md section 2
 why a job cannot start: the plan says so.
 
 Rules that hold here: only the head of a queue, or of a quota share, shows a reason, and it loses it
-as soon as another job is the head; the clock runs for as long as the code of the reason stays the
-same; a head is given up only right after a round has found it blocked once more, so time that
-passed while nobody looked never ends a job that could start now; who is given up is not tried
-again.
+as soon as another job is the head, or an instance for it is on its way; the clock runs for as long
+as the code of the reason stays the same; a head is given up only right after a round has found it
+blocked once more, so time that passed while nobody looked never ends a job that could start now;
+who is given up is not tried again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 
 from batchyard.core import events as e
 from batchyard.core.jobs import fail_job
 from batchyard.core.quota_books import head_of
-from batchyard.core.state import Job
+from batchyard.core.state import Job, heads_of
 from batchyard.core.turn import Turn
 from batchyard.model import wording
+from batchyard.model.ids import JobId
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.plan import BlockedHead, Obstacle
 
 
-def explain_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
+def explain_heads(turn: Turn, heads: Sequence[BlockedHead]) -> None:
     """Show the reasons of blocked heads in AWS's words; transient waiting has none there."""
+    _clear_others(turn, {head.job_id for head in heads})
     for head in heads:
         job = turn.state.find(head.job_id)
         if job is None or job.progress.status is not JobStatus.RUNNABLE:
@@ -64,6 +66,14 @@ def _text_of(head: BlockedHead, job: Job) -> str | None:
     if head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY:
         return wording.insufficient_instance_capacity(head.instance_type or "")
     return _TEXT_BY_OBSTACLE.get(head.obstacle)
+
+
+def _clear_others(turn: Turn, blocked: Set[JobId]) -> None:
+    """Take back the reasons of heads that wait for what is on its way: nothing blocks them."""
+    for queue in turn.state.queues.values():
+        for found in heads_of(queue):
+            if found.blocked_id is not None and found.blocked_id not in blocked:
+                turn.emit(e.JobReasonChanged(job_id=found.blocked_id, status_reason=None))
 
 
 def _clear_former_head(turn: Turn, job: Job) -> None:

@@ -19,6 +19,7 @@ from batchyard.core.bookkeeping import (
     first_waits,
     hold_capacity,
     is_node,
+    make_ready,
     own_waits,
     set_rest,
 )
@@ -59,13 +60,14 @@ class StoredParts:
 def restore_instances(state: State, records: Iterable[InstanceRecord], now_ms: int) -> None:
     """Enter the instances, before the jobs that run on them. Environments must be there already.
 
-    Those that turn out to be idle are so since now: nobody knows it better.
+    Those that turn out to be idle are so since now: nobody knows it better. One whose launch lies
+    ahead was launched before the clock was set back: it has started long since, for all we know.
     """
     for record in records:
         environment = state.environments.get(record.environment_arn)
         if environment is None:
             continue
-        is_ready = record.ready_ms <= now_ms
+        is_ready = record.ready_ms <= now_ms or record.launched_ms > now_ms
         add_instance(state, record, is_ready=is_ready)
         if is_ready:
             environment.idle_since_ms[record.id] = now_ms
@@ -95,7 +97,15 @@ def restore_jobs(
         parent = state.jobs.get(parent_id)
         if parent is not None:
             _enter_part(state, parent, index, progress)
-    for record in kept:
+    _hold_for_nodes(state, kept)
+    for instance_id, instance in state.instances.items():
+        if instance.attempt_count and not instance.is_ready:
+            make_ready(state, instance_id)  # Whatever the clock says by now.
+
+
+def _hold_for_nodes(state: State, records: Iterable[QueuedJob]) -> None:
+    """Let nodes that have no part in their attempt yet hold what is kept for them."""
+    for record in records:
         job = state.jobs[record.id]
         if job.nodes is not None and record.progress.attempt is not None:
             job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt.number)

@@ -35,6 +35,7 @@ from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, JobProgress, TimeLimit
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
+from batchyard.scheduler.allocation import may_exceed_max
 from batchyard.scheduler.fair_share import usage_after
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.rooms import RoomGroups
@@ -222,6 +223,8 @@ class Queue:
     #: In the order in which they are tried.
     environment_arns: tuple[EnvironmentArn, ...]
     is_draining: bool = False
+    #: Which attempt its last one was, of all that this server has placed; 0: it has placed none.
+    last_placed: int = 0
     #: How long a head may be blocked, by reason.
     time_limits: tuple[TimeLimit, ...] = ()
     #: The RUNNABLE job that shows why it is blocked at the head; None: none does.
@@ -298,6 +301,8 @@ class State:
     #: Holds all consumable resources that are there, and those that attempts still hold.
     consumables: dict[ConsumableArn, Consumable] = field(default_factory=dict)
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
+    #: How many attempts have been placed since this state was loaded.
+    placed_count: int = 0
     #: When instances become ready, or attempts on them are to be stopped.
     alarms: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
@@ -368,17 +373,38 @@ def may_give_up(environment: Environment) -> bool:
     return environment.launching is not None and environment.fault is None
 
 
+def is_above_max(state: State, environment: Environment) -> bool:
+    """Tell whether an environment has more instances than its `maxvCpus` allows, which was lowered.
+
+    What a strategy may launch beyond `maxvCpus` is one instance, the largest at most.
+    """
+    settings = environment.launching
+    above = environment.cpu_milli_launched - environment.cpu_milli_max
+    if settings is None or above <= 0:
+        return False
+    if not may_exceed_max(settings.strategy, is_spot=settings.is_spot):
+        return True
+    records = (state.instances[each].record for each in environment.instances)
+    return above >= max((each.capacity.cpu_milli for each in records), default=0)
+
+
 def idle_end_ms(state: State, environment: Environment) -> int | None:
     """Tell when the first of an environment's idle instances has been kept long enough.
 
     None: none may go. One that is INVALID keeps what it has until it is repaired, and what somebody
     registered stays until it is deregistered (reference/compute-and-scheduling.md section 1.5).
+    Above `maxvCpus` none is kept at all.
     """
     settings = environment.launching
-    if settings is None or settings.idle_ms is None or not may_give_up(environment):
+    if settings is None or not may_give_up(environment):
         return None
     found = first_to_go(state, environment)
-    return None if found is None else environment.idle_since_ms[found] + settings.idle_ms
+    if found is None:
+        return None
+    since_ms = environment.idle_since_ms[found]
+    if is_above_max(state, environment):
+        return since_ms
+    return None if settings.idle_ms is None else since_ms + settings.idle_ms
 
 
 def first_to_go(state: State, environment: Environment) -> InstanceId | None:

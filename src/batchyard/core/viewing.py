@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Queue, Share, State, first_to_go, may_give_up
+from batchyard.core.state import (
+    Environment,
+    Queue,
+    Share,
+    State,
+    first_to_go,
+    is_above_max,
+    may_give_up,
+)
 from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
@@ -33,7 +41,7 @@ def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
     machines = [host.capacity for host in state.hosts.values()]
     environment_views = {
-        arn: view_environment(environment, machines)
+        arn: view_environment(state, environment, machines)
         for arn, environment in state.environments.items()
     }
     return View(
@@ -42,6 +50,7 @@ def view_of(state: State, now_ms: int) -> View:
                 arn=queue.arn,
                 priority=queue.priority,
                 seq=queue.seq,
+                last_placed=queue.last_placed,
                 environments=[
                     environment_views[arn]
                     for arn in queue.environment_arns
@@ -81,7 +90,9 @@ class _HostByInstance(Mapping[InstanceId, HostId]):
         return len(self._instances)
 
 
-def view_environment(environment: Environment, machines: Sequence[Amount]) -> EnvironmentView:
+def view_environment(
+    state: State, environment: Environment, machines: Sequence[Amount]
+) -> EnvironmentView:
     """Show one environment, with the types that machines of these capacities can stand for."""
     settings = environment.launching
     return EnvironmentView(
@@ -104,6 +115,7 @@ def view_environment(environment: Environment, machines: Sequence[Amount]) -> En
             environment_uuid=environment.uuid,
             launch_count=environment.launch_count,
             boot_ms=settings.boot_ms,
+            is_above_max=is_above_max(state, environment),
         ),
         has_instances=environment.has_instances,
         is_unbounded=environment.is_unmanaged,

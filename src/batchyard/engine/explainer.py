@@ -50,7 +50,6 @@ class Explainer:
 
     def __init__(
         self,
-        *,
         explain_own: Callable[[JobId], Explanation | None],
         store: Store,
         times: LaunchTimes,

@@ -79,8 +79,8 @@ class Engine:
         clock: Clock,
         launch_times: LaunchTimes = _NO_DELAY,
         interruption_rate: InterruptionRate = _NEVER,
-        pace: Pace | None = None,
         recording: RecordingLimits = _NO_RECORDING,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._launch_times = launch_times

@@ -22,28 +22,29 @@ FLOOD_WISHES_MIN = 32
 class Pace:
     """Measures work, and says when the next wishes may be taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: Callable[[], float] = perf_counter) -> None:
+        self._monotonic_s = monotonic_s
         self._worked_s = 0.0
         self._rest_until_s = 0.0
 
     def measure(self, work: Callable[[], T]) -> T:
         """Do a piece of work that holds the loop."""
-        began_s = perf_counter()
+        began_s = self._monotonic_s()
         try:
             return work()
         finally:
-            self._worked_s += perf_counter() - began_s
+            self._worked_s += self._monotonic_s() - began_s
 
     def end_turn(self, *, wishes_taken: int, are_more_coming: bool) -> None:
         """Rest if the turn was part of a flood that goes on."""
         if are_more_coming and wishes_taken >= FLOOD_WISHES_MIN:
-            self._rest_until_s = perf_counter() + REST_RATIO * self._worked_s
+            self._rest_until_s = self._monotonic_s() + REST_RATIO * self._worked_s
         self._worked_s = 0.0
 
     def rest_for(self, pause_s: float) -> None:
         """Leave wishes alone for so long, whatever was measured."""
-        self._rest_until_s = perf_counter() + pause_s
+        self._rest_until_s = self._monotonic_s() + pause_s
 
     def rest_s(self) -> float:
         """Tell for how many seconds wishes are to be left alone; 0 if they may be taken."""
-        return max(0.0, self._rest_until_s - perf_counter())
+        return max(0.0, self._rest_until_s - self._monotonic_s())

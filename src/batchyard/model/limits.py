@@ -76,6 +76,8 @@ STOP_GRACE_MS = 30_000
 TRAINING_STOP_GRACE_MS = 120_000
 # SageMaker's default of StoppingCondition.MaxRuntimeInSeconds.
 TRAINING_SECONDS_DEFAULT = 86_400
+# An Integer of SageMaker's service model.
+TRAINING_SECONDS_MAX = 2_147_483_647
 
 # For so long a repeated clientToken counts as the same request (the service model).
 CLIENT_TOKEN_MS = 8 * 60 * 60 * 1000

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from batchyard.model.capacity_use import UnitQuantity
-from batchyard.model.limits import NODE_COUNT_MAX
+from batchyard.model.limits import NODE_COUNT_MAX, TRAINING_SECONDS_MAX
 
 #: What the instances of a job are called that does not name groups of them.
 HOMOGENEOUS_GROUP = "homogeneousCluster"
@@ -188,8 +188,10 @@ def read_training_request(text: str) -> TrainingRequest:
         raise BadRequest("InstanceCount must be at least 1")
     if sum(group.instance_count for group in request.groups) > NODE_COUNT_MAX:
         raise BadRequest(f"a training job cannot have more than {NODE_COUNT_MAX} instances here")
-    if request.max_runtime_s is not None and request.max_runtime_s < 1:
-        raise BadRequest("StoppingCondition.MaxRuntimeInSeconds must be at least 1")
+    if request.max_runtime_s is not None and not 1 <= request.max_runtime_s <= TRAINING_SECONDS_MAX:
+        raise BadRequest(
+            f"StoppingCondition.MaxRuntimeInSeconds must be between 1 and {TRAINING_SECONDS_MAX}"
+        )
     return request
 
 

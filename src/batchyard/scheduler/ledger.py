@@ -11,6 +11,8 @@ Rules:
   instance where the strategy allows it.
 - Where no host has room, instances that are idle and not kept by `minvCpus` are given up, the
   longest idle first, before the launch is refused.
+- Where more is launched than `maxvCpus` allows, because it was lowered, jobs may use `maxvCpus`,
+  and not what the instances would have room for.
 - An instance that is still starting counts as capacity on its way: whoever fits it waits for it,
   and nothing more is launched for him.
 """
@@ -94,7 +96,7 @@ class Ledger:
         if environment.launching is not None and _is_above_max(environment, demands):
             return None
         budget = self._budget_of(environment)
-        if not _may_use(budget, job):
+        if not _may_use(budget, job) or _would_exceed_lowered_max(budget, demands):
             return None
         held: list[_Held] = []
         for demand in demands:
@@ -324,6 +326,15 @@ class Ledger:
 def _is_above_max(environment: EnvironmentView, demands: Sequence[Amount]) -> bool:
     """Tell whether a job asks for more than `maxvCpus`, which only an instance may exceed."""
     return sum(each.cpu_milli for each in demands) > environment.cpu_milli_max
+
+
+def _would_exceed_lowered_max(budget: _Budget, demands: Sequence[Amount]) -> bool:
+    """Tell whether a job would use more than `maxvCpus` where the instances are more than that."""
+    terms = budget.view.launching
+    if terms is None or not terms.is_above_max:
+        return False
+    asked = sum(each.cpu_milli for each in demands)
+    return budget.cpu_milli_used + asked > budget.view.cpu_milli_max
 
 
 def _may_use(budget: _Budget, job: WaitingJob) -> bool:

@@ -5,7 +5,7 @@ Decides, from a view alone, which waiting jobs get which capacity. Refuses to kn
 Rules (reference/compute-and-scheduling.md sections 1.8, 2.2 and 3.1):
 
 1. Queues are served by priority, higher first. Queues of equal priority take turns, one job each,
-   the older queue first.
+   from round to round: who had its turn the longest ago goes first, then the older queue.
 2. A job goes to the first environment, in the queue's order, that is VALID, ENABLED and has, or can
    obtain, room for all that the job asks within `maxvCpus`: on an instance (see `ledger` and
    `allocation`), or a slice of a host (Fargate). If an instance must start first, the job waits for
@@ -73,7 +73,7 @@ class _Round:
 def plan_round(view: View) -> Plan:
     """Plan who starts now, by the rules in the module's head."""
     made = _Round(view=view, ledger=Ledger(view), stock=Stock(view.available_of))
-    in_order = sorted(view.queues, key=lambda queue: (-queue.priority, queue.seq))
+    in_order = sorted(view.queues, key=_by_turn)
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
         all_turns = turns = [_turn_of(made, queue) for queue in equals]
         while turns:
@@ -91,6 +91,10 @@ def plan_round(view: View) -> Plan:
         terminations=tuple(made.ledger.terminations),
         preemptions=tuple(made.preemptions),
     )
+
+
+def _by_turn(queue: QueueView) -> tuple[int, int, int]:
+    return (-queue.priority, queue.last_placed, queue.seq)
 
 
 def _turn_of(made: _Round, queue: QueueView) -> _Turn:

@@ -31,6 +31,9 @@ def lacks_of(
         return [_above_max(environment, total)]
     largest = max(demands, key=lambda each: (each.gpu_count, each.cpu_milli, each.memory_mib))
     if environment.has_instances:
+        short = environment.cpu_milli_used + total - environment.cpu_milli_max
+        if environment.launching is not None and environment.launching.is_above_max and short > 0:
+            return [_max_in_use(environment, total, environment.cpu_milli_used, short)]
         return _lacks_of_instances(environment, largest, hosts)
     found = []
     short = environment.cpu_milli_used + total - environment.cpu_milli_max

@@ -70,6 +70,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     launch_count: int
     #: From a launch to the moment when jobs can be placed.
     boot_ms: int
+    #: More is launched than `maxvCpus` allows, which was lowered: jobs may use no more than that.
+    is_above_max: bool = False
 
 
 class WaitingOrder(Protocol):
@@ -167,8 +169,10 @@ class QueueView(Struct, frozen=True, kw_only=True):
     arn: QueueArn
     #: Higher goes first.
     priority: int
-    #: Creation order; among equal priorities, older queues go first in each turn.
+    #: Creation order.
     seq: int
+    #: Of queues of equal priority the one goes first that had its turn the longest ago.
+    last_placed: int = 0
     environments: Sequence[EnvironmentView]
     waiting: WaitingOrder
     #: In the order of their creation; None: it has none, and `waiting` says whose turn it is.

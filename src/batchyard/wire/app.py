@@ -93,8 +93,8 @@ class Application:
         self._verifier = Verifier(keys)
         self._extra = sorted(extra_routes.items(), key=lambda each: len(each[0]), reverse=True)
         self._now_ms = now_ms
-        self._signing_now_ms = signing_now_ms
         self._warnings = Warnings()
+        self._signing_now_ms = signing_now_ms
         self._routes: dict[tuple[str, str], _Route] = {}
         self._health = msgspec.json.encode({"status": "ok", "version": version})
 

@@ -15,7 +15,16 @@ from batchyard.model import wording
 from batchyard.model.ids import JobId, child_id
 from batchyard.model.status import JobStatus
 from batchyard.store import codec
-from tests.builders import a_host, a_job, a_queue, an_environment, job_id, queue_arn, run_round
+from tests.builders import (
+    a_host,
+    a_job,
+    a_launching_environment,
+    a_queue,
+    an_environment,
+    job_id,
+    queue_arn,
+    run_round,
+)
 from tests.unit.core.yard import Yard
 
 RUNNABLE, STARTING, FAILED = JobStatus.RUNNABLE, JobStatus.STARTING, JobStatus.FAILED
@@ -145,3 +154,25 @@ def test_the_clock_goes_on_over_a_restart(limited: Yard):
     assert again.next_deadline_ms() == limited.state.next_deadline_ms()
     outcome = run_round(again, limited.now_ms + 600_000)
     assert [type(event) for event in outcome.events] == [e.JobFailed]
+
+
+def test_a_head_whose_instance_is_on_its_way_is_blocked_no_more():
+    """Its limit would pass while the instance boots, and nothing could be done about it then."""
+    yard = Yard(
+        a_host(cpu_milli=500),
+        a_launching_environment(boot_ms=900_000),
+        a_queue(time_limits={TOO_LARGE: 600_000}),
+    )
+    yard.feed(a_job(1))
+    yard.round()
+    assert reason_of(yard, 1) is not None
+    assert yard.state.next_deadline_ms() == yard.now_ms + 600_000
+    yard.feed(a_host())
+    yard.round()
+    assert reason_of(yard, 1) is None
+    (instance,) = yard.state.instances.values()
+    assert yard.state.next_deadline_ms() == instance.record.ready_ms
+    yard.now_ms += 600_000
+    yard.feed(i.Tick())
+    assert yard.round() == ([], [])
+    assert yard.status(1) is JobStatus.RUNNABLE

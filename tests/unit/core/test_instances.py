@@ -9,6 +9,7 @@ from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.effects import StopTask
 from batchyard.core.viewing import view_of
+from batchyard.model.instances import AllocationStrategy
 from batchyard.model.records import StopCause, TerminationCause
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from tests.builders import (
@@ -113,6 +114,28 @@ def test_an_invalid_environment_keeps_its_instances_until_it_is_repaired(running
     running.feed(valid)
     events, _ = running.feed(i.Tick())
     assert causes_of(events) == [TerminationCause.IDLE]
+
+
+@pytest.mark.parametrize("strategy", AllocationStrategy)
+def test_above_a_lowered_maximum_nobody_starts_and_no_idle_instance_is_kept(strategy):
+    environment = a_launching_environment(vcpus=3, strategy=strategy)
+    yard = Yard(a_host(memory_mib=16_384), environment, a_queue())
+    yard.feed(*(a_job(number) for number in (1, 2, 3)))
+    yard.round()
+    yard.round()
+    yard.feed(*(yard.started(number) for number in (1, 2, 3)), a_job(4))
+    events, effects = yard.feed(a_launching_environment(vcpus=1, strategy=strategy), i.Tick())
+    assert (causes_of(events), effects) == ([], [])
+    for number, left in ((1, 2), (2, 1)):
+        yard.feed(yard.ended(number, 0))
+        assert yard.round() == ([], [])
+        events, _ = yard.feed(i.Tick())
+        assert causes_of(events) == [TerminationCause.IDLE]
+        assert len(yard.state.instances) == left
+    assert yard.status(4) is JobStatus.RUNNABLE
+    yard.feed(yard.ended(3, 0))
+    yard.round()
+    assert yard.status(4) is JobStatus.STARTING
 
 
 def test_instances_that_are_never_scaled_in_still_make_room_for_others():

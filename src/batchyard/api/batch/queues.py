@@ -121,8 +121,7 @@ async def update_job_queue(service: Service, call: Call, request: Json) -> Json:
         detail = record.detail
         environment_arns = record.environment_arns
         if order is not None:
-            if queue_type_of(conn, scope, order) != detail["jobQueueType"]:
-                raise mixed_kinds()
+            _check_same_kind(queue_type_of(conn, scope, order), detail["jobQueueType"])
             detail = {**detail, **order.shown()}
             environment_arns = order.arns
         if _TIME_LIMITS in request:
@@ -208,6 +207,17 @@ def check_priority(priority: int) -> None:
     """Refuse a priority that AWS would refuse."""
     if not 0 <= priority <= QUEUE_PRIORITY_MAX:
         raise client_exception(f"priority must be between 0 and {QUEUE_PRIORITY_MAX}.")
+
+
+def _check_same_kind(asked: str, queue_type: str) -> None:
+    """Refuse environments of another kind than the queue has."""
+    if asked == queue_type:
+        return
+    if SAGEMAKER_TRAINING in (asked, queue_type):
+        raise client_exception(
+            "A job queue keeps to compute environments, or to a service environment."
+        )
+    raise mixed_kinds()
 
 
 def _check_queue_type(asked: str | None, inferred: str) -> None:

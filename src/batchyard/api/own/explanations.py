@@ -110,7 +110,8 @@ def text_of(change: Change) -> str:
         case ChangeKind.ADD_CONSUMABLE:
             other = f"there were {change.by} more of {name}"
         case ChangeKind.ENABLE_ENVIRONMENT:
-            other = f"compute environment {name} were ENABLED"
+            kind = "service" if ":service-environment/" in change.subject else "compute"
+            other = f"{kind} environment {name} were ENABLED"
         case ChangeKind.LOWER_RESERVATION:
             other = f"computeReservation of job queue {name} were {change.by} lower"
         case ChangeKind.RAISE_SCHEDULING_PRIORITY:

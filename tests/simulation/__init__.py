@@ -1,0 +1,1 @@
+"""The whole engine under faults drawn from a seed; see docs/testing-by-simulation.md."""

@@ -1,0 +1,406 @@
+"""What a seed asks for: which faults are possible, and what callers do when.
+
+All of it is drawn before anything runs, as plain data, so that a failing run can be made smaller by
+leaving parts out. `@NAME` in a request stands for the id of the job that the item NAME submitted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+#: Everything that can go wrong. A seed draws those that are possible in its run.
+FAULTS = (
+    "crash",
+    "slow_commit",
+    "commit_trouble",
+    "read_trouble",
+    "backend_trouble",
+    "slow_backend",
+    "late_report",
+    "double_report",
+    "lost_report",
+    "lost_task",
+    "lost_host",
+    "smaller_host",
+    "reclaimed_instance",
+    "clock_jump",
+    "spot_market",
+)
+
+_MINUTE_MS = 60_000
+_SPAN_MS = 6 * _MINUTE_MS
+_SUBNETS = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
+_ROLE = "arn:aws:iam::123456789012:role/execution"
+_LIMITED = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+)
+_IMAGES = ("ok", "ok", "bad", "flaky", "long", "stubborn", "nostart")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something that a caller does. One that is `needed` is asked again until it is accepted."""
+
+    at_ms: int
+    operation: str
+    request: Json
+    job: str = ""
+    is_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What a run is made of, beside the dice that are thrown while it runs."""
+
+    seed: int
+    faults: tuple[str, ...]
+    items: tuple[Item, ...]
+
+
+def draw_schedule(seed: int) -> Schedule:
+    """Draw what happens in the run of a seed."""
+    chance = Random(f"{seed}/schedule")
+    eagerness = chance.choice((0.15, 0.4, 0.7))
+    faults = tuple(each for each in FAULTS if chance.random() < eagerness)
+    drawing = _Drawing(chance)
+    items = drawing.draw()
+    return Schedule(seed=seed, faults=faults, items=tuple(items))
+
+
+class _Drawing:
+    """The items of one seed, as they are drawn."""
+
+    def __init__(self, chance: Random) -> None:
+        self.chance = chance
+        self.items: list[Item] = []
+        self.queues: list[str] = []
+        self.environments: list[str] = []
+        self.jobs: list[tuple[str, int, str]] = []  # name, array size, queue
+
+    def draw(self) -> list[Item]:
+        chance = self.chance
+        for kind in ("ec2", "fargate", "spot", "unmanaged"):
+            if chance.random() < 0.45:
+                self._environment(kind)
+        if not self.environments:
+            self._environment(chance.choice(("ec2", "fargate")))
+        self._consumables()
+        for environment in list(self.environments):
+            self._queue(environment, chance.choice(("fifo", "fifo", "fair", "quota")))
+        self._definitions()
+        if chance.random() < 0.25:
+            self._training()
+        for number in range(chance.choice((2, 5, 12))):
+            self._job(number)
+        for number in range(chance.choice((0, 3, 7))):
+            self._change(number)
+        self.items.sort(key=lambda item: item.at_ms)
+        return self.items
+
+    def _add(self, what: str, /, *, at_ms: int = 0, job: str = "", **request: Any) -> None:
+        is_needed = at_ms == 0
+        self.items.append(
+            Item(at_ms=at_ms, operation=what, request=request, job=job, is_needed=is_needed)
+        )
+
+    def _when(self) -> int:
+        """Draw a moment; often one that others share."""
+        at_ms = self.chance.randrange(1000, _SPAN_MS)
+        return at_ms if self.chance.random() < 0.5 else at_ms // 60_000 * 60_000 + 1000
+
+    def _environment(self, kind: str, name: str = "", at_ms: int = 0) -> None:
+        name = name or kind
+        vcpus = self.chance.choice((2, 4, 8))
+        request: Json = {"computeEnvironmentName": name, "type": "MANAGED"}
+        if kind == "unmanaged":
+            request |= {"type": "UNMANAGED", "unmanagedvCpus": vcpus, "serviceRole": _ROLE}
+        elif kind == "fargate":
+            spot = "_SPOT" if self.chance.random() < 0.3 else ""
+            request["computeResources"] = {
+                "type": f"FARGATE{spot}",
+                "maxvCpus": vcpus,
+                **_SUBNETS,
+            }
+        else:
+            request["computeResources"] = {
+                "type": kind.upper(),
+                "minvCpus": self.chance.choice((0, 0, 2)),
+                "maxvCpus": vcpus,
+                "instanceTypes": ["c5.large", "c5.xlarge"],
+                "instanceRole": "ecsInstanceRole",
+                "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+                **_SUBNETS,
+            }
+        self._add("CreateComputeEnvironment", at_ms=at_ms, **request)
+        if kind == "unmanaged":
+            self._add(
+                "RegisterInstances", computeEnvironment=name, vcpus=2, memoryMib=4096, count=2
+            )
+        if name not in self.environments:
+            self.environments.append(name)
+
+    def _queue(self, environment: str, kind: str) -> None:
+        name, more = f"q-{environment}", Json()
+        policy: Json
+        if kind == "fair":
+            policy = {"shareDecaySeconds": 60, "computeReservation": self.chance.choice((0, 30))}
+            self._add("CreateSchedulingPolicy", name=f"p-{name}", fairsharePolicy=policy)
+        elif kind == "quota":
+            policy = {"idleResourceAssignmentStrategy": "FIFO"}
+            self._add("CreateSchedulingPolicy", name=f"p-{name}", quotaSharePolicy=policy)
+        if kind != "fifo":
+            more["schedulingPolicyArn"] = (
+                f"arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p-{name}"
+            )
+        order = [environment]
+        others = [each for each in self.environments if each != environment]
+        if environment in ("ec2", "spot") and self.chance.random() < 0.3:
+            order += [each for each in others if each in ("ec2", "spot")]
+        if kind == "fifo" and self.chance.random() < 0.2:
+            limits = {"state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}
+            more["jobStateTimeLimitActions"] = [{"reason": each, **limits} for each in _LIMITED]
+        self._add(
+            "CreateJobQueue",
+            jobQueueName=name,
+            priority=self.chance.randrange(3),
+            computeEnvironmentOrder=[
+                {"order": number, "computeEnvironment": each} for number, each in enumerate(order)
+            ],
+            **more,
+        )
+        self.queues.append(f"{name}/{kind}")
+        if kind == "quota":
+            self._quota_share(name, "a")
+            self._quota_share(name, "b")
+
+    def _quota_share(self, queue: str, name: str) -> None:
+        strategy = self.chance.choice(("LEND", "RESERVE", "LEND_AND_BORROW"))
+        sharing: Json = {"strategy": strategy}
+        if strategy == "LEND_AND_BORROW":
+            sharing["borrowLimit"] = self.chance.choice((50, 100, -1))
+        preemption = self.chance.choice(("ENABLED", "DISABLED"))
+        self._add(
+            "CreateQuotaShare",
+            jobQueue=queue,
+            quotaShareName=name,
+            capacityLimits=[{"maxCapacity": self.chance.choice((1, 2, 4)), "capacityUnit": "VCPU"}],
+            resourceSharingConfiguration=sharing,
+            preemptionConfiguration={"inSharePreemption": preemption},
+        )
+
+    def _consumables(self) -> None:
+        for name, kind in (("license", "REPLENISHABLE"), ("token", "NON_REPLENISHABLE")):
+            self._add(
+                "CreateConsumableResource",
+                consumableResourceName=name,
+                totalQuantity=self.chance.choice((1, 3)),
+                resourceType=kind,
+            )
+
+    def _definitions(self) -> None:
+        for platform in ("EC2", "FARGATE"):
+            for image in dict.fromkeys(_IMAGES):
+                self._definition(f"{platform.lower()}-{image}", _container(platform, image))
+        nodes = [{"targetNodes": "0:", "container": _container("EC2", "flaky")}]
+        self._add(
+            "RegisterJobDefinition",
+            jobDefinitionName="ec2-nodes",
+            type="multinode",
+            nodeProperties={"numNodes": 2, "mainNode": 0, "nodeRangeProperties": nodes},
+        )
+        for name in ("license", "token"):
+            self._definition(
+                f"ec2-{name}",
+                _container("EC2", "ok"),
+                consumableResourceProperties={
+                    "consumableResourceList": [{"consumableResource": name, "quantity": 1}]
+                },
+            )
+
+    def _definition(self, name: str, container: Json, **more: Any) -> None:
+        if "executionRoleArn" in container:
+            more["platformCapabilities"] = ["FARGATE"]
+        self._add(
+            "RegisterJobDefinition",
+            jobDefinitionName=name,
+            type="container",
+            containerProperties=container,
+            **more,
+        )
+
+    def _training(self) -> None:
+        self._add(
+            "CreateServiceEnvironment",
+            serviceEnvironmentName="se",
+            serviceEnvironmentType="SAGEMAKER_TRAINING",
+            capacityLimits=[{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 2}],
+        )
+        self._add(
+            "CreateJobQueue",
+            jobQueueName="q-training",
+            jobQueueType="SAGEMAKER_TRAINING",
+            priority=1,
+            serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": "se"}],
+        )
+        for number in range(self.chance.choice((1, 3))):
+            algorithm = {"TrainingImage": "flaky", "TrainingInputMode": "File"}
+            payload = {
+                "AlgorithmSpecification": algorithm,
+                "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": number + 1},
+            }
+            self._add(
+                "SubmitServiceJob",
+                at_ms=self._when(),
+                job=f"t{number}",
+                jobName=f"t{number}",
+                jobQueue="q-training",
+                serviceJobType="SAGEMAKER_TRAINING",
+                serviceRequestPayload=json.dumps(payload),
+                retryStrategy={"attempts": self.chance.choice((1, 3))},
+            )
+
+    def _job(self, number: int) -> None:
+        chance, name = self.chance, f"j{number}"
+        queue, kind = chance.choice(self.queues).split("/")
+        platform = "fargate" if queue == "q-fargate" else "ec2"
+        choices = list(_IMAGES)
+        if platform == "ec2":
+            choices += ["nodes", "license", "token"]
+        what = chance.choice(choices)
+        request: Json = {
+            "jobName": name,
+            "jobQueue": queue,
+            "jobDefinition": f"{platform}-{what}",
+            "retryStrategy": self._retries(),
+        }
+        size = 0
+        if what != "nodes" and chance.random() < 0.3:
+            size = chance.choice((2, 3, 5))
+            request["arrayProperties"] = {"size": size}
+        if what in ("long", "stubborn") or chance.random() < 0.2:
+            request["timeout"] = {"attemptDurationSeconds": chance.choice((60, 90))}
+        if after := self._after(size):
+            request["dependsOn"] = after
+        if kind == "fair":
+            request["shareIdentifier"] = chance.choice("xyz")
+            request["schedulingPriorityOverride"] = chance.randrange(3)
+        elif kind == "quota":
+            request["quotaShareName"] = chance.choice("ab")
+            request["schedulingPriorityOverride"] = chance.randrange(3)
+        self._add("SubmitJob", at_ms=self._when(), job=name, **request)
+        self.jobs.append((name, size, queue))
+
+    def _retries(self) -> Json:
+        attempts = self.chance.choice((1, 1, 2, 4))
+        if self.chance.random() < 0.6:
+            return {"attempts": attempts}
+        rules = [
+            {"onStatusReason": "Host EC2*", "action": "RETRY"},
+            {"onExitCode": "1*", "action": self.chance.choice(("RETRY", "EXIT"))},
+            {"onReason": "*", "action": "EXIT"},
+        ]
+        return {"attempts": attempts, "evaluateOnExit": rules}
+
+    def _after(self, size: int) -> list[Json]:
+        chance, found = self.chance, []
+        for name, other, _ in self.jobs:
+            if chance.random() > 0.2:
+                continue
+            if size and size == other and chance.random() < 0.7:
+                found.append({"jobId": f"@{name}", "type": "N_TO_N"})
+            else:
+                found.append({"jobId": f"@{name}"})
+        if size and chance.random() < 0.2:
+            found.append({"type": "SEQUENTIAL"})
+        return found[:3]
+
+    def _change(self, number: int) -> None:
+        chance, at_ms = self.chance, self._when()
+        changes = [self._stop, self._stop, self._update_environment, self._update_queue]
+        changes += [self._delete_queue, self._update_share, self._update_consumable]
+        chance.choice(changes)(at_ms, number)
+
+    def _stop(self, at_ms: int, number: int) -> None:
+        name, size, _ = self.chance.choice(self.jobs)
+        target = f"@{name}"
+        if size and self.chance.random() < 0.5:
+            target += f":{self.chance.randrange(size)}"
+        operation = self.chance.choice(("CancelJob", "TerminateJob", "TerminateJob"))
+        self._add(operation, at_ms=at_ms, jobId=target, reason=f"change {number}")
+
+    def _update_environment(self, at_ms: int, _number: int) -> None:
+        name = self.chance.choice(self.environments)
+        request: Json = {"computeEnvironment": name}
+        if name != "unmanaged" and self.chance.random() < 0.6:
+            request["computeResources"] = {"maxvCpus": self.chance.choice((2, 4, 8))}
+        else:
+            request["state"] = "DISABLED"
+            again_ms = at_ms + self.chance.randrange(1000, 90_000)
+            more = {"computeEnvironment": name, "state": "ENABLED"}
+            self._add("UpdateComputeEnvironment", at_ms=again_ms, **more)
+        self._add("UpdateComputeEnvironment", at_ms=at_ms, **request)
+
+    def _update_queue(self, at_ms: int, _number: int) -> None:
+        name = self.chance.choice(self.queues).split("/")[0]
+        request: Json = {"jobQueue": name, "priority": self.chance.randrange(5)}
+        if self.chance.random() < 0.5:
+            request["state"] = "DISABLED"
+            again_ms = at_ms + self.chance.randrange(1000, 90_000)
+            self._add("UpdateJobQueue", at_ms=again_ms, jobQueue=name, state="ENABLED")
+        self._add("UpdateJobQueue", at_ms=at_ms, **request)
+
+    def _delete_queue(self, at_ms: int, _number: int) -> None:
+        """Take a queue away with its environment, whatever is in them."""
+        name = self.chance.choice(self.queues).split("/")[0]
+        environment = name.removeprefix("q-")
+        self._add("UpdateJobQueue", at_ms=at_ms, jobQueue=name, state="DISABLED")
+        self._add("DeleteJobQueue", at_ms=at_ms + 2_000, jobQueue=name)
+        off = {"computeEnvironment": environment, "state": "DISABLED"}
+        self._add("UpdateComputeEnvironment", at_ms=at_ms + 20_000, **off)
+        self._add("DeleteComputeEnvironment", at_ms=at_ms + 22_000, computeEnvironment=environment)
+        if self.chance.random() < 0.5:
+            self._environment(environment, at_ms=at_ms + 80_000)
+
+    def _update_share(self, at_ms: int, _number: int) -> None:
+        fair = [each.split("/")[0] for each in self.queues if each.endswith("/fair")]
+        if fair:
+            arn = f"arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p-{fair[0]}"
+            weights = [{"shareIdentifier": "x*", "weightFactor": 0.5}]
+            policy = {"shareDecaySeconds": 0, "shareDistribution": weights}
+            self._add("UpdateSchedulingPolicy", at_ms=at_ms, arn=arn, fairsharePolicy=policy)
+
+    def _update_consumable(self, at_ms: int, _number: int) -> None:
+        self._add(
+            "UpdateConsumableResource",
+            at_ms=at_ms,
+            consumableResource=self.chance.choice(("license", "token")),
+            operation="ADD",
+            quantity=self.chance.randrange(1, 4),
+            clientToken=f"at-{at_ms}",
+        )
+
+
+def _container(platform: str, image: str) -> Json:
+    vcpus, memory = ("0.5", "1024") if platform == "FARGATE" else ("1", "1024")
+    container: Json = {
+        "image": image,
+        "resourceRequirements": [
+            {"type": "VCPU", "value": vcpus},
+            {"type": "MEMORY", "value": memory},
+        ],
+    }
+    if platform == "FARGATE":
+        container["executionRoleArn"] = _ROLE
+    return container
+
+
+def without(items: Sequence[Item], dropped: Sequence[int]) -> tuple[Item, ...]:
+    """Give the items but for those at the given places."""
+    gone = set(dropped)
+    return tuple(item for place, item in enumerate(items) if place not in gone)
