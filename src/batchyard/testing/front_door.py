@@ -321,6 +321,7 @@ def _settings(given: Mapping[str, Any], folder: Path) -> Settings:
         "port": 0,
         "data_dir": str(folder / "data"),
         "is_synchronous_full": False,
+        "recording_days": 0,
         **given,
     }
     try:
