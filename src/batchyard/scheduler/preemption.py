@@ -65,12 +65,27 @@ class Prospect:
             if not victims:
                 return None
             self._stop(share, job, victims)
-        found = self._take(job)
-        assert found is not None, job.job_id
-        self.accounts.start(share, job.use)
-        self.stock.take(job.needs)
-        self.served[share] = min(job.priority, self.served.get(share, job.priority))
-        return found
+        return self._reserve(share, job)
+
+    def seat_returning(self, share: str, behind: WaitingJob | None) -> bool:
+        """Reserve a place for the job that comes back to the head of a share, and show who is next.
+
+        `behind` is the first of those that wait in it now. Nobody is stopped for one that has not
+        come back yet. False: there will be no place for it.
+        """
+        job = self.heads[share]
+        if not (self.stock.has(job.needs) and self._can_start(share, job)):
+            return False
+        self._reserve(share, job)
+        self.returning[share] = [
+            each for each in self.returning[share] if each.job_id != job.job_id
+        ]
+        self.show(share, behind)
+        return True
+
+    def is_entitled(self, share: str) -> bool:
+        """Tell whether the head of a share needs nothing borrowed."""
+        return self.accounts.is_within_quota(share, self.heads[share].use)
 
     def release(self, job: RunningJob) -> None:
         """Count what comes free with the end of a job."""
@@ -92,6 +107,14 @@ class Prospect:
             self.heads.pop(share, None)
         else:
             self.heads[share] = job
+
+    def _reserve(self, share: str, job: WaitingJob) -> tuple[EnvironmentView, Taken]:
+        found = self._take(job)
+        assert found is not None, job.job_id
+        self.accounts.start(share, job.use)
+        self.stock.take(job.needs)
+        self.served[share] = min(job.priority, self.served.get(share, job.priority))
+        return found
 
     def _occupy(self, job: RunningJob) -> None:
         """Undo `release`."""

@@ -109,20 +109,17 @@ class QuotaTurn:
         if not any(self._may_help(lane) for lane in stuck):
             return ()
         prospect = self._prospect(stuck)
-        entitled = deque(lane for lane in stuck if self._is_entitled(prospect.accounts, lane))
-        borrowers = [lane for lane in stuck if lane not in entitled]
+        waiting = [lane for lane in self._lanes if lane.name in prospect.heads]
+        entitled = deque(lane for lane in waiting if prospect.is_entitled(lane.name))
+        borrowers = [lane for lane in waiting if lane not in entitled]
         for _ in range(SETTLED_MAX):
             if not entitled:
                 break
             lane = entitled.popleft()
-            if not self._settle(prospect, lane):
-                continue
-            self._advance(lane)
-            prospect.show(lane.name, lane.head)
-            if lane.head is not None:
-                right = self._is_entitled(prospect.accounts, lane)
+            if self._settle(prospect, lane) and lane.name in prospect.heads:
+                right = prospect.is_entitled(lane.name)
                 (entitled if right else borrowers).append(lane)
-        for lane in sorted(borrowers, key=_seq_of_head):
+        for lane in sorted(borrowers, key=lambda each: (prospect.heads[each.name].seq, each.name)):
             self._settle(prospect, lane)
         return prospect.preemptions
 
@@ -242,10 +239,11 @@ class QuotaTurn:
         return prospect
 
     def _settle(self, prospect: Prospect, lane: _Lane) -> bool:
+        """See to it that who is first in a share then will be able to start; show who is next."""
         job = lane.head
+        if prospect.heads[lane.name] is not job:
+            return prospect.seat_returning(lane.name, job if lane.is_stuck else None)
         assert job is not None, lane.name
-        if prospect.heads.get(lane.name) is not job:
-            return False  # Another one is about to come back before it.
         found = prospect.settle(lane.name, job)
         if found is None:
             return False
@@ -253,6 +251,8 @@ class QuotaTurn:
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self._ledger.occupy(environment, slot, demand)
         self._ledger.give_back_instances(environment, job.instances, sign=-1)
+        self._advance(lane)
+        prospect.show(lane.name, lane.head)
         return True
 
 
