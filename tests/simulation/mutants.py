@@ -49,10 +49,10 @@ MUTANTS = (
     Mutant(
         "effects are sent before they are durable",
         "engine/loop.py",
-        "        await self._commit(outcome, harvest.settled, now_ms)\n"
+        "        await self._commit(outcome, harvest.settled, now_ms, record)\n"
         "        self._dispatch.send(outcome.effects)\n",
         "        self._dispatch.send(outcome.effects)\n"
-        "        await self._commit(outcome, harvest.settled, now_ms)\n",
+        "        await self._commit(outcome, harvest.settled, now_ms, record)\n",
     ),
     Mutant(
         "a commit that failed is not tried again",
