@@ -124,6 +124,9 @@ def _changed_detail(record: EnvironmentRecord, request: Json, *, request_id: str
         detail["eksConfiguration"] = {**ours, **change}
     if change := request.get("computeResources"):
         detail["computeResources"] = _checked_resources(record, change, request_id)
+    elif "computeResources" in detail:
+        # A capacity that somebody desired once is not asked for again.
+        detail["computeResources"] = current_resources(record)
     return detail
 
 
