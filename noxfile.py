@@ -38,6 +38,7 @@ ROOMS = {
     "compute": "Containers of this machine, with everything that can happen to them.",
     "e2e": "A real server, real containers, real clients.",
     "crash": "Killed anywhere, started again, compared.",
+    "testing": "The test kit, as its users use it.",
     "tidy": "The project's own checks find what they are made to find.",
 }
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from sqlalchemy import text
 
 from batchyard.compute.port import Host
 from batchyard.compute.twin import Script, TwinBackend, TwinMachine
+from batchyard.engine.clock import LoopClock, read_wall_clock_ms
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
-from batchyard.store import Store
+from batchyard.store import Connection, Store
 from bench.stored import IMAGE, QUEUE, a_job, insert_resources, insert_runnable
 
 JOBS = 5_000
@@ -69,7 +71,7 @@ class _Yard:
             forget_output=sink.forget,
             read_secrets=_no_secrets,
             surroundings=Surroundings(),
-            clock_ms=_now_ms,
+            clock=LoopClock(),
             recording=RecordingLimits(days=self.recording_days),
         )
         running = asyncio.ensure_future(engine.run())
@@ -139,7 +141,9 @@ async def measure(chosen: argparse.Namespace) -> bool:
 
 async def _rate_of(what: str, chosen: argparse.Namespace) -> float:
     capacity = Amount(cpu_milli=10**8, memory_mib=10**8)
-    machine = TwinMachine(now_ms=_now_ms, hosts=[Host(host_id=HostId("host"), capacity=capacity)])
+    machine = TwinMachine(
+        now_ms=read_wall_clock_ms, hosts=[Host(host_id=HostId("host"), capacity=capacity)]
+    )
     machine.scripts[IMAGE] = Script(duration_ms=0)
     with tempfile.TemporaryDirectory(prefix="by-bench-") as folder:
         store = Store.open(f"sqlite:///{Path(folder) / 'store.db'}")
@@ -148,7 +152,7 @@ async def _rate_of(what: str, chosen: argparse.Namespace) -> float:
             await _report_syncs(store)
         for first in range(0, chosen.behind, _BATCH):
             numbers = range(_BEHIND + first, _BEHIND + min(first + _BATCH, chosen.behind))
-            await store.write(lambda conn, some=numbers: insert_runnable(conn, some, None))
+            await store.write(partial(insert_runnable, numbers=numbers, array_size=None))
         rate = await _RATES[what](_Yard(store, machine, chosen.jobs, chosen.recording_days))
         await store.close()
     return rate
@@ -157,16 +161,16 @@ async def _rate_of(what: str, chosen: argparse.Namespace) -> float:
 async def _report_syncs(store: Store) -> None:
     began = time.perf_counter()
     for number in range(_SYNCS):
-        await store.write(
-            lambda conn, number=number: conn.execute(
-                text(
-                    "INSERT INTO events (at_ms, kind, version, body) VALUES (:n, 'n', 1, x'7b7d')"
-                ),
-                {"n": number},
-            )
-        )
+        await store.write(partial(_insert_event, number=number))
     rate = _SYNCS / (time.perf_counter() - began)
     print(f"  the store alone: {rate:,.0f} commits a second", flush=True)
+
+
+def _insert_event(conn: Connection, number: int) -> None:
+    conn.execute(
+        text("INSERT INTO events (at_ms, kind, version, body) VALUES (:n, 'n', 1, x'7b7d')"),
+        {"n": number},
+    )
 
 
 async def _drained(yard: _Yard) -> float:
@@ -198,10 +202,6 @@ async def _children(yard: _Yard) -> float:
 
 
 _RATES = {"drained": _drained, "submitted": _submitted, "children": _children}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def _no_secrets(_wanted: object) -> dict[Any, str]:

@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any
@@ -28,7 +29,8 @@ from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.recovery import load_state
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId
-from batchyard.store import Connection, Store, live_jobs
+from batchyard.store import Connection, Store
+from batchyard.store.job_rows import QUEUED_COLUMNS
 from bench.stored import insert_resources, insert_runnable
 
 JOBS = (10_000, 100_000, 1_000_000)
@@ -103,9 +105,8 @@ async def _make(jobs: int, form: str, url: str) -> None:
     size = None if form == "singles" else jobs // ARRAYS
     numbers = range(jobs // (size or 1))
     for first in numbers[::_BATCH]:
-        await store.write(
-            lambda conn, some=numbers[first : first + _BATCH]: insert_runnable(conn, some, size)
-        )
+        some = numbers[first : first + _BATCH]
+        await store.write(partial(insert_runnable, numbers=some, array_size=size))
     await store.close()
 
 
@@ -142,7 +143,7 @@ def _load_timed(conn: Connection, hosts: list[Host]) -> tuple[State, float]:
 def _read_bare(conn: Connection) -> float:
     """Read the columns that the engine needs, as the driver gives them."""
     began = perf_counter()
-    columns = ", ".join(column.name for column in live_jobs.QUEUED_COLUMNS)
+    columns = ", ".join(column.name for column in QUEUED_COLUMNS)
     rows = conn.exec_driver_sql(f"SELECT {columns} FROM jobs ORDER BY seq")  # noqa: S608 - ours
     while rows.fetchmany(_BATCH):
         pass

@@ -157,8 +157,8 @@ class _Bare:
         self._queue = config.queues[0]
         self._state = State()
         self._heap: list[tuple[int, int, i.Input]] = []
-        for each in (*config.hosts, *config.environments, *config.queues):
-            step(self._state, each, 0)
+        puts: list[i.Input] = [*config.hosts, *config.environments, *config.queues]
+        step_all(self._state, puts, 0)
 
     def run(self) -> None:
         coming = ((job.submitted_ms, number) for number, job in enumerate(self._jobs))

@@ -51,7 +51,7 @@ def bench_yard(**settings: Any) -> Iterator[BenchYard]:
     with tempfile.TemporaryDirectory(prefix="by-bench-") as folder:
         data_path = Path(folder)
         make_busybox_image(ImageStore(data_path))
-        overcommit = {"cpu_overcommit": 1000.0, "memory_overcommit": 1000.0}
+        overcommit: dict[str, Any] = {"cpu_overcommit": 1000.0, "memory_overcommit": 1000.0}
         more = overcommit if "machine_vcpus" in settings else {}
         server = start_server(
             Settings(data_dir=folder, port=0, log_level="warning", **more, **settings)
