@@ -213,10 +213,17 @@ def _print(answer: dict[str, Any]) -> None:
         )
     for sign, key in (("<", "gainers"), (">", "losers")):
         for job in answer[key]:
-            change = span_of(abs(job["laterMs"]))
-            word = "earlier" if sign == "<" else "later"
-            click.echo(f"  {sign} {job['jobId']} in {job['jobQueue']}: {change} {word}")
+            click.echo(f"  {sign} {job['jobId']} in {job['jobQueue']}: {_change_of(job)}")
     print_grounds(answer)
+
+
+def _change_of(job: dict[str, Any]) -> str:
+    later_ms: int | None = job.get("laterMs")
+    if later_ms is not None:
+        return f"{span_of(abs(later_ms))} {'earlier' if later_ms < 0 else 'later'}"
+    if "after" in job:
+        return "starts, and would not as things are"
+    return "does not start any more, as far as was looked"
 
 
 def _row(each: dict[str, Any], at_ms: int) -> list[str]:

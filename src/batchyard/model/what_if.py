@@ -92,7 +92,7 @@ class JobComparison(Struct, frozen=True, kw_only=True):
     #: None: beyond what was seen, or never.
     before_ms: int | None
     after_ms: int | None
-    #: How much later it starts; less than 0: earlier. None: one of them is not known.
+    #: How much later it starts; less than 0: earlier. None: one of them is not known, or never.
     later_ms: int | None
 
 

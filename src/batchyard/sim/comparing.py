@@ -7,7 +7,7 @@ run, so a difference is the change's doing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from statistics import median_low
 
 from batchyard.core import inputs as i
@@ -84,10 +84,12 @@ class _Side:
             ),
         )
 
+    def sees(self, at_ms: int) -> bool:
+        """Tell whether this future was looked at until then."""
+        return self.limit_ms is None or at_ms <= self.limit_ms
+
     def _known(self, at_ms: int | None) -> int | None:
-        if at_ms is None or (self.limit_ms is not None and at_ms > self.limit_ms):
-            return None
-        return at_ms
+        return None if at_ms is None or not self.sees(at_ms) else at_ms
 
 
 def compare(
@@ -105,9 +107,9 @@ def compare(
         _job(state, job_id, sides[0].start_ms(job_id), sides[1].start_ms(job_id))
         for job_id in before.wanted
     ]
-    noticed = [each for each in jobs if abs(each.later_ms or 0) > _NOTICED_MS]
-    later_by_job = {each.job_id: each.later_ms or 0 for each in noticed}
-    ranked = sorted(noticed, key=lambda each: (each.later_ms or 0, each.job_id))
+    shifts_ms = {each.job_id: _shift_ms(each, *sides) for each in jobs}
+    noticed = [each for each in jobs if abs(shifts_ms[each.job_id]) > _NOTICED_MS]
+    ranked = sorted(noticed, key=lambda each: (shifts_ms[each.job_id], each.job_id))
     incomplete = [
         each for looked in (before, after) for each in looked.found if not each.end.is_complete
     ]
@@ -115,9 +117,9 @@ def compare(
         at_ms=yard.now_ms,
         seed=yard.seed,
         run_count=min(len(before.found), len(after.found)),
-        groups=tuple(_group(key, group, sides, later_by_job) for key, group in groups.items()),
-        gainers=tuple(each for each in ranked[:NAMED_MAX] if (each.later_ms or 0) < 0),
-        losers=tuple(each for each in ranked[::-1][:NAMED_MAX] if (each.later_ms or 0) > 0),
+        groups=tuple(_group(key, group, sides, shifts_ms) for key, group in groups.items()),
+        gainers=tuple(each for each in ranked[:NAMED_MAX] if shifts_ms[each.job_id] < 0),
+        losers=tuple(each for each in ranked[::-1][:NAMED_MAX] if shifts_ms[each.job_id] > 0),
         gave_up=GaveUp(incomplete[0].end) if incomplete else None,
         reached_ms=min(each.reached_ms for each in (*before.found, *after.found)),
         bases=after.found[0].bases,
@@ -157,10 +159,10 @@ def _group(
     key: tuple[QueueArn, str | None],
     group: _Group,
     sides: Sequence[_Side],
-    later_by_job: Mapping[JobId, int],
+    shifts_ms: Mapping[JobId, float],
 ) -> GroupComparison:
     queue_arn, share = key
-    laters = [later_by_job.get(each, 0) for each in group.waiting]
+    laters = [shifts_ms.get(each, 0) for each in group.waiting]
     before, after = sides
     return GroupComparison(
         queue=name_in_arn(queue_arn),
@@ -170,8 +172,8 @@ def _group(
         before=before.outlook(group.waiting),
         after=after.outlook(group.waiting),
         submitted=after.outlook(group.submitted),
-        gaining_count=sum(each < 0 for each in laters),
-        losing_count=sum(each > 0 for each in laters),
+        gaining_count=sum(each < -_NOTICED_MS for each in laters),
+        losing_count=sum(each > _NOTICED_MS for each in laters),
     )
 
 
@@ -186,6 +188,20 @@ def _job(state: State, job_id: JobId, before_ms: int | None, after_ms: int | Non
         after_ms=after_ms,
         later_ms=later_ms,
     )
+
+
+def _shift_ms(job: JobComparison, before: _Side, after: _Side) -> float:
+    """Tell how much later a job starts: without end where it starts in one future alone.
+
+    0 where one of them was not looked at for long enough to tell.
+    """
+    if job.later_ms is not None:
+        return job.later_ms
+    if job.after_ms is not None and before.sees(job.after_ms):
+        return -inf
+    if job.before_ms is not None and after.sees(job.before_ms):
+        return inf
+    return 0
 
 
 def _middle(times: Sequence[int | None]) -> int | None:

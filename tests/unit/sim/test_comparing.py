@@ -33,13 +33,13 @@ PLACE = SCOPE.arn("batch", "")
 TEAMS = [(1, "first"), (2, "first"), (3, "first"), (4, "second")]
 
 
-def a_state(changes: Changes | None = None, *, has_policy: bool = True) -> State:
+def a_state(changes: Changes | None = None, *, has_policy: bool = True, vcpus: int = 1) -> State:
     adjust = adjusting(changes or Changes())
     policy = a_policy(first=1.0, second=1.0) if has_policy else None
     state = State()
     for happening in (
         a_host(cpu_milli=4000, memory_mib=10**6),
-        an_environment(vcpus=1),
+        an_environment(vcpus=vcpus),
         a_queue(policy=policy) if has_policy else a_queue(),
     ):
         step(state, adjust(happening), 0)
@@ -48,15 +48,15 @@ def a_state(changes: Changes | None = None, *, has_policy: bool = True) -> State
     return state
 
 
-def compared(changes: Changes, *, has_policy: bool = True):
-    before = a_state(has_policy=has_policy)
+def compared(changes: Changes, *, has_policy: bool = True, vcpus: int = 1):
+    before = a_state(has_policy=has_policy, vcpus=vcpus)
     arrivals = arrivals_of(changes.submissions, first_seq=5, now_ms=0)
     come = [each.job.id for _, each in arrivals]
     waiting = list(before.jobs)
     sides = []
     for state, wanted, coming in (
         (before, waiting, []),
-        (a_state(changes, has_policy=has_policy), [*waiting, *come], arrivals),
+        (a_state(changes, has_policy=has_policy, vcpus=vcpus), [*waiting, *come], arrivals),
     ):
         yard = a_look(state, a_past([60] * 5))
         yard = replace(yard, arrivals=coming, certain_ms=dict.fromkeys(come, 30_000))
@@ -85,6 +85,15 @@ def test_a_smaller_machine_keeps_all_from_starting() -> None:
     found = compared(Changes(machines={HOST: Machine(cpu_milli=500)}))
     assert waits(found)[None] == (60_000, None)
     assert found.gave_up is None
+    assert (found.groups[0].gaining_count, found.groups[0].losing_count) == (0, 4)
+    assert {(each.later_ms, each.after_ms) for each in found.losers} == {(None, None)}
+
+
+def test_who_starts_only_then_gains() -> None:
+    found = compared(Changes(cpu_milli_max={environment_arn(): 4000}), vcpus=0)
+    assert waits(found)[None] == (None, 0)
+    assert (found.groups[0].gaining_count, found.groups[0].losing_count) == (4, 0)
+    assert {(each.later_ms, each.before_ms) for each in found.gainers} == {(None, None)}
 
 
 def test_first_in_first_out_takes_from_who_came_late() -> None:
