@@ -131,7 +131,7 @@ def show(found: Comparison) -> None:
         for failed in run.failures:
             _tell(f"\n{run.config}: {failed.job_count:,} FAILED", failed)
         for left in run.never_runs:
-            _tell(f"\n{run.config}: {left.job_count:,} jobs never run", left)
+            _tell(f"\n{run.config}: {left.job_count:,} of the jobs never run", left)
 
 
 def _tell(what: str, why: Failures | NeverRuns) -> None:
