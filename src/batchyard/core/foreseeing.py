@@ -162,5 +162,4 @@ def _vcpus_of(kind: InstanceType) -> tuple[int, str]:
 
 
 def _amount(amount: Amount) -> str:
-    text = f"{amount.cpu_milli / _MILLI:g} vCPUs, {amount.memory_mib:,} MiB"
-    return f"{text}, {amount.gpu_count} GPUs" if amount.gpu_count else f"{text} and no GPU"
+    return amount.text() if amount.gpu_count else f"{amount.text()} and no GPU"

@@ -6,15 +6,14 @@ memory, or from the records beside another engine.
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from batchyard.api.batch.rules.names import job_id_of
+from batchyard.api.own.jobs import read_named_job
 from batchyard.engine.explainer import TooMuchToRestore
 from batchyard.model.amounts import gpus_text, mib_text, vcpus_text
 from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
 from batchyard.model.ids import JobId, name_in_arn
 from batchyard.model.records import Json
-from batchyard.model.refusal import Refusal, client_exception
+from batchyard.model.refusal import Refusal
 from batchyard.store import Store
-from batchyard.store.jobs import read_jobs
 from batchyard.wire.call import Call
 
 #: Explains a live job; None: it is not live. Raises `TooMuchToRestore`.
@@ -25,14 +24,9 @@ async def get_job_explanation(
     store: Store, explain_job: ExplainJob, call: Call, request: Json
 ) -> Json:
     """Explain a job, child or node of the caller's account and region."""
-    job_id = job_id_of(call.scope, request["jobId"])
-    record = None
-    if job_id is not None:
-        wanted = job_id
-        found_records = await store.read(lambda conn: read_jobs(conn, call.scope, [wanted]))
-        record = next(iter(found_records), None)
-    if job_id is None or record is None:
-        raise client_exception(f"Job {request['jobId']} does not exist")
+    job_id, record = await store.read(
+        lambda conn: read_named_job(conn, call.scope, request["jobId"])
+    )
     try:
         found = await explain_job(job_id)
     except TooMuchToRestore as too_much:

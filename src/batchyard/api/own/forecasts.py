@@ -3,8 +3,9 @@
 Decides how a forecast is told, and that it is kept to be scored. Refuses to know how it is made.
 """
 
-from batchyard.api.batch.rules.names import is_arn_in, job_id_of, queue_arn_of
+from batchyard.api.batch.rules.names import is_arn_in, queue_arn_of
 from batchyard.api.own.futures import Asked, Seer, answer_of, place_of
+from batchyard.api.own.jobs import read_named_job
 from batchyard.model.forecast import (
     ArrivalUse,
     Basis,
@@ -26,7 +27,6 @@ from batchyard.store.forecasts import (
     read_hit_rate,
     score_forecasts,
 )
-from batchyard.store.jobs import read_jobs
 from batchyard.store.queues import read_queue
 from batchyard.wire.call import Call
 
@@ -58,14 +58,9 @@ _TEXT_BY_BASIS = {
 
 async def get_job_forecast(store: Store, seer: Seer, call: Call, request: Json) -> Json:
     """Say when a job, child or node of the caller's account and region will start."""
-    job_id = job_id_of(call.scope, request["jobId"])
-    record = None
-    if job_id is not None:
-        wanted = job_id
-        found = await store.read(lambda conn: read_jobs(conn, call.scope, [wanted]))
-        record = next(iter(found), None)
-    if job_id is None or record is None:
-        raise client_exception(f"Job {request['jobId']} does not exist")
+    job_id, record = await store.read(
+        lambda conn: read_named_job(conn, call.scope, request["jobId"])
+    )
     future = None
     if _may_start(record):
         asked = Asked(

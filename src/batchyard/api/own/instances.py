@@ -7,7 +7,8 @@ interruption: the engine answers the wish (see `registrations.get_instance_wish`
 from collections.abc import Callable
 
 from batchyard.api.batch.paging import page_size, read_token, write_token
-from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in, job_id_of
+from batchyard.api.batch.rules.names import environment_arn_of, is_arn_in
+from batchyard.api.own.jobs import read_named_job
 from batchyard.api.own.registrations import find_live
 from batchyard.core.instance_uses import InstanceUse
 from batchyard.model.amounts import Amount
@@ -17,7 +18,6 @@ from batchyard.model.limits import SPOT_NOTICE_SECONDS, SPOT_NOTICE_SECONDS_MAX
 from batchyard.model.records import InstanceRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection, Store, instance_wishes, instances
-from batchyard.store.jobs import read_jobs
 from batchyard.wire.call import Call
 
 #: Tells what is on a live instance; None: it is not live, or this engine is not in charge.
@@ -87,15 +87,12 @@ async def interrupt_instance(store: Store, call: Call, request: Json) -> Json:
 async def interrupt_job(store: Store, call: Call, request: Json) -> Json:
     """Ask for the Fargate Spot capacity under a job back: there is no notice but SIGTERM."""
     text: str = request["jobId"]
-    job_id = job_id_of(call.scope, text)
 
     def ask(conn: Connection) -> int:
-        found = [] if job_id is None else read_jobs(conn, call.scope, [job_id])
-        if not found or job_id is None:
-            raise client_exception(f"Job {text} does not exist")
-        attempt = found[0].progress.attempt
+        job_id, record = read_named_job(conn, call.scope, text)
+        attempt = record.progress.attempt
         if attempt is None:
-            raise client_exception(f"Job {text} is {found[0].progress.status}: it does not run.")
+            raise client_exception(f"Job {text} is {record.progress.status}: it does not run.")
         asked = TaskInterruption(environment_arn=attempt.environment_arn, job_id=job_id)
         store.note_wish()
         return instance_wishes.add_instance_wish(conn, asked, at_ms=call.now_ms)
