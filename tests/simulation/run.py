@@ -32,6 +32,7 @@ from tests.simulation.faults import CRASH_AFTER_COMMIT, CRASHES_MAX, Faults
 from tests.simulation.machine import Scripts, WatchedMachine
 from tests.simulation.observer import Broken, Observer
 from tests.simulation.records import Records
+from tests.simulation.replays import check_replays
 from tests.simulation.restored import compare, restored
 from tests.simulation.schedule import Schedule
 from tests.simulation.server import Server
@@ -63,6 +64,7 @@ class Result:
     steps: int = 0
     commits: int = 0
     restores: int = 0
+    replayed_turns: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     job_count: int = 0
 
@@ -123,6 +125,7 @@ class Run:
         try:
             while not self._is_over:
                 self._step()
+            self.result.replayed_turns = check_replays(self.path)
         except (Broken, InvariantBroken, AssertionError, KeyError, ValueError) as error:
             raise Found(f"{type(error).__name__}: {error}") from error
         finally:

@@ -35,6 +35,7 @@ from batchyard.store.database import Database, open_database
 from batchyard.wire.call import Call, Handler
 from tests.simulation.faults import Faults
 from tests.simulation.machine import FaultyBackend, WatchedMachine
+from tests.simulation.replays import RECORDING
 
 SCOPE = Scope(account="123456789012", region="eu-central-1")
 LAUNCH_TIMES = LaunchTimes(boot_ms=5_000, idle_ms=20_000)
@@ -73,6 +74,7 @@ class Server:
             clock=LoopClock(clock_ms),
             launch_times=LAUNCH_TIMES,
             interruption_rate=InterruptionRate(per_hour=rate, notice_ms=10_000),
+            recording=RECORDING,
             pace=Pace(self.loop.time),
         )
         ids = JobIds(Random(f"{seed}/ids").randbytes)

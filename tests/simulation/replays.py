@@ -1,0 +1,31 @@
+"""Whatever the servers of a run decided, they decide again from what they recorded.
+
+Owns one more check, at the end of a run. Refuses to know how a recording is made or replayed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchyard.engine.recording import RecordingLimits
+from batchyard.sim.replay import CannotReplay, replay_span
+from batchyard.store.reading import open_for_reading
+from batchyard.store.recordings import read_spans
+from tests.simulation.observer import Broken
+
+RECORDING = RecordingLimits(days=7)
+
+
+def check_replays(path: Path) -> int:
+    """Replay every recording in a store; give how many turns that were. Raises `Broken`."""
+    turn_count = 0
+    with open_for_reading(f"sqlite:///{path}") as conn:
+        for span in read_spans(conn):
+            try:
+                found = replay_span(conn, span)
+            except CannotReplay as trouble:
+                raise Broken(f"recording {span.epoch} cannot be replayed: {trouble}") from trouble
+            if found.difference is not None:
+                raise Broken(f"recording {span.epoch} is replayed otherwise: {found.difference}")
+            turn_count += found.turn_count
+    return turn_count
