@@ -9,10 +9,11 @@ from sqlalchemy import delete, func, select, update
 
 from batchyard.cli.replay import replay
 from batchyard.compute.twin import Script
+from batchyard.core.transitions import InvariantBroken
 from batchyard.engine import recording
 from batchyard.engine.recording import RecordingLimits
 from batchyard.model.status import JobStatus
-from batchyard.sim.replay import CannotReplay, replay_span
+from batchyard.sim.replay import replay_span
 from batchyard.store.recordings import read_spans
 from batchyard.store.schema import events, recordings
 from tests.builders import environment_arn, job_id
@@ -106,36 +107,83 @@ async def test_the_first_difference_is_shown(stage: Stage, tmp_path) -> None:
     await change(stage, kept.values(digest=right))
 
 
-async def test_a_turn_that_is_missing_is_a_difference(stage: Stage) -> None:
+@pytest.mark.parametrize("error", [InvariantBroken("never"), KeyError("job"), AssertionError()])
+async def test_what_the_core_refuses_is_a_difference(
+    stage: Stage, tmp_path, monkeypatch, error: Exception
+) -> None:
+    """As a core might that was changed since."""
+
+    def refuse(*_args: object, **_named: object) -> None:
+        raise error
+
     stage.machine.scripts["image"] = Script(duration_ms=0)
     await stage.create()
     async with stage.engine():
         await run_jobs(stage, 1)
-    last = await stage.store.read(lambda conn: read_all(conn)[-1]["seq"])
-    lost = recordings.c.seq.between(2, last - 1)
-    rows = await stage.store.read(lambda conn: read_all(conn, lost))
-    await change(stage, delete(recordings).where(lost))
+    with monkeypatch.context() as patched:
+        patched.setattr("batchyard.sim.replay.decide", refuse)
+        shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
 
-    (found,) = await replays(stage)
+    assert shown.exit_code == 1
+    assert "DIFFERENT\n  first difference at " in shown.output
+    assert f"  the core refuses what happened: {type(error).__name__}: {error}\n" in shown.output
 
-    assert rows
-    assert found.turn_count == 1
-    assert found.difference is not None
-    assert found.difference.replayed is None
+
+@pytest.mark.parametrize("what", ["flipped", "emptied", "lost", "beginning", "end"])
+async def test_damage_is_told_from_a_difference(stage: Stage, tmp_path, what: str) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    async with stage.engine():
+        await run_jobs(stage, 1, 2)
+    rows = await stage.store.read(read_all)
+    at = {"beginning": 0, "end": -1}.get(what, 2)
+    row = rows[at]
+    one = recordings.c.seq == row["seq"]
+    if what == "lost":
+        await change(stage, delete(recordings).where(one))
+        shown_seq = row["seq"] + 1
+    else:
+        broken = b"" if what == "emptied" else row["body"][:-1] + bytes([row["body"][-1] ^ 4])
+        await change(stage, update(recordings).where(one).values(body=broken))
+        shown_seq = row["seq"]
+
+    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
+
+    assert shown.exit_code == 1
+    assert shown.output.startswith("recording 1: ")
+    assert shown.output.endswith(
+        f"identical, then DAMAGED: record {shown_seq} cannot be read, or one before it is missing:"
+        " its checksum is wrong\n"
+    )
+    turn_count = len(rows) - 1 if at == -1 else at
+    assert f" {turn_count} turns, " in shown.output
+    await change(stage, delete(recordings))
     await change(stage, recordings.insert().values(rows))
 
 
-async def test_other_forms_are_refused(stage: Stage, tmp_path) -> None:
+async def test_what_another_version_recorded_is_passed_over(stage: Stage, tmp_path) -> None:
+    """After an update older recordings are left; they do not hide the newer ones."""
+    url = ["--db", f"sqlite:///{tmp_path / 'store.db'}"]
     async with stage.engine():
         pass
-    await change(stage, update(recordings).values(version=2))
+    old = update(recordings).where(recordings.c.epoch == 1)
+    await change(stage, old.values(version=1, body=b"what only an older one reads"))
+    alone = CliRunner().invoke(replay, url)
+    async with stage.engine():
+        pass
 
-    with pytest.raises(CannotReplay, match=r"^the recording of 1 has version 2, and this"):
-        await replays(stage)
-    shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
-    assert shown.exit_code == 1
-    assert shown.output.startswith("Error: the recording of 1 has version 2")
-    await change(stage, update(recordings).values(version=1))
+    shown = CliRunner().invoke(replay, url)
+    asked = CliRunner().invoke(replay, [*url, "--span", "1"])
+
+    refused, replayed = shown.output.splitlines()
+    assert refused == (
+        "recording 1: NOT REPLAYED: it has version 1, and this batchyard reads 2; the batchyard"
+        " that recorded it can replay it"
+    )
+    assert replayed.endswith("identical")
+    assert (shown.exit_code, alone.exit_code, asked.exit_code) == (0, 1, 1)
+    assert alone.output == asked.output == f"{refused}\n"
+    await change(stage, delete(recordings).where(recordings.c.epoch == 1))
 
 
 async def test_without_days_nothing_is_recorded(stage: Stage, tmp_path) -> None:

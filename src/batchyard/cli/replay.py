@@ -13,9 +13,10 @@ from batchyard.cli.replay_gains import show_gains
 from batchyard.cli.settings import read_settings
 from batchyard.cli.simulate_source import read_server
 from batchyard.cli.tables import print_table
+from batchyard.engine.recording import VERSION
 from batchyard.sim.config import BadConfig, read_config
 from batchyard.sim.gains import compare_schedules
-from batchyard.sim.replay import CannotReplay, Decision, Difference, SpanReplay, replay_span
+from batchyard.sim.replay import Decision, Difference, SpanReplay, replay_span
 from batchyard.sim.trace import BadTrace
 from batchyard.store import Connection, StoreTrouble
 from batchyard.store.reading import open_for_reading
@@ -45,7 +46,8 @@ def replay(  # noqa: PLR0913 -- one parameter an option
 ) -> None:
     """Decide again what the server decided, from what it recorded, and compare.
 
-    Works beside a running server, and without one. Ends with status 1 if anything differs.
+    Works beside a running server, and without one. Ends with status 1 if anything differs, or
+    cannot be read.
     """
     settings = read_settings({"data_dir": data_dir, "db": db})
     gains = None
@@ -55,7 +57,7 @@ def replay(  # noqa: PLR0913 -- one parameter an option
         if other_path is not None:
             other = read_config(other_path)
             gains = compare_schedules(*read_server(data_dir, db), other)
-    except (StoreTrouble, CannotReplay, BadConfig, BadTrace) as trouble:
+    except (StoreTrouble, BadConfig, BadTrace) as trouble:
         raise click.ClickException(str(trouble)) from trouble
     if as_json:
         click.echo(msgspec.json.encode({"recordings": found, "gains": gains}))
@@ -63,8 +65,14 @@ def replay(  # noqa: PLR0913 -- one parameter an option
         _show(found, with_decisions=decisions)
         if gains is not None:
             show_gains(gains, with_all=decisions)
-    if any(each.difference is not None for each in found):
+    if _is_bad(found):
         raise SystemExit(1)
+
+
+def _is_bad(found: Sequence[SpanReplay]) -> bool:
+    """Tell whether anything went wrong: what was recorded before an update may be passed over."""
+    read = [each for each in found if each.other_version is None]
+    return not read or any(not each.is_identical for each in read)
 
 
 def _spans(conn: Connection, chosen: int | None) -> Sequence[Span]:
@@ -83,12 +91,7 @@ def _spans(conn: Connection, chosen: int | None) -> Sequence[Span]:
 
 def _show(found: Iterable[SpanReplay], *, with_decisions: bool) -> None:
     for each in found:
-        click.echo(
-            f"recording {each.epoch}: {_time(each.began_ms)} to {_time(each.ended_ms)},"
-            f" {each.turn_count} turns, {each.event_count} events,"
-            f" {len(each.decisions)} attempts started: "
-            + ("identical" if each.difference is None else "DIFFERENT")
-        )
+        click.echo(f"recording {each.epoch}: {_summary(each)}")
         if each.was_cut:
             click.echo("  it reached recording_mib_max then; the next start begins another one")
         if with_decisions and each.decisions:
@@ -98,6 +101,22 @@ def _show(found: Iterable[SpanReplay], *, with_decisions: bool) -> None:
             )
         if each.difference is not None:
             _show_difference(each.difference)
+
+
+def _summary(found: SpanReplay) -> str:
+    if found.other_version is not None:
+        return (
+            f"NOT REPLAYED: it has version {found.other_version}, and this batchyard reads"
+            f" {VERSION}; the batchyard that recorded it can replay it"
+        )
+    verdict = "identical" if found.is_identical else "DIFFERENT"
+    if found.damage is not None:
+        verdict = f"identical, then DAMAGED: {found.damage}"
+    return (
+        f"{_time(found.began_ms)} to {_time(found.ended_ms)},"
+        f" {found.turn_count} turns, {found.event_count} events,"
+        f" {len(found.decisions)} attempts started: {verdict}"
+    )
 
 
 def _row(decision: Decision) -> tuple[Any, ...]:

@@ -9,6 +9,8 @@ Rules:
   or neither.
 - A turn in which nothing became true is not recorded: only events change the state.
 - Nothing is in it that is not in the store's tables of jobs, instances and events already.
+- Each record begins with a checksum of itself and all before it in its span: one that was damaged
+  is told from one that was decided otherwise, and so is one that is missing.
 
 Why it is so: decision 0023.
 """
@@ -27,13 +29,14 @@ from batchyard.model.ids import TaskId
 from batchyard.store import Connection, recordings
 
 #: Version of the form below; raised when an input or a record of the store changes its meaning.
-VERSION = 1
+VERSION = 2
 
 #: With more live jobs a span does not begin: writing them all down would hold up the start.
 LIVE_JOBS_MAX = 100_000
 #: What a beginning is packed with: a tenth of its size, at 100 MB a second.
 _PACKING_LEVEL = 1
 _MIB = 2**20
+_CHECKSUM_BYTES = 4
 _DAY_MS = 86_400_000
 
 _log = structlog.get_logger()
@@ -55,6 +58,10 @@ class RecordingLimits(Struct, frozen=True, kw_only=True):
     #: How long spans are kept after their end; 0: nothing is recorded.
     days: int
     mib_max: int = 256
+
+
+class Damaged(ValueError):
+    """A record is not what was written."""
 
 
 class NewRecord(Struct, frozen=True, kw_only=True):
@@ -106,8 +113,9 @@ class Recorder:
     def __init__(self, limits: RecordingLimits) -> None:
         self._limits = limits
         self._is_recording = False
-        #: How much this span has written.
+        #: How much this span has written, and the checksum of that.
         self._byte_count = 0
+        self._checksum = 0
 
     def keep(self, stored: Stored) -> bytes | None:
         """Write down what was read at the start; None: nothing is recorded, or it is too much."""
@@ -124,7 +132,7 @@ class Recorder:
         """Begin a span with what `keep` wrote down."""
         if kept is None:
             return None
-        self._is_recording = True
+        self._is_recording, self._byte_count, self._checksum = True, 0, 0
         form = _BeginningForm(stored=kept, hosts=tuple(hosts), known=tuple(sorted(known)))
         return self._counted(RecordKind.BEGINNING, msgspec.msgpack.encode(form))
 
@@ -135,7 +143,7 @@ class Recorder:
         if self._byte_count > self._limits.mib_max * _MIB:
             self._is_recording = False
             _log.warning("recording_full", mib_max=self._limits.mib_max)
-            return NewRecord(kind=RecordKind.END, body=b"")
+            return self._counted(RecordKind.END, b"")
         named = [(type(each).__name__, each) for each in inputs]
         return self._counted(RecordKind.TURN, msgspec.msgpack.encode((named, is_round_due)))
 
@@ -151,20 +159,37 @@ class Recorder:
             )
         recordings.append_record(conn, (epoch, record.kind, at_ms, VERSION, digest, record.body))
 
-    def _counted(self, kind: RecordKind, body: bytes) -> NewRecord:
+    def _counted(self, kind: RecordKind, content: bytes) -> NewRecord:
+        self._checksum = zlib.crc32(content, self._checksum)
+        body = self._checksum.to_bytes(_CHECKSUM_BYTES) + content
         self._byte_count += len(body)
         return NewRecord(kind=kind, body=body)
 
 
-def decode_beginning(body: bytes) -> Beginning:
+class Contents:
+    """The contents of a span's records, taken out in their order."""
+
+    def __init__(self) -> None:
+        self._checksum = 0
+
+    def take(self, body: bytes) -> bytes:
+        """Give the content of the next record. Raises `Damaged`."""
+        content = body[_CHECKSUM_BYTES:]
+        self._checksum = zlib.crc32(content, self._checksum)
+        if self._checksum.to_bytes(_CHECKSUM_BYTES) != body[:_CHECKSUM_BYTES]:
+            raise Damaged("its checksum is wrong")
+        return content
+
+
+def decode_beginning(content: bytes) -> Beginning:
     """Read a BEGINNING back. Raises `ValueError` for a form never written."""
-    form = msgspec.msgpack.decode(body, type=_BeginningForm)
+    form = msgspec.msgpack.decode(content, type=_BeginningForm)
     return Beginning(stored=_decode_stored(form.stored), hosts=form.hosts, known=form.known)
 
 
-def decode_turn(body: bytes) -> TurnRecord:
+def decode_turn(content: bytes) -> TurnRecord:
     """Read a TURN back. Raises `ValueError` for a form never written."""
-    form = msgspec.msgpack.decode(body, type=_TurnForm)
+    form = msgspec.msgpack.decode(content, type=_TurnForm)
     return TurnRecord(inputs=_unnamed(form.inputs), is_round_due=form.is_round_due)
 
 

@@ -6,6 +6,7 @@ the median of its queue. Jobs that ended without an attempt used nothing and are
 nothing in the store.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import median_low
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes
-from batchyard.engine.recording import VERSION, decode_beginning
+from batchyard.engine.recording import VERSION, Contents, decode_beginning
 from batchyard.engine.wishes import put_environment_of, put_queue_of
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, name_in_arn, whole_id_of
@@ -82,8 +83,12 @@ def server_config(conn: Connection, times: LaunchTimes) -> Config:
 def _hosts_of(conn: Connection) -> tuple[i.PutHost, ...]:
     for span in reversed(read_spans(conn)):
         first = next(read_span(conn, span))
-        if first.version == VERSION:
-            return decode_beginning(first.body).hosts
+        if first.version != VERSION:
+            continue
+        try:
+            return decode_beginning(Contents().take(first.body)).hosts
+        except (ValueError, zlib.error):  # Damaged; an older one says nearly the same.
+            continue
     return (i.PutHost(host_id=HostId("machine"), capacity=_UNBOUNDED),)
 
 

@@ -5,7 +5,9 @@ each of its turns must lead to the very events that were written then. Refuses t
 first difference: what follows it means nothing. Changes nothing in the store.
 """
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -16,17 +18,20 @@ from batchyard.core.transitions import InvariantBroken
 from batchyard.core.turn import Outcome
 from batchyard.engine.deciding import decide
 from batchyard.engine.facts import digest_of
-from batchyard.engine.recording import VERSION, RecordKind, decode_beginning, decode_turn
+from batchyard.engine.recording import (
+    VERSION,
+    Beginning,
+    Contents,
+    RecordKind,
+    decode_beginning,
+    decode_turn,
+)
 from batchyard.engine.recovery import build_state, settle_hosts
 from batchyard.model.ids import EnvironmentArn, HostId, JobId
 from batchyard.model.instances import InstanceId
 from batchyard.store import Connection
 from batchyard.store.events import read_events_at
 from batchyard.store.recordings import RecordRow, Span, read_span
-
-
-class CannotReplay(Exception):
-    """A recording has a form that this batchyard does not read."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -64,22 +69,23 @@ class SpanReplay(Struct, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...]
     #: The recording reached its limit before the engine ended.
     was_cut: bool
-    #: None: every event is the same.
+    #: None: every event is the same, as far as the span could be read.
     difference: Difference | None
+    #: Its form, if that is another one than this batchyard reads: nothing of it was replayed.
+    other_version: int | None = None
+    #: Which record could not be read, and why; what is before it was replayed.
+    damage: str | None = None
+
+    @property
+    def is_identical(self) -> bool:
+        """Tell whether all of it was read, and decided as it was then."""
+        return self.difference is None and self.other_version is None and self.damage is None
 
 
 def replay_span(conn: Connection, span: Span) -> SpanReplay:
-    """Decide everything in a span again, up to the first difference.
-
-    Raises `CannotReplay`.
-    """
+    """Decide everything in a span again, up to the first difference or damage."""
     run = _Run()
     for row in read_span(conn, span):
-        if row.version != VERSION:
-            raise CannotReplay(
-                f"the recording of {span.epoch} has version {row.version}, and this batchyard"
-                f" reads {VERSION}"
-            )
         if not run.follow(conn, row):
             break
     return SpanReplay(
@@ -91,6 +97,8 @@ def replay_span(conn: Connection, span: Span) -> SpanReplay:
         decisions=tuple(run.decisions),
         was_cut=run.was_cut,
         difference=run.difference,
+        other_version=run.other_version,
+        damage=run.damage,
     )
 
 
@@ -99,6 +107,7 @@ class _Run:
 
     def __init__(self) -> None:
         self._state = State()
+        self._contents = Contents()
         self.at_ms = 0
         #: How many events of that moment earlier turns had.
         self._told_count = 0
@@ -107,21 +116,34 @@ class _Run:
         self.decisions: list[Decision] = []
         self.was_cut = False
         self.difference: Difference | None = None
+        self.other_version: int | None = None
+        self.damage: str | None = None
 
     def follow(self, conn: Connection, row: RecordRow) -> bool:
         """Decide what a record is about; False: the replay ends with it."""
+        if row.version != VERSION:
+            self.other_version = row.version
+            return False
         if row.at_ms != self.at_ms:
             self.at_ms, self._told_count = row.at_ms, 0
-        if row.kind == RecordKind.END:
+        try:
+            decided = self._decided(row)
+        except (ValueError, zlib.error) as error:
+            self.damage = f"record {row.seq} cannot be read, or one before it is missing: {error}"
+            return False
+        if decided is None:
             self.was_cut = True
             return False
         try:
-            events = self._decide(row).events
-        except InvariantBroken as broken:
+            events = decided().events
+        except (InvariantBroken, AssertionError, KeyError) as broken:
             self.difference = Difference(
-                at_ms=row.at_ms, equal_count=0, recorded=None, replayed=None, broken=str(broken)
+                at_ms=row.at_ms, equal_count=0, recorded=None, replayed=None, broken=_told(broken)
             )
             return False
+        return self._compare(conn, row, events)
+
+    def _compare(self, conn: Connection, row: RecordRow, events: Sequence[e.Event]) -> bool:
         if digest_of(events) != row.digest:
             self.difference = _difference(conn, row.at_ms, events, self._told_count)
             return False
@@ -131,19 +153,29 @@ class _Run:
         self.decisions += _decisions_in(events)
         return True
 
-    def _decide(self, row: RecordRow) -> Outcome:
-        try:
-            if row.kind == RecordKind.BEGINNING:
-                begun = decode_beginning(row.body)
-                self._state, outcome = build_state(begun.stored, begun.hosts, row.at_ms)
-                offered = [host.host_id for host in begun.hosts]
-                owed = settle_hosts(self._state, offered, frozenset(begun.known), row.at_ms)
-                outcome.add(owed)
-                return outcome
-            turn = decode_turn(row.body)
-        except (ValueError, msgspec.DecodeError) as error:
-            raise CannotReplay(f"record {row.seq} cannot be read: {error}") from error
-        return decide(self._state, turn.inputs, row.at_ms, is_round_due=turn.is_round_due)
+    def _decided(self, row: RecordRow) -> Callable[[], Outcome] | None:
+        """Read a record, and say how it is decided; None: the recording ends."""
+        content = self._contents.take(row.body)
+        match row.kind:
+            case RecordKind.END:
+                return None
+            case RecordKind.BEGINNING:
+                return partial(self._begin, decode_beginning(content), row.at_ms)
+            case _:
+                turn = decode_turn(content)
+                return partial(
+                    decide, self._state, turn.inputs, row.at_ms, is_round_due=turn.is_round_due
+                )
+
+    def _begin(self, begun: Beginning, at_ms: int) -> Outcome:
+        self._state, outcome = build_state(begun.stored, begun.hosts, at_ms)
+        offered = [host.host_id for host in begun.hosts]
+        outcome.add(settle_hosts(self._state, offered, frozenset(begun.known), at_ms))
+        return outcome
+
+
+def _told(broken: Exception) -> str:
+    return f"{type(broken).__name__}: {broken}"
 
 
 def _decisions_in(events: Iterable[e.Event]) -> Iterable[Decision]:
