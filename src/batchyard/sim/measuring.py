@@ -166,6 +166,7 @@ class Meter:
     def _finish(self, job_id: JobId, failure: str | None, at_ms: int) -> None:
         """End a job or a child; of an array that fails, what is left of its children fails too."""
         self.last_end_ms = max(self.last_end_ms, at_ms)
+        self.course.mark_end()
         if is_part_id(job_id):
             self._finish_row(self.table.row_of(job_id), job_id, failure)
             return
