@@ -29,6 +29,7 @@ ROOMS = {
     "unit": "The pure rooms, in milliseconds.",
     "simulation": "The whole engine, under faults drawn from a seed.",
     "property": "What must hold for any input: hypothesis.",
+    "validation": "What simulations say, beside what others say of the same jobs.",
     "wire": "Bytes as AWS's clients send and read them.",
     "api": "One function per operation: what it accepts, refuses and answers.",
     "store": "Records, on SQLite and PostgreSQL.",

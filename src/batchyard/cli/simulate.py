@@ -1,7 +1,9 @@
 """`batchyard simulate`: a trace of jobs under one configuration or several, side by side."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -12,6 +14,7 @@ from batchyard.cli.options import data_dir_option
 from batchyard.cli.simulate_source import read_file, read_server
 from batchyard.cli.tables import print_table
 from batchyard.sim.config import BadConfig, Config, read_config
+from batchyard.sim.job_list import JobList
 from batchyard.sim.reading import READERS
 from batchyard.sim.report import Comparison, Failures, NeverRuns, RunReport
 from batchyard.sim.simulation import Progress, simulate
@@ -52,6 +55,12 @@ _SHARES_SHOWN_MAX = 20
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     help="Write a page with tables and charts as well.",
 )
+@click.option(
+    "--jobs",
+    "jobs_path",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write when each job came, started and ended, as CSV.",
+)
 def simulate_command(  # noqa: PLR0913 -- one parameter an option
     *,
     trace_path: Path | None,
@@ -63,6 +72,7 @@ def simulate_command(  # noqa: PLR0913 -- one parameter an option
     seed: int,
     is_json: bool,
     html_path: Path | None,
+    jobs_path: Path | None,
 ) -> None:
     """Run the jobs of TRACE through the real scheduler in virtual time.
 
@@ -79,7 +89,8 @@ def simulate_command(  # noqa: PLR0913 -- one parameter an option
         raise click.ClickException(str(error)) from error
     # How a server is set up is what others are compared with.
     chosen = [default, *configs] if is_history or not configs else configs
-    found = _compare(trace, chosen, seed)
+    with _job_list(jobs_path) as jobs:
+        found = _compare(trace, chosen, seed, jobs)
     if html_path is not None:
         _write_page(html_path, found)
     if is_json:
@@ -97,9 +108,31 @@ def _write_page(path: Path, found: Comparison) -> None:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
 
 
-def _compare(trace: Trace, configs: Sequence[Config], seed: int) -> Comparison:
+@contextmanager
+def _job_list(path: Path | None) -> Iterator[JobList | None]:
+    """Open the file before anything runs: where none can be written, nobody waits for it."""
+    if path is None:
+        yield None
+        return
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield JobList(file)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+
+
+def _compare(
+    trace: Trace, configs: Sequence[Config], seed: int, jobs: JobList | None
+) -> Comparison:
     runs = tuple(
-        simulate(trace, config, seed=seed, progress=_progress_of(config.name)) for config in configs
+        simulate(
+            trace,
+            config,
+            seed=seed,
+            progress=_progress_of(config.name),
+            keep=None if jobs is None else partial(jobs.add, config.name),
+        )
+        for config in configs
     )
     return Comparison(trace=trace.name, began_ms=trace.began_ms, notes=trace.notes, runs=runs)
 

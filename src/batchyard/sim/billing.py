@@ -1,8 +1,8 @@
 """What capacity costs: instances from launch to end, and Fargate by the attempt.
 
-Decides by AWS's way to bill Linux: by the second, at least a minute each. Prices are those that the
-environments choose by (`engine.catalogue`), or the configuration's for Fargate. Refuses to know
-storage, traffic and anything else that AWS bills.
+Decides by AWS's way to bill Linux: by the second, rounded up, at least a minute each. Prices are
+those that the environments choose by (`engine.catalogue`), or the configuration's for Fargate.
+Refuses to know storage, traffic and anything else that AWS bills.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from batchyard.sim.config import FargatePrices
 from batchyard.sim.report import CostLine
 
 _HOUR_MS = 3_600_000
+_SECOND_MS = 1000
 _LEAST_MS = 60_000
 _MICRO = 1_000_000
 _MIB_PER_GB = 1024
@@ -56,12 +57,12 @@ class Billing:
     def terminate(self, instance_id: InstanceId, now_ms: int) -> None:
         record = self._live.pop(instance_id)
         line = self._line(record.environment_arn, record.instance_type)
-        line.ms += max(_LEAST_MS, now_ms - record.launched_ms)
+        line.ms += _billed_ms(now_ms - record.launched_ms)
 
     def run_on_fargate(self, arn: EnvironmentArn, demand: Amount, ms: int) -> None:
         """Bill an attempt that is over."""
         line = self._line(arn, _FARGATE)
-        billed_ms = max(_LEAST_MS, ms)
+        billed_ms = _billed_ms(ms)
         line.count += 1
         line.cpu_milli_ms += billed_ms * demand.cpu_milli
         line.memory_mib_ms += billed_ms * demand.memory_mib
@@ -101,6 +102,10 @@ class Billing:
             hours=hours,
             usd=cost,
         )
+
+
+def _billed_ms(ms: int) -> int:
+    return max(_LEAST_MS, -(-ms // _SECOND_MS) * _SECOND_MS)
 
 
 def _purchase_of(environment: i.PutEnvironment) -> str:

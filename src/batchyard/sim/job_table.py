@@ -1,4 +1,4 @@
-"""What is kept of each job of a trace while it is run, and after: four numbers and a letter.
+"""What is kept of each job of a trace while it is run, and after: five numbers and a letter.
 
 Owns the rows: one for each job that runs by itself, so one for each child of an array. And the
 names: a job of the trace has the job id that its place in the trace makes. Refuses to know what is
@@ -72,6 +72,10 @@ class JobTable:
         self.started_ms = array("q", [_NEVER]) * count
         #: How long its attempts ran, together.
         self.ran_ms = array("q", [0]) * count
+        #: How many there were.
+        self.attempt_counts = array("I", [0]) * count
+        #: When it was over; -1: not yet.
+        self.ended_ms = array("q", [_NEVER]) * count
         #: How each whole job ended, arrays too.
         self.ends = bytearray(len(jobs))
 

@@ -110,7 +110,7 @@ class Meter:
                 self._finish(event.job_id, event.status_reason, event.at_ms)
             case e.RestFailed():
                 for row in self.table.rows_of(number_of(event.job_id)):
-                    self._finish_row(row, event.job_id, event.status_reason)
+                    self._finish_row(row, event.job_id, event.status_reason, event.at_ms)
             case e.InstanceLaunched():
                 self._values[LAUNCHED] += event.record.capacity.cpu_milli
                 self.billing.launch(event.record)
@@ -134,7 +134,9 @@ class Meter:
 
     def _place(self, event: e.AttemptPlaced, now_ms: int) -> None:
         demand = self.table.jobs[number_of(event.job_id)].demand
-        self.table.phases[self.table.row_of(event.job_id)] = Phase.ON
+        row = self.table.row_of(event.job_id)
+        self.table.phases[row] = Phase.ON
+        self.table.attempt_counts[row] += 1
         is_on_instance = event.instance_id is not None
         self._live[event.job_id] = _Live(event.environment_arn, now_ms, demand, is_on_instance)
         self.attempt_count += 1
@@ -166,18 +168,20 @@ class Meter:
     def _finish(self, job_id: JobId, failure: str | None, at_ms: int) -> None:
         """End a job or a child; of an array that fails, what is left of its children fails too."""
         self.last_end_ms = max(self.last_end_ms, at_ms)
+        self.course.mark_end()
         if is_part_id(job_id):
-            self._finish_row(self.table.row_of(job_id), job_id, failure)
+            self._finish_row(self.table.row_of(job_id), job_id, failure, at_ms)
             return
         number = number_of(job_id)
         self.table.ends[number] = Phase.SUCCEEDED if failure is None else Phase.FAILED
         for row in self.table.rows_of(number):
-            self._finish_row(row, job_id, failure)
+            self._finish_row(row, job_id, failure, at_ms)
 
-    def _finish_row(self, row: int, job_id: JobId, failure: str | None) -> None:
+    def _finish_row(self, row: int, job_id: JobId, failure: str | None, at_ms: int) -> None:
         before = self.table.phases[row]
         if before >= Phase.SUCCEEDED:
             return
+        self.table.ended_ms[row] = at_ms
         self.table.phases[row] = Phase.SUCCEEDED if failure is None else Phase.FAILED
         self.over_count += 1
         if failure is not None:

@@ -57,7 +57,7 @@ def report_of(meter: Meter, config: Config, state: State, now_ms: int) -> RunRep
         fairness=_fairness_of(meter),
         cost_usd=sum(line.usd for line in cost if line.usd is not None),
         cost=cost,
-        over_time=_over_time(meter, makespan_ms),
+        over_time=_over_time(meter),
         never_runs=_never_runs(meter, state, now_ms),
         failures=_failures_of(meter),
         spot_interruption_count=meter.interruption_count,
@@ -141,7 +141,7 @@ def _share_report(use: ShareUse, job_count: int, wait_ms: Spread) -> ShareReport
     )
 
 
-def _over_time(meter: Meter, makespan_ms: int) -> tuple[PointInTime, ...]:
+def _over_time(meter: Meter) -> tuple[PointInTime, ...]:
     began_ms = meter.table.jobs[0].submitted_ms if meter.table.jobs else 0
     return tuple(
         PointInTime(
@@ -151,7 +151,7 @@ def _over_time(meter: Meter, makespan_ms: int) -> tuple[PointInTime, ...]:
             used_vcpus=values[USED] / _MILLI,
             launched_vcpus=values[LAUNCHED] / _MILLI,
         )
-        for at_ms, values in meter.course.averages(makespan_ms)
+        for at_ms, values in meter.course.averages()
     )
 
 

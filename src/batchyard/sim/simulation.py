@@ -35,6 +35,9 @@ _LOST_INSTANCE = ExitRule(action=ExitAction.RETRY, on_status_reason="Host EC2*")
 #: Told how many jobs are over, of how many, and the time in the trace.
 Progress = Callable[[int, int, int], None]
 
+#: Given the rows of the jobs of a run that is over.
+Keep = Callable[[JobTable], None]
+
 #: The share of jobs that name neither a share nor a user.
 _NO_SHARE = "default"
 #: How many turns pass between two calls of `Progress`.
@@ -42,13 +45,20 @@ _TURNS_PER_PROGRESS = 500
 
 
 def simulate(
-    trace: Trace, config: Config, *, seed: int = 0, progress: Progress | None = None
+    trace: Trace,
+    config: Config,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> RunReport:
     """Run a trace under a configuration, and report. The same for the same, in any process."""
     run = Simulation(trace, config, seed=seed)
     if progress is not None:
         run.tell(progress)
     run.driver.run()
+    if keep is not None:
+        keep(run.meter.table)
     return report_of(run.meter, config, run.driver.state, run.driver.now_ms)
 
 

@@ -46,43 +46,61 @@ class Course:
         self.width_ms = 1
         self._columns = columns
         self._sums: list[list[int]] = []
+        self._noted_ms = self._end_ms = 0
+        #: Of the stretch that the end lies in: what it had come to by then.
+        self._sums_at_end = self._none()
 
     def add(self, from_ms: int, to_ms: int, values: Sequence[int]) -> None:
         """Note values that held for a time; `from_ms` counts from the beginning of the course."""
         while to_ms > self.width_ms * 2 * POINTS_MAX:
             self._widen()
+        self._noted_ms = to_ms
         while from_ms < to_ms:
             index = from_ms // self.width_ms
             end_ms = min(to_ms, (index + 1) * self.width_ms)
             while len(self._sums) <= index:
-                self._sums.append([0] * self._columns)
+                self._sums.append(self._none())
             sums = self._sums[index]
             for column, value in enumerate(values):
                 sums[column] += value * (end_ms - from_ms)
             from_ms = end_ms
 
-    def averages(self, end_ms: int) -> list[tuple[int, list[float]]]:
-        """Give the beginning of each stretch and the averages over it; the last ends at `end_ms`.
+    def mark_end(self) -> None:
+        """Let it end here, unless it is marked again: what is noted later is left out."""
+        self._end_ms = self._noted_ms
+        index = self._end_ms // self.width_ms
+        self._sums_at_end = list(self._sums[index]) if index < len(self._sums) else self._none()
 
-        What was noted after it is left out. At most POINTS_MAX.
+    def averages(self) -> list[tuple[int, list[float]]]:
+        """Give the beginning of each stretch and the averages over it; the last ends at the end.
+
+        At most POINTS_MAX.
         """
+        end_ms = self._end_ms
         while -(-end_ms // self.width_ms) > POINTS_MAX:
             self._widen()
         width_ms = self.width_ms
-        return [
-            (
-                index * width_ms,
-                [each / (min(end_ms, (index + 1) * width_ms) - index * width_ms) for each in sums],
-            )
-            for index, sums in enumerate(self._sums)
-            if index * width_ms < end_ms
+        whole, rest_ms = divmod(end_ms, width_ms)
+        points = [
+            (index * width_ms, [each / width_ms for each in self._sums[index]])
+            for index in range(whole)
         ]
+        if rest_ms:
+            points.append((whole * width_ms, [each / rest_ms for each in self._sums_at_end]))
+        return points
+
+    def _none(self) -> list[int]:
+        return [0] * self._columns
 
     def _widen(self) -> None:
-        self.width_ms *= 2
         sums = self._sums
+        index = self._end_ms // self.width_ms
+        if index % 2:
+            before = zip(sums[index - 1], self._sums_at_end, strict=True)
+            self._sums_at_end = [a + b for a, b in before]
+        self.width_ms *= 2
         if len(sums) % 2:
-            sums.append([0] * self._columns)
+            sums.append(self._none())
         self._sums = [
             [a + b for a, b in zip(sums[index], sums[index + 1], strict=True)]
             for index in range(0, len(sums), 2)

@@ -69,6 +69,42 @@ def test_without_a_configuration_there_is_a_default(files) -> None:
     assert json.loads(result.stdout)["runs"][0]["config"] == "default"
 
 
+def test_the_jobs_stand_one_by_one(files) -> None:
+    (files / "more.csv").write_text(
+        "id,submit_s,run_s,vcpus,memory_mib,user,array_size,attempts,exit_code,depends_on\n"
+        "a,0,10,1,512,ann,2,,,\n"
+        "b,1.5,20,1,512,bob,,3,7,\n"
+        "c,2,1,1,512,,,,,b\n"
+        "d,3,1,9,512,bob,,,,\n"
+    )
+    configs = ("--config", files / "small.toml", "--config", files / "large.toml")
+    result = run(files / "more.csv", *configs, "--jobs", files / "jobs.csv")
+    assert result.exit_code == 0
+    assert (files / "jobs.csv").read_text().splitlines() == [
+        "config,id,array_index,queue,share_identifier,vcpus,memory_mib,gpus,"
+        "submit_s,ready_s,start_s,end_s,wait_s,run_s,attempt_count,status",
+        "small,a,0,,ann,1,512,0,0,0,0,10,0,10,1,SUCCEEDED",
+        "small,a,1,,ann,1,512,0,0,0,0,10,0,10,1,SUCCEEDED",
+        "small,b,,,bob,1,512,0,1.500,1.500,10,70,8.500,60,3,FAILED",
+        "small,c,,,default,1,512,0,2,,,70,,0,0,FAILED",
+        "small,d,,,bob,9,512,0,3,3,,,,0,0,RUNNABLE",
+        "large,a,0,,ann,1,512,0,0,0,0,10,0,10,1,SUCCEEDED",
+        "large,a,1,,ann,1,512,0,0,0,0,10,0,10,1,SUCCEEDED",
+        "large,b,,,bob,1,512,0,1.500,1.500,1.500,61.500,0,60,3,FAILED",
+        "large,c,,,default,1,512,0,2,,,61.500,,0,0,FAILED",
+        "large,d,,,bob,9,512,0,3,3,,,,0,0,RUNNABLE",
+    ]
+
+
+def test_jobs_that_cannot_be_written_are_an_error_before_anything_runs(files) -> None:
+    result = run(files / "t.csv", "--jobs", files / "missing" / "jobs.csv")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(
+        f"Error: cannot write {files / 'missing' / 'jobs.csv'}: No such"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

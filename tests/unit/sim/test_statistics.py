@@ -25,20 +25,29 @@ def test_jains_index() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 9)), min_size=1, max_size=30))
-def test_a_course_keeps_sums_in_few_stretches(stretches: list[tuple[int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 9)), min_size=1, max_size=30),
+    st.integers(0, 29),
+)
+def test_a_course_keeps_sums_in_few_stretches_and_ends_where_it_was_marked(
+    stretches: list[tuple[int, int]], last: int
+) -> None:
     course, now_ms, total = Course(columns=1), 0, 0
-    for length, value in stretches:
+    end_ms = until_end = 0
+    for index, (length, value) in enumerate(stretches):
         course.add(now_ms, now_ms + length, [value])
         now_ms += length
         total += length * value
-    points = course.averages(now_ms)
+        if index == min(last, len(stretches) - 1):
+            course.mark_end()
+            end_ms, until_end = now_ms, total
+    points = course.averages()
     assert len(points) <= POINTS_MAX
-    ends = [at_ms for at_ms, _ in points[1:]] + [now_ms]
+    ends = [at_ms for at_ms, _ in points[1:]] + [end_ms]
     summed = sum(
         values[0] * (end - at_ms) for (at_ms, values), end in zip(points, ends, strict=True)
     )
-    assert summed == pytest.approx(total)
+    assert summed == pytest.approx(until_end)
 
 
 @settings(deadline=None)
