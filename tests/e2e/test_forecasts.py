@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from tests.e2e.live_yard import BATCHYARD, QUEUE, LiveYard, live_yard, own_client
 from tests.e2e.test_explanations import HOLD, asking
+from tests.e2e.test_quota_shares import make_share
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
@@ -76,6 +78,52 @@ def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard
     assert (over["summary"], "start" in over) == ("It has ended: SUCCEEDED.", False)
     assert over["startedAt"] == yard.job(second)["startedAt"]
     assert (over["hitRate"]["scoredCount"], over["hitRate"]["heldCount"]) == (1, 0)
+
+
+def test_quota_shares_and_jobs_that_depend_and_fail_can_be_supposed(tmp_path: Path) -> None:
+    """Speech fills all eight vCPUs, four of them lent by vision, whose jobs would come in."""
+    trace = tmp_path / "tomorrow.csv"
+    trace.write_text(
+        "id,submit_s,run_s,vcpus,memory_mib,queue,share_identifier,depends_on,exit_code,attempts\n"
+        f"prep,0,60,2,16,{QUEUE},vision,,,\n"
+        f"bad,10,30,1,16,{QUEUE},vision,prep,1,3\n"
+        f"late,10,60,1,16,{QUEUE},vision,bad,,\n"
+    )
+    with live_yard(machine_vcpus=8, are_container_quota_shares_allowed=True) as yard:
+        policy = yard.batch.create_scheduling_policy(
+            name="quota", quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
+        )
+        yard.make_queue(policy_arn=policy["arn"])
+        make_share(yard, "vision", "LEND")
+        make_share(yard, "speech", "LEND_AND_BORROW")
+        held = [
+            yard.batch.submit_job(
+                jobName="held",
+                jobQueue=QUEUE,
+                jobDefinition="definition",
+                shareIdentifier="speech",
+                containerOverrides={"command": ["sh", "-c", HOLD]},
+            )["jobId"]
+            for _ in range(9)
+        ]
+        yard.reach("RUNNING", *held[:8])
+        yard.reach("RUNNABLE", held[8])
+
+        told = json.loads(told_by(yard, "what-if", "--submit", str(trace), "--json"))
+        groups = {each.get("shareIdentifier"): each for each in told["groups"]}
+        assert groups["vision"]["submittedCount"] == 3
+        assert groups["vision"]["failingCount"] == 2
+        assert groups["speech"]["preemptedBeforeCount"] == 0
+        assert groups["speech"]["preemptedAfterCount"] == 2
+        assert {each["jobId"] for each in told["preemptions"]} == set(held[6:8])
+
+        # More of its own is no use to speech on this machine: nobody waits less, or longer.
+        smaller = told_by(yard, "what-if", "--quota", f"{QUEUE}/speech:VCPU=7")
+        assert "Of 1 jobs that wait 0 would start earlier and 0 later." in smaller
+        line = told_by(yard, "what-if", "--policy", f"{QUEUE}=FIFO", "--submit", str(trace))
+        assert "preempted" not in line
+        yard.release("go")
+        yard.reach("SUCCEEDED", *held)
 
 
 def test_what_cannot_be_asked_is_refused(yard: LiveYard) -> None:

@@ -93,27 +93,8 @@ class Stage:
                     detail={"fairsharePolicy": policy},
                     tags={},
                 )
-            environments.insert_environment(
-                conn,
-                arn=environment_arn(),
-                scope=SCOPE,
-                name="ce",
-                uuid="u",
-                state=ResourceState.ENABLED,
-                detail={"computeResources": {"type": kind, "maxvCpus": vcpus}},
-                tags={},
-            )
-            queues.insert_queue(
-                conn,
-                arn=queue_arn(),
-                scope=SCOPE,
-                name="jq",
-                state=ResourceState.ENABLED,
-                priority=1,
-                environment_arns=[environment_arn()],
-                detail={} if policy is None else {"schedulingPolicyArn": policy_arn()},
-                tags={},
-            )
+            insert_environment(conn, {"computeResources": {"type": kind, "maxvCpus": vcpus}})
+            insert_queue(conn, {} if policy is None else {"schedulingPolicyArn": policy_arn()})
             self.store.note_wish()
 
         await self.store.write(work)
@@ -148,6 +129,33 @@ class Stage:
         while not holds(record := await self.job(number)):
             await asyncio.sleep(0)
         return record
+
+
+def insert_environment(conn, detail: Json) -> None:
+    environments.insert_environment(
+        conn,
+        arn=environment_arn(),
+        scope=SCOPE,
+        name="ce",
+        uuid="u",
+        state=ResourceState.ENABLED,
+        detail=detail,
+        tags={},
+    )
+
+
+def insert_queue(conn, detail: Json, name: str = "jq") -> None:
+    queues.insert_queue(
+        conn,
+        arn=queue_arn(name),
+        scope=SCOPE,
+        name=name,
+        state=ResourceState.ENABLED,
+        priority=1,
+        environment_arns=[environment_arn()],
+        detail=detail,
+        tags={},
+    )
 
 
 def a_new_job(

@@ -12,13 +12,16 @@ from batchyard.compute.twin import Script
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, JobId, TaskId, child_id
+from batchyard.model.instance_wishes import Registration
 from batchyard.model.records import WishKind
-from batchyard.model.status import JobStatus
-from batchyard.sim.history import read_history, server_config
+from batchyard.model.status import JobStatus, ResourceState
+from batchyard.sim.history import read_history
+from batchyard.sim.server_setup import server_config
 from batchyard.sim.simulation import simulate
 from batchyard.sim.trace import BadTrace, Run, Trace, TraceJob
-from tests.builders import environment_arn, job_id
-from tests.engine.stage import Stage, a_new_job
+from batchyard.store import instance_wishes, policies, quota_shares
+from tests.builders import SCOPE, environment_arn, job_id, policy_arn, queue_arn
+from tests.engine.stage import Stage, a_new_job, insert_environment, insert_queue
 
 DEMAND = Amount(cpu_milli=1000, memory_mib=128)
 
@@ -130,8 +133,9 @@ async def test_the_server_is_a_configuration_to_compare_with(stage: Stage, tmp_p
         for number in (1, 2, 3):
             await stage.until(number, JobStatus.SUCCEEDED)
 
-    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes()))
-    run = simulate(await history(stage), config)
+    trace = await history(stage)
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    run = simulate(trace, config)
     shown = CliRunner().invoke(
         simulate_command, ["--history", "--db", f"sqlite:///{tmp_path / 'store.db'}", "--json"]
     )
@@ -144,8 +148,109 @@ async def test_the_server_is_a_configuration_to_compare_with(stage: Stage, tmp_p
     assert (seen["config"], seen["job_count"]) == ("the server", 3)
 
 
+async def test_quota_shares_are_served_as_they_are_now(stage: Stage) -> None:
+    """Two shares of one vCPU on two: the one that does not borrow takes turns with itself."""
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create(vcpus=2)
+
+    def set_up(conn) -> None:
+        policies.insert_policy(
+            conn,
+            arn=policy_arn(),
+            scope=SCOPE,
+            name="policy",
+            detail={"quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}},
+            tags={},
+        )
+        insert_queue(conn, {"schedulingPolicyArn": policy_arn()}, name="shared")
+        for name in ("one", "two"):
+            quota_shares.insert_quota_share(
+                conn,
+                arn=SCOPE.quota_share_arn("shared", name),
+                queue_arn=queue_arn("shared"),
+                name=name,
+                state=ResourceState.ENABLED,
+                detail={
+                    "capacityLimits": [{"capacityUnit": "VCPU", "maxCapacity": 1}],
+                    "resourceSharingConfiguration": {"strategy": "RESERVE"},
+                    "preemptionConfiguration": {"inSharePreemption": "DISABLED"},
+                },
+                tags={},
+            )
+        stage.store.note_wish()
+
+    await stage.store.write(set_up)
+    for number, share in enumerate(("one", "one", "two"), start=1):
+        job = replace(a_new_job(number, share=share), queue_arn=queue_arn("shared"))
+        await stage.store.append_job(job)
+    async with stage.engine():
+        for number in (1, 2, 3):
+            await stage.until(number, JobStatus.SUCCEEDED)
+
+    trace = await history(stage)
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    longer = Trace(name="", jobs=[replace(job, run_ms=10_000) for job in trace.jobs])
+    run = simulate(longer, config)
+
+    assert [job.share_identifier for job in trace.jobs] == ["one", "one", "two"]
+    assert run.job_count_by_status["SUCCEEDED"] == 3
+    assert run.wait_ms.max == 10_000
+    assert {each.share_identifier: each.wait_ms.max for each in run.fairness.shares} == {
+        "one": 10_000,
+        "two": 0,
+    }
+
+
+async def test_what_is_registered_is_there_from_the_beginning(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    asked = Registration(
+        environment_arn=environment_arn("ce"),
+        instance_type="custom",
+        capacity=Amount(cpu_milli=2000, memory_mib=1024),
+        count=2,
+    )
+
+    def set_up(conn) -> None:
+        insert_environment(conn, {"type": "UNMANAGED"})
+        insert_queue(conn, {})
+        stage.store.note_wish()
+
+    def register(conn) -> None:
+        instance_wishes.add_instance_wish(conn, asked, at_ms=stage.now_ms)
+        stage.store.note_wish()
+
+    await stage.store.write(set_up)
+    async with stage.engine():
+        await stage.submit(1, 2)
+        await stage.until(1, JobStatus.RUNNABLE)
+        await stage.store.write(register)
+        for number in (1, 2):
+            await stage.until(number, JobStatus.SUCCEEDED)
+
+    trace = await history(stage)
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    run = simulate(trace, config)
+
+    assert [each.capacity.cpu_milli for each in config.registrations] == [2000, 2000]
+    assert config.notes == ("instances that are registered now are there from the beginning: 2",)
+    assert run.job_count_by_status["SUCCEEDED"] == 2
+    assert run.wait_ms.max == 0
+
+
+async def test_jobs_of_a_queue_that_is_gone_go_to_the_first_and_that_is_said(
+    stage: Stage,
+) -> None:
+    await stage.create()
+    job = TraceJob(id="a", submitted_ms=0, run_ms=1, demand=DEMAND, queue="gone")
+    trace = Trace(name="", jobs=[job])
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    assert config.notes == ("jobs of queues that are not there any more go to jq: 1",)
+
+
 async def test_a_store_without_jobs_or_queues_is_refused(stage: Stage) -> None:
     with pytest.raises(BadTrace, match=r"^the store has no jobs$"):
         await history(stage)
     with pytest.raises(BadTrace, match=r"^the store has no queue that a simulation could use$"):
-        await stage.store.read(lambda conn: server_config(conn, LaunchTimes()))
+        await stage.store.read(
+            lambda conn: server_config(conn, LaunchTimes(), Trace(name="", jobs=[]))
+        )

@@ -134,7 +134,9 @@ def _compare(
         )
         for config in configs
     )
-    return Comparison(trace=trace.name, began_ms=trace.began_ms, notes=trace.notes, runs=runs)
+    about = (f"{config.name}: {note}" for config in configs for note in config.notes)
+    notes = (*trace.notes, *about)
+    return Comparison(trace=trace.name, began_ms=trace.began_ms, notes=notes, runs=runs)
 
 
 def _progress_of(name: str) -> Progress:

@@ -8,8 +8,9 @@ import click
 from batchyard.cli.serving import launch_times
 from batchyard.cli.settings import read_settings
 from batchyard.sim.config import Config, default_config
-from batchyard.sim.history import read_history, server_config
+from batchyard.sim.history import read_history
 from batchyard.sim.reading import read_trace
+from batchyard.sim.server_setup import server_config
 from batchyard.sim.trace import Trace
 from batchyard.store import StoreTrouble
 from batchyard.store.reading import open_for_reading
@@ -29,6 +30,6 @@ def read_server(data_dir: str | None, db: str | None) -> tuple[Trace, Config]:
     try:
         with open_for_reading(settings.db_url) as conn:
             trace = read_history(conn, round(time() * 1000))
-            return trace, server_config(conn, launch_times(settings))
+            return trace, server_config(conn, launch_times(settings), trace)
     except StoreTrouble as trouble:
         raise click.ClickException(str(trouble)) from trouble

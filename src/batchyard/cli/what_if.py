@@ -1,7 +1,6 @@
 """`batchyard what-if`: what would come of a change, on what waits now."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,7 @@ from batchyard.cli.forecast import print_grounds, span_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 from batchyard.cli.tables import print_table
-from batchyard.sim.csv_trace import parse_csv
-from batchyard.sim.trace import BadTrace
-
-_MILLI = 1000
-_MACHINE_MEMBERS = {"vcpus": "vcpus", "memory": "memoryMib", "gpus": "gpus"}
+from batchyard.cli.what_if_changes import environments_of, jobs_of, machines_of, queues_of
 
 
 @click.command("what-if")
@@ -39,16 +34,27 @@ _MACHINE_MEMBERS = {"vcpus": "vcpus", "memory": "memoryMib", "gpus": "gpus"}
     help="Another weight factor of a share; less is more, as on AWS.",
 )
 @click.option(
+    "--quota",
+    "quotas",
+    metavar="QUEUE/SHARE:WHAT=VALUE",
+    multiple=True,
+    help="Other terms of a quota share. WHAT is a capacity unit (VCPU, MEMORY_MIB, GPU, or an"
+    " instance type such as ml.m5.large), strategy (RESERVE, LEND, LEND_AND_BORROW), borrowLimit"
+    " (percent; -1 for any) or inSharePreemption (ENABLED, DISABLED).",
+)
+@click.option(
     "--policy",
     "policies",
     metavar="QUEUE=FIFO|FAIR|FILE",
     multiple=True,
-    help="Another order: first in, first out; equal shares; or a fairsharePolicy as a JSON file.",
+    help="Another order: first in, first out; equal shares; or a fairsharePolicy as a JSON file."
+    " A queue with quota shares has none then.",
 )
 @click.option(
     "--submit",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Jobs that would come in: a CSV file, as `batchyard simulate` reads it.",
+    help="Jobs that would come in: a CSV file, as `batchyard simulate` reads it. Each needs a"
+    " queue; submit_s counts from now.",
 )
 @click.option("--seed", type=int, default=0, help="Equal seeds and states give equal answers.")
 @data_dir_option
@@ -59,22 +65,22 @@ def what_if(  # noqa: PLR0913 -- one a change
     machines: tuple[str, ...],
     priorities: tuple[str, ...],
     weights: tuple[str, ...],
+    quotas: tuple[str, ...],
     policies: tuple[str, ...],
     submit: Path | None,
     seed: int,
     data_dir: str | None,
     is_json: bool,
 ) -> None:
-    """Compare the future of all that waits with the one it would have. Changes nothing."""
+    """Compare the future of all that waits with the one it would have. Changes nothing.
+
+    Every change can be given again, and all that are given count together.
+    """
     request: dict[str, Any] = {
-        "computeEnvironments": [
-            {"computeEnvironment": name, "maxvCpus": _whole(text, number)}
-            for text in maxima
-            for name, number in [_split(text)]
-        ],
-        "machines": _machines(machines),
-        "jobQueues": _queues(priorities, weights, policies),
-        "jobs": [] if submit is None else list(_jobs(submit)),
+        "computeEnvironments": environments_of(maxima),
+        "machines": machines_of(machines),
+        "jobQueues": queues_of(priorities, weights, quotas, policies),
+        "jobs": [] if submit is None else list(jobs_of(submit)),
     }
     client = client_of(read_settings({"data_dir": data_dir}), "batchyard")
     try:
@@ -88,133 +94,50 @@ def what_if(  # noqa: PLR0913 -- one a change
         _print(answer)
 
 
-def _split(text: str) -> tuple[str, str]:
-    name, equals, value = text.rpartition("=")
-    if not equals or not name or not value:
-        raise click.UsageError(f"{text}: expected NAME=VALUE")
-    return name, value
-
-
-def _whole(text: str, number: str) -> int:
-    try:
-        return int(number)
-    except ValueError:
-        raise click.UsageError(f"{text}: {number} is not a whole number") from None
-
-
-def _machines(given: tuple[str, ...]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for text in given:
-        name, number = _split(text)
-        host, _, what = name.rpartition(":")
-        if what not in _MACHINE_MEMBERS:
-            raise click.UsageError(f"{text}: expected vcpus=N, memory=MIB or gpus=N")
-        machine = found.setdefault(host, {"host": host} if host else {})
-        machine[_MACHINE_MEMBERS[what]] = _whole(text, number)
-    return list(found.values())
-
-
-def _queues(
-    priorities: tuple[str, ...], weights: tuple[str, ...], policies: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-
-    def of(name: str) -> dict[str, Any]:
-        return found.setdefault(name, {"jobQueue": name})
-
-    for text in priorities:
-        name, number = _split(text)
-        of(name)["priority"] = _whole(text, number)
-    for text in weights:
-        name, number = _split(text)
-        queue, slash, share = name.partition("/")
-        if not slash or not share:
-            raise click.UsageError(f"{text}: expected QUEUE/SHARE=WEIGHT")
-        try:
-            weight = {"shareIdentifier": share, "weightFactor": float(number)}
-        except ValueError:
-            raise click.UsageError(f"{text}: {number} is not a number") from None
-        of(queue).setdefault("weights", []).append(weight)
-    for text in policies:
-        name, value = _split(text)
-        if value in ("FIFO", "FAIR"):
-            of(name)["order"] = "FIFO" if value == "FIFO" else "FAIR_SHARE"
-        else:
-            of(name)["fairsharePolicy"] = _policy(text, Path(value))
-    return list(found.values())
-
-
-def _policy(text: str, path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"{text}: {error}") from error
-    if not isinstance(read, dict):
-        raise click.UsageError(f"{text}: not a JSON object")
-    policy: dict[str, Any] = read.get("fairsharePolicy", read)
-    return policy
-
-
-def _jobs(path: Path) -> Iterator[dict[str, Any]]:
-    """Read what `batchyard simulate` reads; here each job needs a queue."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            trace = parse_csv(file, path.name)
-    except (OSError, BadTrace) as error:
-        raise click.UsageError(str(error)) from error
-    for job in trace.jobs:
-        if not job.queue:
-            raise click.UsageError(f"{path.name}: job {job.id} has no queue")
-        if job.depends_on or job.exit_code:
-            raise click.UsageError(
-                f"{path.name}: job {job.id} depends on others, or fails: neither can be supposed"
-            )
-        given = {
-            "name": job.id,
-            "jobQueue": job.queue,
-            "afterMs": job.submitted_ms,
-            "vcpus": job.demand.cpu_milli / _MILLI,
-            "memoryMib": job.demand.memory_mib,
-            "gpus": job.demand.gpu_count,
-            "runMs": job.run_ms,
-            "shareIdentifier": job.share_identifier,
-            "schedulingPriority": job.scheduling_priority,
-            "arraySize": job.array_size,
-            "timeoutMs": job.timeout_ms,
-        }
-        yield {name: each for name, each in given.items() if each is not None}
-
-
 def _print(answer: dict[str, Any]) -> None:
+    groups, at_ms = answer["groups"], answer["at"]
+    is_any_preempted = any(_preempted(each) for each in groups)
+    columns = ["QUEUE", "SHARE", "JOBS"]
+    columns += ["WAIT P50", "", "WAIT P90", "", "ALL DONE IN", "", "GAIN", "LOSE"]
     click.echo(answer["summary"])
     print_table(
+        [*columns, "PREEMPTED", ""] if is_any_preempted else columns,
         (
-            "QUEUE",
-            "SHARE",
-            "JOBS",
-            "WAIT P50",
-            "",
-            "WAIT P90",
-            "",
-            "ALL DONE IN",
-            "",
-            "GAIN",
-            "LOSE",
+            [*_row(each, at_ms), *(_preempted(each) or ("0", "> 0") if is_any_preempted else ())]
+            for each in groups
         ),
-        (_row(each, answer["at"]) for each in answer["groups"]),
     )
-    submitted = [each for each in answer["groups"] if each["submittedCount"]]
-    for each in submitted:
-        look = each["submitted"]
-        click.echo(
-            f"  + {each['submittedCount']} submitted to {each['jobQueue']}"
-            f"{'/' + each['shareIdentifier'] if 'shareIdentifier' in each else ''}: middle wait"
-            f" {span_of(look.get('waitP50Ms'))}, all done in {_done(look, answer['at'])}"
-        )
+    for each in groups:
+        if each["submittedCount"]:
+            click.echo(f"  + {_submitted(each, at_ms)}")
     for sign, key in (("<", "gainers"), (">", "losers")):
         for job in answer[key]:
             click.echo(f"  {sign} {job['jobId']} in {job['jobQueue']}: {_change_of(job)}")
+    for job in answer["preemptions"]:
+        click.echo(f"  ! {job['jobId']} in {job['jobQueue']}: {_preemption_of(job, at_ms)}")
     print_grounds(answer)
+
+
+def _preempted(each: dict[str, Any]) -> tuple[str, str] | None:
+    """Tell how many of a group are stopped for others; None: nobody in either future."""
+    before, after = each["preemptedBeforeCount"], each["preemptedAfterCount"]
+    return (str(before), f"> {after}") if before or after else None
+
+
+def _submitted(each: dict[str, Any], at_ms: int) -> str:
+    look = each["submitted"]
+    place = "/".join(each[key] for key in ("jobQueue", "shareIdentifier") if key in each)
+    text = (
+        f"{each['submittedCount']} submitted to {place}: middle wait"
+        f" {span_of(look.get('waitP50Ms'))}, all done in {_done(look, at_ms)}"
+    )
+    return f"{text}, {each['failingCount']} FAILED" if each["failingCount"] else text
+
+
+def _preemption_of(job: dict[str, Any], at_ms: int) -> str:
+    if "after" in job:
+        return f"is stopped in {span_of(job['after'] - at_ms)} for another job"
+    return f"is not stopped for another job, as it is otherwise in {span_of(job['before'] - at_ms)}"
 
 
 def _change_of(job: dict[str, Any]) -> str:

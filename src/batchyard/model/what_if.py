@@ -30,12 +30,28 @@ class Submission(Struct, frozen=True, kw_only=True):
     after_ms: int
     queue_arn: QueueArn
     demand: Amount
-    #: For how long each attempt runs, for certain.
+    #: For how long each attempt runs, and with what it exits, for certain.
     run_ms: int
+    exit_code: int = 0
+    attempts_max: int = 1
     share_identifier: str | None = None
     scheduling_priority: int = 0
     array_size: int | None = None
     timeout_ms: int | None = None
+    #: Names of submissions before it, which come in no later and must succeed first.
+    depends_on: tuple[str, ...] = ()
+
+
+class QuotaChange(Struct, frozen=True, kw_only=True):
+    """What a quota share would have; what is not said stays as it is."""
+
+    #: By capacity unit, in thousandths.
+    limits: Mapping[str, int] = {}
+    lends: bool | None = None
+    borrows: bool | None = None
+    #: Only where it borrows; -1: any amount.
+    borrow_percent: int | None = None
+    preempts_within: bool | None = None
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -49,6 +65,8 @@ class Changes(Struct, frozen=True, kw_only=True):
     policies: Mapping[QueueArn, Json | None] = {}
     #: Some weight factors of queues' policies, by share identifier, in ten-thousandths.
     weights: Mapping[QueueArn, Mapping[str, int]] = {}
+    #: By queue, and by the name of the share.
+    quota_shares: Mapping[QueueArn, Mapping[str, QuotaChange]] = {}
     submissions: tuple[Submission, ...] = ()
 
 
@@ -81,6 +99,12 @@ class GroupComparison(Struct, frozen=True, kw_only=True):
     #: run.
     gaining_count: int
     losing_count: int
+    #: Of the jobs that would be submitted: how many would be FAILED in the middle run.
+    failing_count: int = 0
+    #: Jobs that are stopped, once or more often, so that others of the queue can start: in the
+    #: middle run, until all that waits has ended.
+    preempted_before_count: int = 0
+    preempted_after_count: int = 0
 
 
 class JobComparison(Struct, frozen=True, kw_only=True):
@@ -96,6 +120,17 @@ class JobComparison(Struct, frozen=True, kw_only=True):
     later_ms: int | None
 
 
+class PreemptionComparison(Struct, frozen=True, kw_only=True):
+    """A job that is stopped for another one in the middle run of one of the futures alone."""
+
+    job_id: JobId
+    queue: str
+    share: str | None = None
+    #: When it is stopped for the first time; None: it is not.
+    before_ms: int | None
+    after_ms: int | None
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """A yard's future as it is, and as it would be."""
 
@@ -106,6 +141,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     #: Those that gain and lose most.
     gainers: tuple[JobComparison, ...] = ()
     losers: tuple[JobComparison, ...] = ()
+    #: The first of them to be stopped.
+    preemptions: tuple[PreemptionComparison, ...] = ()
     gave_up: GaveUp | None = None
     #: How far every run came.
     reached_ms: int = 0

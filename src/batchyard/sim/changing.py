@@ -1,66 +1,40 @@
 """A yard as it would be: what each change means for the state that is run forward.
 
 Decides how changes are put into the inputs from which a state is loaded, so that a queue's policy
-can change as it never could live, and which changes mean nothing. Refuses to know what comes of
-them.
+can change as it never could live, and how jobs that would be submitted come in. Refuses to know
+which changes mean nothing (`meaning`), and what comes of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 
 from msgspec.structs import replace
 
+from batchyard.core import events as e
 from batchyard.core import inputs as i
-from batchyard.core.state import State
+from batchyard.core.state import Queue, State
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import FairShare, ShareWeight, fair_share_of
-from batchyard.model.ids import JobId, PolicyArn, QueueArn, name_in_arn
+from batchyard.model.ids import JobId, PolicyArn, QueueArn
 from batchyard.model.records import JobProgress, QueuedJob
-from batchyard.model.what_if import Changes, Machine, Submission
+from batchyard.model.status import JobStatus
+from batchyard.model.what_if import Changes, Machine, QuotaChange, Submission
+from batchyard.scheduler.quota import UNLIMITED, QuotaTerms
+from batchyard.sim.driver import Coming
+from batchyard.sim.fate import Fate
 
-#: Gives an input as it would have been.
-Adjust = Callable[[i.Input], i.Input]
+#: Gives an input as it would have been; None: it would not have been at all.
+Adjust = Callable[[i.Input], i.Input | None]
 
 _NO_POLICY_YET = PolicyArn("supposed")
 _PREFIX_MARK = "*"
 
 
-def refusal_of(state: State, changes: Changes, place: str) -> str | None:
-    """Say what of the changes means nothing in this yard; None: all of it means something.
-
-    `place` is what the ARNs of the caller's account and region begin with.
-    """
-    for arn in changes.cpu_milli_max:
-        if arn not in state.environments or not arn.startswith(place):
-            return f"Compute environment {name_in_arn(arn)} does not exist."
-    for host_id in changes.machines:
-        if host_id not in state.hosts:
-            there = ", ".join(state.hosts) or "none"
-            return f"Machine {host_id} does not exist. There are: {there}."
-    queues = [
-        *changes.priorities,
-        *changes.policies,
-        *changes.weights,
-        *(each.queue_arn for each in changes.submissions),
-    ]
-    for queue_arn in dict.fromkeys(queues):
-        queue = state.queues.get(queue_arn)
-        name = name_in_arn(queue_arn)
-        if queue is None or not queue_arn.startswith(place):
-            return f"Job queue {name} does not exist."
-        is_reordered = queue_arn in changes.policies or queue_arn in changes.weights
-        if is_reordered and queue.quota_shares is not None:
-            return f"Job queue {name} has quota shares; another policy for it cannot be supposed."
-        will_have = changes.policies.get(queue_arn, queue.policy)
-        if queue_arn in changes.weights and will_have is None:
-            return f"Job queue {name} has no fair-share policy whose weights could change."
-    return None
-
-
 def adjusting(changes: Changes) -> Adjust:
     """Give inputs as they would have been."""
 
-    def adjust(given: i.Input) -> i.Input:
+    def adjust(given: i.Input) -> i.Input | None:
         match given:
             case i.PutEnvironment() if given.arn in changes.cpu_milli_max:
                 return replace(given, cpu_milli_max=changes.cpu_milli_max[given.arn])
@@ -69,24 +43,69 @@ def adjusting(changes: Changes) -> Adjust:
                 return replace(given, capacity=_capacity_of(machine, given.capacity))
             case i.PutQueue():
                 return _adjusted_queue(changes, given)
+            case i.PutQuotaShare() if given.queue_arn in changes.policies:
+                return None
+            case i.PutQuotaShare():
+                quotas = changes.quota_shares.get(given.queue_arn, {})
+                change = quotas.get(given.terms.name, QuotaChange())
+                return replace(given, terms=_adjusted_terms(change, given.terms))
             case _:
                 return given
 
     return adjust
 
 
-def arrivals_of(
-    submissions: Iterable[Submission], *, first_seq: int, now_ms: int
-) -> list[tuple[int, i.AcceptJob]]:
-    """Give the jobs that would come in, in the order in which they would."""
-    in_order = sorted(submissions, key=lambda each: each.after_ms)
-    return [
-        (
-            now_ms + each.after_ms,
-            i.AcceptJob(job=_queued_of(each, place, first_seq + place, now_ms), finished={}),
-        )
-        for place, each in enumerate(in_order)
-    ]
+class Arrivals:
+    """The jobs that would come in, in the order in which they would, and how they go."""
+
+    def __init__(self, state: State, submissions: Iterable[Submission], now_ms: int) -> None:
+        """Make them for the yard as it would be."""
+        first_seq = 1 + max((job.seq for job in state.jobs.values()), default=0)
+        in_order = sorted(submissions, key=lambda each: each.after_ms)
+        ids = {each.name: _id_of(place) for place, each in enumerate(in_order)}
+        #: With their moments.
+        self.coming: list[tuple[int, i.AcceptJob]] = []
+        self.fates: dict[JobId, Fate] = {}
+        for place, each in enumerate(in_order):
+            queue = state.queues[each.queue_arn]
+            job = _queued_of(each, queue, _id_of(place), first_seq + place, now_ms)
+            awaited = tuple(ids[name] for name in each.depends_on)
+            accept = i.AcceptJob(job=replace(job, depends_on=awaited), finished={})
+            self.coming.append((job.created_ms, accept))
+            self.fates[job.id] = Fate(run_ms=each.run_ms, exit_code=each.exit_code)
+
+    @property
+    def ids(self) -> list[JobId]:
+        return [each.job.id for _, each in self.coming]
+
+
+class ComingIn:
+    """Arrivals in one run: each is told at its moment how what it depends on has ended."""
+
+    def __init__(self, arrivals: Sequence[tuple[int, i.AcceptJob]]) -> None:
+        self._arrivals = arrivals
+        self._awaited = {each for _, come in arrivals for each in come.job.depends_on}
+        self._ends: dict[JobId, JobStatus] = {}
+
+    def in_time(self) -> Iterator[tuple[int, Coming]]:
+        """Give what a driver follows."""
+        for at_ms, come in self._arrivals:
+            yield at_ms, partial(self._told, come) if come.job.depends_on else come
+
+    def note(self, events: Sequence[e.Event], _now_ms: int) -> None:
+        """See what happens in the run."""
+        if not self._awaited:
+            return
+        for event in events:
+            if isinstance(event, e.JobSucceeded | e.JobFailed) and event.job_id in self._awaited:
+                has_succeeded = isinstance(event, e.JobSucceeded)
+                status = JobStatus.SUCCEEDED if has_succeeded else JobStatus.FAILED
+                self._ends[event.job_id] = status
+
+    def _told(self, come: i.AcceptJob) -> i.AcceptJob:
+        awaited = come.job.depends_on
+        ended = {each: self._ends[each] for each in awaited if each in self._ends}
+        return replace(come, finished=ended)
 
 
 def _adjusted_queue(changes: Changes, given: i.PutQueue) -> i.PutQueue:
@@ -98,8 +117,13 @@ def _adjusted_queue(changes: Changes, given: i.PutQueue) -> i.PutQueue:
         policy_arn = None if policy is None else policy_arn or _NO_POLICY_YET
     if policy is not None and arn in changes.weights:
         policy = _weighed(policy, changes.weights[arn])
-    priority = changes.priorities.get(arn, given.priority)
-    return replace(given, priority=priority, policy=policy, policy_arn=policy_arn)
+    return replace(
+        given,
+        priority=changes.priorities.get(arn, given.priority),
+        policy=policy,
+        policy_arn=policy_arn,
+        has_quota_shares=given.has_quota_shares and arn not in changes.policies,
+    )
 
 
 def _weighed(policy: FairShare, weight_by_share: Mapping[str, int]) -> FairShare:
@@ -121,6 +145,25 @@ def _weighed(policy: FairShare, weight_by_share: Mapping[str, int]) -> FairShare
     return replace(policy, weights=(*new, *kept))
 
 
+def _adjusted_terms(change: QuotaChange, given: QuotaTerms) -> QuotaTerms:
+    """Give the terms of a quota share with some of them otherwise."""
+    percent = given.borrow_percent
+    if change.borrows is False:
+        percent = None
+    elif change.borrow_percent is not None:
+        percent = change.borrow_percent
+    elif change.borrows and percent is None:
+        percent = UNLIMITED
+    preempts_within = change.preempts_within
+    return replace(
+        given,
+        limits={**given.limits, **change.limits},
+        lends=given.lends if change.lends is None else change.lends,
+        borrow_percent=percent,
+        preempts_within=given.preempts_within if preempts_within is None else preempts_within,
+    )
+
+
 def _capacity_of(machine: Machine, there: Amount) -> Amount:
     return replace(
         there,
@@ -130,18 +173,19 @@ def _capacity_of(machine: Machine, there: Amount) -> Amount:
     )
 
 
-def _queued_of(each: Submission, place: int, seq: int, now_ms: int) -> QueuedJob:
+def _queued_of(each: Submission, queue: Queue, job_id: JobId, seq: int, now_ms: int) -> QueuedJob:
+    has_shares = queue.policy is not None or queue.quota_shares is not None
     return QueuedJob(
         seq=seq,
-        id=_id_of(place),
+        id=job_id,
         queue_arn=QueueArn(each.queue_arn),
         demand=each.demand,
-        attempts_max=1,
+        attempts_max=each.attempts_max,
         timeout_ms=each.timeout_ms,
         depends_on=(),
         array_size=each.array_size,
-        share_identifier=each.share_identifier,
-        scheduling_priority=each.scheduling_priority,
+        share_identifier=each.share_identifier if has_shares else None,
+        scheduling_priority=each.scheduling_priority if has_shares else None,
         created_ms=now_ms + each.after_ms,
         progress=JobProgress(),
     )

@@ -1,11 +1,11 @@
 """A yard's future beside the one it would have.
 
-Decides what is compared: who waits now, by queue and by share, and each of these jobs. Refuses to
-know what differs. Both futures are drawn alike: a job takes as long in one as in the other, run by
-run, so a difference is the change's doing.
+Decides what is compared: who waits now, by queue and by share, each of these jobs, and who is
+stopped for others. Refuses to know what differs. Both futures are drawn alike: a job takes as long
+in one as in the other, run by run, so a difference is the change's doing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
 from statistics import median_low
@@ -13,14 +13,23 @@ from statistics import median_low
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.model.forecast import GaveUp
-from batchyard.model.ids import JobId, QueueArn, name_in_arn
-from batchyard.model.what_if import Comparison, GroupComparison, JobComparison, Outlook
+from batchyard.model.ids import JobId, QueueArn, name_in_arn, whole_id_of
+from batchyard.model.records import QueuedJob
+from batchyard.model.what_if import (
+    Comparison,
+    GroupComparison,
+    JobComparison,
+    Outlook,
+    PreemptionComparison,
+)
 from batchyard.sim.looking import Seen, Yard, interval_of
 
-#: Ours: how many jobs are named that gain, and that lose.
+#: Ours: how many jobs are named that gain, that lose, and that are stopped.
 NAMED_MAX = 10
 #: Ours: less is no difference to anybody.
 _NOTICED_MS = 1000
+#: In the id of a node of a multi-node job.
+_NODE_MARK = "#"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +40,16 @@ class Looked:
     found: Sequence[Seen]
 
 
+#: A queue, and one of its shares; None: all of it.
+_Key = tuple[QueueArn, str | None]
+
+
 @dataclass(slots=True)
 class _Group:
     waiting: list[JobId] = field(default_factory=list)
     submitted: list[JobId] = field(default_factory=list)
+    #: Whatever of it is stopped for others in any run.
+    preempted: list[JobId] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +75,29 @@ class _Side:
             return Outlook()
         places = [self.place_by_job[each] for each in there]
         came_ms = [self.arrival_ms.get(each, self.now_ms) for each in there]
-        waits: list[list[int | None]] = []
-        for seen in self.found:
-            starts = [self._known(seen.started_ms[place]) for place in places]
-            waits.append(
-                sorted(
-                    (None if start is None else max(0, start - came)
-                     for start, came in zip(starts, came_ms, strict=True)),
-                    key=lambda each: float("inf") if each is None else each,
-                )
-            )  # fmt: skip
-        count = len(there)
+        waits = [
+            [
+                None if start is None else max(0, start - came)
+                for place, came in zip(places, came_ms, strict=True)
+                if not seen.ended_unstarted(place)
+                for start in [self._known(seen.started_ms[place])]
+            ]
+            for seen in self.found
+        ]
         return Outlook(
-            wait_p50_ms=_middle([each[ceil(count * 0.5) - 1] for each in waits]),
-            wait_p90_ms=_middle([each[ceil(count * 0.9) - 1] for each in waits]),
+            wait_p50_ms=_middle([_ranked(each, 0.5) for each in waits]),
+            wait_p90_ms=_middle([_ranked(each, 0.9) for each in waits]),
             all_started=interval_of(
-                [_last([each.started_ms[place] for place in places]) for each in self.found],
+                [
+                    _last(
+                        [
+                            each.started_ms[place]
+                            for place in places
+                            if not each.ended_unstarted(place)
+                        ]
+                    )
+                    for each in self.found
+                ],
                 self.limit_ms,
             ),
             all_ended=interval_of(
@@ -83,6 +105,21 @@ class _Side:
                 self.limit_ms,
             ),
         )
+
+    def failing_count(self, job_ids: Sequence[JobId]) -> int:
+        """Count who is FAILED in the middle run."""
+        own = dict.fromkeys(job_ids)
+        return median_low([sum(each in own for each in seen.failed) for seen in self.found])
+
+    def preempted_count(self, job_ids: Sequence[JobId]) -> int:
+        """Count who is stopped for others in the middle run."""
+        return median_low(
+            [sum(each in seen.preempted_ms for each in job_ids) for seen in self.found]
+        )
+
+    def preempted_ms(self, job_id: JobId) -> int | None:
+        """Tell when a job is first stopped for another one, in the middle run."""
+        return self._known(_middle([each.preempted_ms.get(job_id) for each in self.found]))
 
     def sees(self, at_ms: int) -> bool:
         """Tell whether this future was looked at until then."""
@@ -102,7 +139,9 @@ def compare(
     """Put two futures of the same jobs side by side."""
     arrival_ms = {come.job.id: at_ms for at_ms, come in arrivals}
     sides = [_side(each, arrival_ms, yard.now_ms) for each in (before, after)]
-    groups = _groups_of(state, before.wanted, [come for _, come in arrivals])
+    new_jobs = {come.job.id: come.job for _, come in arrivals}
+    preempted = _preempted_in((*before.found, *after.found))
+    groups = _groups_of(state, before.wanted, new_jobs, preempted)
     jobs = [
         _job(state, job_id, sides[0].start_ms(job_id), sides[1].start_ms(job_id))
         for job_id in before.wanted
@@ -120,6 +159,7 @@ def compare(
         groups=tuple(_group(key, group, sides, shifts_ms) for key, group in groups.items()),
         gainers=tuple(each for each in ranked[:NAMED_MAX] if shifts_ms[each.job_id] < 0),
         losers=tuple(each for each in ranked[::-1][:NAMED_MAX] if shifts_ms[each.job_id] > 0),
+        preemptions=tuple(_preemptions(state, sides, preempted))[:NAMED_MAX],
         gave_up=GaveUp(incomplete[0].end) if incomplete else None,
         reached_ms=min(each.reached_ms for each in (*before.found, *after.found)),
         bases=after.found[0].bases,
@@ -137,26 +177,71 @@ def _side(looked: Looked, arrival_ms: Mapping[JobId, int], now_ms: int) -> _Side
     )
 
 
+def _preempted_in(found: Iterable[Seen]) -> list[JobId]:
+    """Name the jobs and children that are stopped for others in any run; a node is no job."""
+    every = dict.fromkeys(each for seen in found for each in seen.preempted_ms)
+    return [each for each in every if _NODE_MARK not in each]
+
+
 def _groups_of(
-    state: State, waiting: Sequence[JobId], submitted: Sequence[i.AcceptJob]
-) -> dict[tuple[QueueArn, str | None], _Group]:
+    state: State,
+    waiting: Sequence[JobId],
+    submitted: Mapping[JobId, QueuedJob],
+    preempted: Sequence[JobId],
+) -> dict[_Key, _Group]:
     """Sort jobs by queue, then by queue and share; the queues in the order of their creation."""
-    found: dict[tuple[QueueArn, str | None], _Group] = {}
+    found: dict[_Key, _Group] = {}
+
+    def of(job_id: JobId) -> Iterator[_Group]:
+        new = submitted.get(whole_id_of(job_id))
+        if new is None:
+            arn, share = _place_of(state, job_id)
+        else:
+            arn, share = new.queue_arn, new.share_identifier
+        for each in dict.fromkeys((None, share)):
+            yield found.setdefault((arn, each), _Group())
+
     for job_id in waiting:
-        job = state.jobs[job_id]
-        for share in dict.fromkeys((None, job.quota_share or job.share_identifier)):
-            found.setdefault((job.queue_arn, share), _Group()).waiting.append(job_id)
-    for come in submitted:
-        new = come.job
-        for share in dict.fromkeys((None, new.share_identifier)):
-            found.setdefault((new.queue_arn, share), _Group()).submitted.append(new.id)
+        for group in of(job_id):
+            group.waiting.append(job_id)
+    for job_id in submitted:
+        for group in of(job_id):
+            group.submitted.append(job_id)
+    for job_id in preempted:
+        for group in of(job_id):
+            group.preempted.append(job_id)
     return dict(
         sorted(found.items(), key=lambda item: (state.queues[item[0][0]].seq, item[0][1] or ""))
     )
 
 
+def _place_of(state: State, job_id: JobId) -> tuple[QueueArn, str | None]:
+    """Tell the queue and the share of a live job, or of a child of one."""
+    job = state.jobs[whole_id_of(job_id)]
+    return job.queue_arn, job.quota_share or job.share_identifier
+
+
+def _preemptions(
+    state: State, sides: Sequence[_Side], preempted: Sequence[JobId]
+) -> Iterator[PreemptionComparison]:
+    """Tell which live jobs are stopped in one future alone, the first of them first."""
+    known = [each for each in preempted if whole_id_of(each) in state.jobs]
+    times = {each: [side.preempted_ms(each) for side in sides] for each in known}
+    one_sided = [each for each in known if times[each].count(None) == 1]
+    for job_id in sorted(one_sided, key=lambda each: max(at or 0 for at in times[each])):
+        before_ms, after_ms = times[job_id]
+        queue_arn, share = _place_of(state, job_id)
+        yield PreemptionComparison(
+            job_id=job_id,
+            queue=name_in_arn(queue_arn),
+            share=share,
+            before_ms=before_ms,
+            after_ms=after_ms,
+        )
+
+
 def _group(
-    key: tuple[QueueArn, str | None],
+    key: _Key,
     group: _Group,
     sides: Sequence[_Side],
     shifts_ms: Mapping[JobId, float],
@@ -174,16 +259,19 @@ def _group(
         submitted=after.outlook(group.submitted),
         gaining_count=sum(each < -_NOTICED_MS for each in laters),
         losing_count=sum(each > _NOTICED_MS for each in laters),
+        failing_count=after.failing_count(group.submitted),
+        preempted_before_count=before.preempted_count(group.preempted),
+        preempted_after_count=after.preempted_count(group.preempted),
     )
 
 
 def _job(state: State, job_id: JobId, before_ms: int | None, after_ms: int | None) -> JobComparison:
-    job = state.jobs[job_id]
+    queue_arn, share = _place_of(state, job_id)
     later_ms = None if before_ms is None or after_ms is None else after_ms - before_ms
     return JobComparison(
         job_id=job_id,
-        queue=name_in_arn(job.queue_arn),
-        share=job.quota_share or job.share_identifier,
+        queue=name_in_arn(queue_arn),
+        share=share,
         before_ms=before_ms,
         after_ms=after_ms,
         later_ms=later_ms,
@@ -202,6 +290,13 @@ def _shift_ms(job: JobComparison, before: _Side, after: _Side) -> float:
     if job.before_ms is not None and after.sees(job.before_ms):
         return inf
     return 0
+
+
+def _ranked(waits: Sequence[int | None], part: float) -> int | None:
+    """Give the wait that this part of the jobs has at most; None counts as longer than all."""
+    known = sorted(each for each in waits if each is not None)
+    place = max(1, ceil(len(waits) * part)) - 1
+    return known[place] if place < len(known) else None
 
 
 def _middle(times: Sequence[int | None]) -> int | None:

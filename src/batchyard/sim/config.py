@@ -3,8 +3,8 @@
 Decides how `[[computeEnvironments]]`, `[[schedulingPolicies]]`, `[[jobQueues]]` and
 `[[quotaShares]]` become inputs of the core: each is a request of CreateComputeEnvironment,
 CreateSchedulingPolicy, CreateJobQueue or CreateQuotaShare, and is decoded and checked like one.
-What a simulation has no use for (networks, roles) may be left out. Refuses to know the trace, but
-for a default (`default_config`).
+What a simulation has no use for (networks, roles) may be left out. Instances that somebody would
+register are `[[instances]]`. Refuses to know the trace, but for a default (`default_config`).
 
 Where it is specified: docs/simulate.md, decision 0018.
 """
@@ -27,6 +27,7 @@ from batchyard.model.limits import ATTEMPTS_MAX, SPOT_NOTICE_SECONDS
 from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal
 from batchyard.model.status import EnvironmentKind
+from batchyard.sim.registered import BadInstances, Instances, check_room, registrations_of
 from batchyard.sim.requests import Requests
 from batchyard.sim.trace import Trace
 
@@ -97,6 +98,8 @@ class _Document(Struct, forbid_unknown_fields=True, kw_only=True):
     scheduling_policies: list[Json] = msgspec.field(name="schedulingPolicies", default_factory=list)
     job_queues: list[Json] = msgspec.field(name="jobQueues")
     quota_shares: list[Json] = msgspec.field(name="quotaShares", default_factory=list)
+    #: Of UNMANAGED environments, there from the beginning.
+    instances: list[Instances] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,8 @@ class Config:
     #: In the order of their making; the first takes what no other is named for.
     queues: tuple[i.PutQueue, ...]
     quota_shares: tuple[i.PutQuotaShare, ...] = ()
+    #: Instances of UNMANAGED environments, after all of these.
+    registrations: tuple[i.RegisterInstances, ...] = ()
     #: By the name that a trace has for it.
     queue_by_name: Mapping[str, QueueArn] = field(default_factory=dict)
     default_queue: QueueArn
@@ -127,6 +132,29 @@ class Config:
     interruptions_per_hour: float = 0.0
     interruption_retries: int = 0
     interruption_notice_ms: int = SPOT_NOTICE_SECONDS * _MS_PER_S
+    #: What of where it comes from was left out or changed, each a sentence.
+    notes: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> tuple[i.Input, ...]:
+        """Give everything there is, in an order in which it can be made."""
+        return (*self.hosts, *self.environments, *self.queues, *self.quota_shares)
+
+    @property
+    def cpu_milli_most(self) -> int:
+        """Tell how many vCPUs its queues can use at most, in thousandths."""
+        arns = {arn for queue in self.queues for arn in queue.environment_arns}
+        most = sum(
+            each.cpu_milli_max
+            for each in self.environments
+            if each.arn in arns and each.kind is not EnvironmentKind.UNMANAGED
+        )
+        most += sum(
+            each.capacity.cpu_milli * each.count
+            for each in self.registrations
+            if each.environment_arn in arns
+        )
+        return min(most, sum(host.capacity.cpu_milli for host in self.hosts))
 
     def queue_of(self, name: str) -> QueueArn:
         """Tell which queue takes the jobs that a trace has in a queue of this name."""
@@ -162,7 +190,7 @@ def parse_config(text: str, *, name: str, where: str) -> Config:
         raise BadConfig(f"{where}: {error}") from error
     except Refusal as refusal:
         raise BadConfig(f"{where}: {refusal.message}") from refusal
-    except BadConfig as error:
+    except (BadConfig, BadInstances) as error:
         raise BadConfig(f"{where}: {error}") from None
 
 
@@ -198,12 +226,6 @@ def _vcpus_of_work(trace: Trace) -> int:
 def _config_of(document: _Document, name: str) -> Config:
     requests = Requests(_launch_times(document))
     environments = tuple(map(requests.environment, document.compute_environments))
-    for environment in environments:
-        if environment.kind is EnvironmentKind.UNMANAGED:
-            raise BadConfig(
-                f"{name_in_arn(environment.arn)} is UNMANAGED: nobody registers instances in a"
-                " simulation"
-            )
     for policy in document.scheduling_policies:
         requests.policy(policy)
     queues = tuple(map(requests.queue, document.job_queues))
@@ -215,13 +237,17 @@ def _config_of(document: _Document, name: str) -> Config:
     for asked in (default, *document.queues.values()):
         if asked not in arns:
             raise BadConfig(f"there is no job queue {asked}; there are: {', '.join(arns)}")
+    registrations = registrations_of(document.instances, environments)
+    hosts = _hosts_of(document.machine)
+    check_room((*hosts, *environments), registrations)
     delays, prices = document.delays, document.prices
     return Config(
         name=document.name or name,
-        hosts=_hosts_of(document.machine),
+        hosts=hosts,
         environments=environments,
         queues=queues,
         quota_shares=shares,
+        registrations=registrations,
         queue_by_name=arns | {theirs: arns[ours] for theirs, ours in document.queues.items()},
         default_queue=arns[default],
         task_start_ms=_ms(delays.task_start_s),

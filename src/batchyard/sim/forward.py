@@ -14,7 +14,7 @@ from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.model.ids import JobId, is_part_id, split_part_id
-from batchyard.sim.driver import Driver
+from batchyard.sim.driver import Coming, Driver
 from batchyard.sim.fate import FateOf
 
 
@@ -59,6 +59,10 @@ class Run:
     #: First starts; of a parent that of its first child or node.
     started_ms: dict[JobId, int] = field(default_factory=dict)
     ended_ms: dict[JobId, int] = field(default_factory=dict)
+    #: What of that is FAILED.
+    failed: dict[JobId, None] = field(default_factory=dict)
+    #: When an attempt was first stopped so that another job could start.
+    preempted_ms: dict[JobId, int] = field(default_factory=dict)
 
 
 class _Over(Exception):
@@ -104,7 +108,7 @@ def driver_of(
     state: State,
     now_ms: int,
     fate_of: FateOf,
-    arrivals: Iterable[tuple[int, i.Input]] = (),
+    arrivals: Iterable[tuple[int, Coming]] = (),
 ) -> Driver:
     """Take over a live yard's state: what runs in it goes on, and a first round is due now."""
     driver = Driver(state, now_ms=now_ms, fate_of=fate_of)
@@ -121,7 +125,12 @@ def _note(run: Run, events: Sequence[e.Event], now_ms: int) -> None:
                 run.started_ms.setdefault(event.job_id, event.at_ms)
                 if is_part_id(event.job_id):
                     run.started_ms.setdefault(split_part_id(event.job_id)[0], event.at_ms)
-            case e.JobSucceeded() | e.JobFailed():
+            case e.JobSucceeded():
                 run.ended_ms.setdefault(event.job_id, now_ms)
+            case e.JobFailed():
+                run.ended_ms.setdefault(event.job_id, now_ms)
+                run.failed[event.job_id] = None
+            case e.AttemptStopping() if event.cause.is_preemption:
+                run.preempted_ms.setdefault(event.job_id, now_ms)
             case _:
                 pass

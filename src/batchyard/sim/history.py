@@ -1,4 +1,4 @@
-"""The history of a server of ours as a trace, and how it was set up as a configuration.
+"""The history of a server of ours as a trace.
 
 Decides what of each stored job can be run again: its submission, its needs, and how its attempts
 went. What nobody knows yet, how long a job that has not ended will run, is taken from the others:
@@ -6,32 +6,19 @@ the median of its queue. Jobs that ended without an attempt used nothing and are
 nothing in the store.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import median_low
 
 from msgspec.structs import replace
 
-from batchyard.core import inputs as i
-from batchyard.engine.catalogue import LaunchTimes
-from batchyard.engine.recording import VERSION, Contents, decode_beginning
-from batchyard.engine.wishes import put_environment_of, put_queue_of
-from batchyard.model.amounts import Amount
-from batchyard.model.ids import HostId, name_in_arn, whole_id_of
+from batchyard.model.ids import is_part_id, name_in_arn, whole_id_of
 from batchyard.model.records import Attempt, JobProgress, QueuedJob
-from batchyard.model.status import EnvironmentKind
-from batchyard.sim.config import Config, FargatePrices
 from batchyard.sim.trace import BadTrace, Run, Trace, TraceJob
-from batchyard.store import Connection, environments, queues
+from batchyard.store import Connection
 from batchyard.store.history import read_all_jobs, read_progress_of_children
-from batchyard.store.recordings import read_span, read_spans
 
 _NAME = "history"
-#: A machine that bounds nothing.
-_UNBOUNDED = Amount(cpu_milli=10**12, memory_mib=10**12, gpu_count=10**9)
-#: AWS's list prices for Linux on x86 in us-east-1, in millionths of a USD an hour.
-_FARGATE = FargatePrices(vcpu_micro=40_480, gb_micro=4_445, spot_percent=35)
 
 _SERVICE = "service jobs were left out: {}"
 _NEVER_RAN = "jobs that ended without an attempt were left out: {}"
@@ -39,6 +26,9 @@ _GUESSED = "jobs that have not ended run as long as the median of their queue: {
 _UNKNOWN = "jobs that have not ended, in queues where none has, were left out: {}"
 _NODES = "multi-node jobs ask for the sum of their nodes, in one place: {}"
 _EACH = "arrays that wait for others child by child wait for all of them: {}"
+_PART = "jobs that wait for one child of an array wait for all of it: {}"
+_NEEDS = "jobs that need consumable resources get them at once: {}"
+_PREEMPTED = "attempts that were stopped for another job were left out: {}"
 
 
 def read_history(conn: Connection, now_ms: int) -> Trace:
@@ -48,48 +38,6 @@ def read_history(conn: Connection, now_ms: int) -> Trace:
         raise BadTrace("the store has no jobs")
     reader = _Reader(conn, kept, now_ms)
     return reader.trace()
-
-
-def server_config(conn: Connection, times: LaunchTimes) -> Config:
-    """Read how the server is set up now. Raises `BadTrace` if it has no queue.
-
-    Its machine is what it offered at its last recorded start; nothing bounds it if none was.
-    """
-    stored = environments.read_all_environments(conn)
-    puts = [
-        put
-        for put in (put_environment_of(each, times) for each in stored)
-        if put.kind is not EnvironmentKind.UNMANAGED
-    ]
-    known = {each.arn for each in puts}
-    lines = tuple(
-        put
-        for put in (put_queue_of(conn, each) for each in queues.read_all_queues(conn))
-        if known.intersection(put.environment_arns) and not put.has_quota_shares
-    )
-    if not lines:
-        raise BadTrace("the store has no queue that a simulation could use")
-    return Config(
-        name="the server",
-        hosts=_hosts_of(conn),
-        environments=tuple(replace(each, launch_count=0) for each in puts),
-        queues=lines,
-        queue_by_name={name_in_arn(each.arn): each.arn for each in lines},
-        default_queue=lines[0].arn,
-        fargate_prices=_FARGATE,
-    )
-
-
-def _hosts_of(conn: Connection) -> tuple[i.PutHost, ...]:
-    for span in reversed(read_spans(conn)):
-        first = next(read_span(conn, span))
-        if first.version != VERSION:
-            continue
-        try:
-            return decode_beginning(Contents().take(first.body)).hosts
-        except (ValueError, zlib.error):  # Damaged; an older one says nearly the same.
-            continue
-    return (i.PutHost(host_id=HostId("machine"), capacity=_UNBOUNDED),)
 
 
 class _Reader:
@@ -129,6 +77,10 @@ class _Reader:
             self._counts[_NODES] += 1
         if job.depends_on_each or job.is_sequential:
             self._counts[_EACH] += 1
+        if any(map(is_part_id, job.depends_on)):
+            self._counts[_PART] += 1
+        if job.needs:
+            self._counts[_NEEDS] += 1
         has_ended = job.progress.status.is_terminal
         return TraceJob(
             id=job.id,
@@ -172,6 +124,8 @@ class _Reader:
 
     def _runs_of(self, job: QueuedJob, progress: JobProgress) -> tuple[Run, ...]:
         runs = tuple(map(_run_of, progress.attempts))
+        if progress.preempted_count:
+            self._counts[_PREEMPTED] += progress.preempted_count
         if progress.status.is_terminal:
             if not runs:
                 self._counts[_NEVER_RAN] += 1

@@ -22,6 +22,7 @@ from batchyard.core.state import State
 from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartForecast
 from batchyard.model.ids import JobId
 from batchyard.sim.arriving import Past
+from batchyard.sim.changing import ComingIn
 from batchyard.sim.durations import Draws, History
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
@@ -68,8 +69,16 @@ class Seen(Struct, frozen=True, kw_only=True):
     start_count: int
     started_ms: tuple[int | None, ...]
     ended_ms: tuple[int | None, ...]
+    #: What of what is wanted is FAILED.
+    failed: tuple[JobId, ...] = ()
+    #: Whatever was stopped so that another job could start, and when first.
+    preempted_ms: Mapping[JobId, int] = {}
     #: What its run times rest on; of the first run alone.
     bases: tuple[BasisUse, ...] = ()
+
+    def ended_unstarted(self, place: int) -> bool:
+        """Tell whether what is wanted at a place ended without a start: what it needed failed."""
+        return self.started_ms[place] is None and self.ended_ms[place] is not None
 
 
 #: Makes a run, by its number, within bounds.
@@ -88,9 +97,9 @@ class Yard(Struct, frozen=True, kw_only=True):
     #: What other jobs that come in are drawn from.
     past: Past | None = None
     #: What comes in later, with its moments; the same in every run.
-    arrivals: Sequence[tuple[int, i.Input]] = ()
-    #: What is known for certain of how long jobs run.
-    certain_ms: Mapping[JobId, int] = {}
+    arrivals: Sequence[tuple[int, i.AcceptJob]] = ()
+    #: What is known for certain of how attempts go.
+    certain: Mapping[JobId, Fate] = {}
 
 
 def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:
@@ -100,9 +109,9 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
 
     def fate_of(start: StartTask, now_ms: int) -> Fate:
         job = state.jobs[start.job_id]
-        certain_ms = yard.certain_ms.get(job.id if job.parent is None else job.parent.id)
-        if certain_ms is not None:
-            return Fate(run_ms=certain_ms)
+        certain = yard.certain.get(job.id if job.parent is None else job.parent.id)
+        if certain is not None:
+            return certain
         attempt = job.progress.attempt
         started_ms = None if attempt is None else attempt.started_ms
         return draws.fate_of(
@@ -112,7 +121,9 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
             timeout_ms=job.timeout_ms,
         )
 
-    driver = driver_of(state, yard.now_ms, fate_of, yard.arrivals)
+    coming = ComingIn(yard.arrivals)
+    driver = driver_of(state, yard.now_ms, fate_of, coming.in_time())
+    driver.observe(coming.note)
     if yard.past is not None:
         driver.follow(yard.past.laid_ahead(origins, seed=yard.seed, run=run_number))
     run = run_forward(driver, bounds, _ending(question))
@@ -123,6 +134,8 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         start_count=len(run.started_ms),
         started_ms=tuple(run.started_ms.get(each) for each in question.wanted),
         ended_ms=tuple(run.ended_ms.get(each) for each in question.wanted),
+        failed=tuple(each for each in question.wanted if each in run.failed),
+        preempted_ms=run.preempted_ms,
         bases=() if run_number else tuple(yard.history.bases()),
     )
 

@@ -94,10 +94,7 @@ def _slowdowns_of(meter: Meter) -> list[float]:
 
 def _utilisation_of(meter: Meter, config: Config, makespan_ms: int) -> Utilisation:
     used, launched = meter.sum_of(USED), meter.sum_of(LAUNCHED)
-    arns = {arn for queue in config.queues for arn in queue.environment_arns}
-    most = sum(each.cpu_milli_max for each in config.environments if each.arn in arns)
-    machines = sum(host.capacity.cpu_milli for host in config.hosts)
-    capacity = min(most, machines) * makespan_ms
+    capacity = config.cpu_milli_most * makespan_ms
     return Utilisation(
         used_vcpu_seconds=used / _MILLI_MS_PER_VCPU_S,
         of_max=used / capacity if capacity else 0.0,

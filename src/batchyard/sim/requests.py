@@ -39,6 +39,7 @@ _TIME_LIMITS = "jobStateTimeLimitActions"
 #: What AWS demands and nothing here depends on.
 _NETWORKS: Json = {"subnets": ["subnet-00000000"], "securityGroupIds": ["sg-00000000"]}
 _ROLE = "ecsInstanceRole"
+_SERVICE_ROLE = f"arn:aws:iam::{SCOPE.account}:role/AWSBatchServiceRole"
 
 
 class Requests:
@@ -177,6 +178,8 @@ def _operations() -> dict[str, Operation]:
 def _with_networks(members: Json) -> Json:
     """Fill in what AWS demands of an environment and nothing here depends on."""
     filled = {"type": "MANAGED", **members}
+    if filled["type"] == EnvironmentKind.UNMANAGED:
+        return {"serviceRole": _SERVICE_ROLE, **filled}
     resources = filled.get("computeResources")
     if isinstance(resources, dict) and "managedInstancesProvider" not in resources:
         more = dict(_NETWORKS)

@@ -69,8 +69,7 @@ class Simulation:
         self._config = config
         began_ms = trace.jobs[0].submitted_ms if trace.jobs else 0
         state = State()
-        made: list[i.Input] = [*config.hosts, *config.environments, *config.queues]
-        for each in (*made, *config.quota_shares):
+        for each in config.made:
             step(state, each, began_ms)
         self._table = JobTable(trace.jobs)
         self._number_by_id = _numbers_of(trace)
@@ -83,6 +82,8 @@ class Simulation:
             billing=Billing(config.environments, config.fargate_prices),
             began_ms=began_ms,
         )
+        for registration in config.registrations:
+            self.meter.see(step(state, registration, began_ms).events, began_ms)
         self.driver = Driver(
             state,
             now_ms=began_ms,

@@ -20,12 +20,13 @@ from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.status import JobStatus
 from batchyard.model.what_if import Comparison
 from batchyard.sim.arriving import past_of, running_of, whose_matter
-from batchyard.sim.changing import Adjust, adjusting, arrivals_of, refusal_of
+from batchyard.sim.changing import Adjust, Arrivals, adjusting
 from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.durations import History
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import Question, See, Seen, Yard, first_to_start, future_of, look, see
+from batchyard.sim.meaning import refusal_of
 from batchyard.sim.task import Answer, Task
 from batchyard.store import Connection
 from batchyard.store.database import reading_beside
@@ -75,21 +76,19 @@ def answer(task: Task) -> Answer:
 def _comparison(state: State, other: State, yard: Yard, task: Task) -> Comparison:
     """Look at both, one after the other, with half of the time for each."""
     assert task.changes is not None, "changes to compare with what is"
-    submissions = task.changes.submissions
-    last_seq = max((job.seq for job in state.jobs.values()), default=0)
-    arrivals = arrivals_of(submissions, first_seq=last_seq + 1, now_ms=task.now_ms)
-    in_order = sorted(submissions, key=lambda each: each.after_ms)
-    come = [each.job.id for _, each in arrivals]
-    certain_ms = {id_: each.run_ms for id_, each in zip(come, in_order, strict=True)}
+    arrivals = Arrivals(other, task.changes.submissions, task.now_ms)
     waiting = waiting_of(state, state.jobs, task.place)
     limits = replace(task.limits, wall_s=task.limits.wall_s and task.limits.wall_s / 2)
     sides: list[Looked] = []
-    for each, wanted, coming in ((state, waiting, []), (other, [*waiting, *come], arrivals)):
-        own = replace(yard, arrivals=coming, certain_ms=certain_ms)
+    for each, wanted, coming in (
+        (state, waiting, []),
+        (other, [*waiting, *arrivals.ids], arrivals.coming),
+    ):
+        own = replace(yard, arrivals=coming, certain=arrivals.fates)
         question = Question(wanted=tuple(wanted), until_ended=True)
         found = look(copies(each, own, question), limits)
         sides.append(Looked(wanted=wanted, found=found))
-    return compare(state, yard, arrivals, sides[0], sides[1])
+    return compare(state, yard, arrivals.coming, sides[0], sides[1])
 
 
 def copies(state: State, yard: Yard, question: Question) -> See:
@@ -105,7 +104,7 @@ def _load(conn: Connection, task: Task, adjust: Adjust) -> State:
     """Build a state of what is live, from inputs as they would have been."""
     with collector_at_rest():
         stored = read_stored(conn, task.launch_times)
-        puts = tuple(adjust(each) for each in stored.puts)
+        puts = tuple(each for each in map(adjust, stored.puts) if each is not None)
         offers = [PutHost(host_id=each.host_id, capacity=each.capacity) for each in task.offers]
         hosts = [each for each in map(adjust, offers) if isinstance(each, PutHost)]
         return build_state(replace(stored, puts=puts), hosts, task.now_ms)[0]

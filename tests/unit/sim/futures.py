@@ -5,11 +5,16 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from batchyard.core import inputs as i
 from batchyard.core.cycle import run_turn
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model.ids import TaskId
+from batchyard.model.what_if import Changes
+from batchyard.sim.changing import Arrivals
+from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.durations import History
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import Limits, Question, See, Seen, Yard, future_of, look, see
@@ -82,3 +87,21 @@ def foretell(
     question = Question(wanted=tuple(wanted), until_ended=until_ended)
     found = look(copies(state, yard, question), limits or Limits())
     return future_of(found, yard, wanted, shown=range(len(wanted)))
+
+
+def compared_states(before: State, after: State, *, changes: Changes):
+    """Compare two futures of what does not run yet; all live jobs take a minute."""
+    arrivals = Arrivals(after, changes.submissions, 0)
+    waiting = [each for each, job in before.jobs.items() if not job.progress.status.has_task]
+    sides = []
+    for state, wanted, coming in (
+        (before, waiting, []),
+        (after, [*waiting, *arrivals.ids], arrivals.coming),
+    ):
+        yard = a_look(state, a_past([60] * 5))
+        yard = replace(yard, arrivals=coming, certain=arrivals.fates)
+        question = Question(wanted=tuple(wanted), until_ended=True)
+        sides.append(
+            Looked(wanted=wanted, found=look(copies(state, yard, question), Limits(runs_max=3)))
+        )
+    return compare(before, yard, arrivals.coming, *sides)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
 from batchyard.core.cycle import run_turn
 from batchyard.core.state import State
@@ -11,9 +10,8 @@ from batchyard.core.step import step
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId
 from batchyard.model.what_if import Changes, Machine, Submission
-from batchyard.sim.changing import adjusting, arrivals_of, refusal_of
-from batchyard.sim.comparing import Looked, compare
-from batchyard.sim.looking import Limits, Question, look
+from batchyard.sim.changing import adjusting
+from batchyard.sim.meaning import refusal_of
 from tests.builders import (
     HOST,
     SCOPE,
@@ -26,7 +24,7 @@ from tests.builders import (
     job_id,
     queue_arn,
 )
-from tests.unit.sim.futures import KIND, a_look, a_past, copies
+from tests.unit.sim.futures import KIND, compared_states
 
 PLACE = SCOPE.arn("batch", "")
 #: Two teams, one vCPU: all of `first` came before `second`.
@@ -42,29 +40,17 @@ def a_state(changes: Changes | None = None, *, has_policy: bool = True, vcpus: i
         an_environment(vcpus=vcpus),
         a_queue(policy=policy) if has_policy else a_queue(),
     ):
-        step(state, adjust(happening), 0)
+        adjusted = adjust(happening)
+        assert adjusted is not None
+        step(state, adjusted, 0)
     for number, share in TEAMS:
         step(state, a_job(number, share_identifier=share), 0)
     return state
 
 
 def compared(changes: Changes, *, has_policy: bool = True, vcpus: int = 1):
-    before = a_state(has_policy=has_policy, vcpus=vcpus)
-    arrivals = arrivals_of(changes.submissions, first_seq=5, now_ms=0)
-    come = [each.job.id for _, each in arrivals]
-    waiting = list(before.jobs)
-    sides = []
-    for state, wanted, coming in (
-        (before, waiting, []),
-        (a_state(changes, has_policy=has_policy, vcpus=vcpus), [*waiting, *come], arrivals),
-    ):
-        yard = a_look(state, a_past([60] * 5))
-        yard = replace(yard, arrivals=coming, certain_ms=dict.fromkeys(come, 30_000))
-        question = Question(wanted=tuple(wanted), until_ended=True)
-        sides.append(
-            Looked(wanted=wanted, found=look(copies(state, yard, question), Limits(runs_max=3)))
-        )
-    return compare(before, yard, arrivals, *sides)
+    states = [a_state(each, has_policy=has_policy, vcpus=vcpus) for each in (Changes(), changes)]
+    return compared_states(*states, changes=changes)
 
 
 def waits(found) -> dict[str | None, tuple[int | None, int | None]]:

@@ -1,0 +1,117 @@
+"""Which changes mean something in a yard, and what is said of those that do not.
+
+Decides by what there is: environments, machines, queues and their shares, of the caller's account
+and region. Refuses to know what a change comes to.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from batchyard.core.state import Queue, State
+from batchyard.model.capacity_use import CONTAINER_UNITS
+from batchyard.model.ids import QueueArn, name_in_arn
+from batchyard.model.what_if import Changes, QuotaChange, Submission
+
+
+def refusal_of(state: State, changes: Changes, place: str) -> str | None:
+    """Say what of the changes means nothing in this yard; None: all of it means something.
+
+    `place` is what the ARNs of the caller's account and region begin with.
+    """
+    refusals = (
+        *_about_capacity(state, changes, place),
+        *(_about_queue(state, changes, arn, place) for arn in _queues_of(changes)),
+    )
+    found = next((each for each in refusals if each is not None), None)
+    # Of a queue that is not there nothing more can be said.
+    return found or next(_about_submissions(state, changes), None)
+
+
+def _about_capacity(state: State, changes: Changes, place: str) -> Iterator[str]:
+    for arn in changes.cpu_milli_max:
+        if arn not in state.environments or not arn.startswith(place):
+            yield f"Compute environment {name_in_arn(arn)} does not exist."
+    for host_id in changes.machines:
+        if host_id not in state.hosts:
+            there = ", ".join(state.hosts) or "none"
+            yield f"Machine {host_id} does not exist. There are: {there}."
+
+
+def _queues_of(changes: Changes) -> dict[QueueArn, None]:
+    return dict.fromkeys(
+        (
+            *changes.priorities,
+            *changes.policies,
+            *changes.weights,
+            *changes.quota_shares,
+            *(each.queue_arn for each in changes.submissions),
+        )
+    )
+
+
+def _about_queue(state: State, changes: Changes, arn: QueueArn, place: str) -> str | None:
+    queue, name = state.queues.get(arn), name_in_arn(arn)
+    if queue is None or not arn.startswith(place):
+        return f"Job queue {name} does not exist."
+    has_quota_shares = _will_have_quota_shares(queue, changes)
+    if arn in changes.weights:
+        if has_quota_shares:
+            return f"Job queue {name} has quota shares, and those have no weights."
+        if changes.policies.get(arn, queue.policy) is None:
+            return f"Job queue {name} has no fair-share policy whose weights could change."
+    if arn in changes.quota_shares:
+        if not has_quota_shares:
+            return f"Job queue {name} has no quota shares that could change."
+        return _about_quotas(state, queue, changes.quota_shares[arn])
+    return None
+
+
+def _will_have_quota_shares(queue: Queue, changes: Changes) -> bool:
+    return queue.quota_shares is not None and queue.arn not in changes.policies
+
+
+def _about_quotas(state: State, queue: Queue, quotas: Mapping[str, QuotaChange]) -> str | None:
+    is_service = _takes_service_jobs(state, queue)
+    for name, change in quotas.items():
+        if name not in (queue.quota_shares or {}):
+            return _no_share(queue, name)
+        for unit in change.limits:
+            if not is_service and unit not in CONTAINER_UNITS:
+                return f"capacityUnit {unit} is not one of {', '.join(CONTAINER_UNITS)}."
+            if is_service and not unit.startswith("ml."):
+                return f"capacityUnit {unit} is not an instance type, such as ml.m5.large."
+    return None
+
+
+def _no_share(queue: Queue, name: str) -> str:
+    there = ", ".join(queue.quota_shares or {}) or "none"
+    return (
+        f"Quota share {name} does not exist in job queue {name_in_arn(queue.arn)}."
+        f" There are: {there}."
+    )
+
+
+def _takes_service_jobs(state: State, queue: Queue) -> bool:
+    return any(state.environments[each].limits is not None for each in queue.environment_arns)
+
+
+def _about_submissions(state: State, changes: Changes) -> Iterator[str]:
+    for each in changes.submissions:
+        queue = state.queues[each.queue_arn]
+        name = name_in_arn(queue.arn)
+        if _takes_service_jobs(state, queue):
+            yield f"Job queue {name} takes service jobs: {each.name} cannot be supposed there."
+        if why := _about_share(queue, changes, each):
+            yield f"{each.name}: {why}"
+
+
+def _about_share(queue: Queue, changes: Changes, each: Submission) -> str | None:
+    """Say what is wrong with the share that a job names, as SubmitJob would."""
+    name = name_in_arn(queue.arn)
+    if _will_have_quota_shares(queue, changes):
+        if each.share_identifier is None:
+            return f"shareIdentifier must name a quota share of job queue {name}."
+        if each.share_identifier not in (queue.quota_shares or {}):
+            return _no_share(queue, each.share_identifier)
+    elif changes.policies.get(queue.arn, queue.policy) is not None and not each.share_identifier:
+        return f"job queue {name} has shares, so a shareIdentifier must be given."
+    return None
