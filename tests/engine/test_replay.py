@@ -177,8 +177,8 @@ async def test_what_another_version_recorded_is_passed_over(stage: Stage, tmp_pa
 
     refused, replayed = shown.output.splitlines()
     assert refused == (
-        "recording 1: NOT REPLAYED: it has version 1, and this batchyard reads 2; the batchyard"
-        " that recorded it can replay it"
+        "recording 1: NOT REPLAYED: it has version 1, and this batchyard reads"
+        f" {recording.VERSION}; the batchyard that recorded it can replay it"
     )
     assert replayed.endswith("identical")
     assert (shown.exit_code, alone.exit_code, asked.exit_code) == (0, 1, 1)

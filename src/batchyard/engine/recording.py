@@ -28,8 +28,9 @@ from batchyard.engine.recovery import Stored
 from batchyard.model.ids import TaskId
 from batchyard.store import Connection, recordings
 
-#: Version of the form below; raised when an input or a record of the store changes its meaning.
-VERSION = 2
+#: Version of the form below; raised when an input or a record of the store changes its meaning, or
+#: the core decides otherwise.
+VERSION = 3
 
 #: With more live jobs a span does not begin: writing them all down would hold up the start.
 LIVE_JOBS_MAX = 100_000

@@ -43,8 +43,9 @@ PASSED_MAX = 100
 #: Ours: for how many waiting jobs of a queue a round looks for others to stop.
 SETTLED_MAX = 100
 
-#: Told also where a machine would have no room for another instance: it would be of no use.
-_OF_QUOTA = (
+#: Told also where a machine would have no room for another instance: nobody has asked for any.
+_NOT_TRIED = (
+    Obstacle.CONSUMABLE_UNAVAILABLE,
     Obstacle.QUOTA_IN_USE,
     Obstacle.ABOVE_QUOTA,
     Obstacle.ABOVE_BORROW_LIMIT,
@@ -211,7 +212,7 @@ class QuotaTurn:
             return
         head = find_obstacle(job, self._queue, self._view, self._ledger)
         is_missing = head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
-        if head.obstacle is Obstacle.CAPACITY_IN_USE or (is_missing and why in _OF_QUOTA):
+        if head.obstacle is Obstacle.CAPACITY_IN_USE or (is_missing and why in _NOT_TRIED):
             head = replace(head, obstacle=why, instance_type=None)
         lane.blocked = replace(head, quota_share=lane.name)
 

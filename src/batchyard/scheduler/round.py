@@ -39,6 +39,8 @@ from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan, Pre
 from batchyard.scheduler.quota_turn import QuotaTurn
 from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob, WaitingOrder
 
+#: What is not known of a job that something else keeps: nobody has asked for room for it.
+_NOT_TRIED = (Obstacle.CAPACITY_IN_USE, Obstacle.INSUFFICIENT_INSTANCE_CAPACITY)
 #: Ours: how far behind a blocked head a round looks for jobs that may pass.
 PASSERS_LOOKED_AT_MAX = 100
 
@@ -157,8 +159,8 @@ def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) ->
     if not turn.has_blocked_head:
         turn.has_blocked_head = True
         head = find_obstacle(job, turn.queue, made.view, made.ledger)
-        if lack is not None and head.obstacle is Obstacle.CAPACITY_IN_USE:
-            head = replace(head, obstacle=lack)
+        if lack is not None and head.obstacle in _NOT_TRIED:
+            head = replace(head, obstacle=lack, instance_type=None)
         made.blocked.append(head)
     possible = [each for each in turn.environments if can_ever_hold(each, job, made.view.hosts)]
     if possible and lack is Obstacle.RESERVED_FOR_OTHERS:

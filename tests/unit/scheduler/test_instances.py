@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
+from batchyard.model.records import ConsumableNeed
 from batchyard.scheduler.allocation import choices, on_spot, too_dear, types_on
 from batchyard.scheduler.plan import Obstacle, Plan
 from batchyard.scheduler.round import plan_round
@@ -230,6 +231,20 @@ def test_a_full_machine_is_insufficient_capacity() -> None:
     [blocked] = result.blocked
     assert blocked.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
     assert blocked.instance_type == "c.small"
+
+
+def test_who_waits_for_a_consumable_is_not_told_that_a_machine_is_full() -> None:
+    """Nobody has asked for an instance: a time limit of blocked heads must not end such a job."""
+    need = ConsumableNeed(arn=ConsumableArn("license"), quantity=1)
+    job = WaitingJob(job_id=JobId("j"), demand=amount(2), needs=(need,))
+    environments = [an_environment()]
+    queue = QueueView(
+        arn=QueueArn("q"), priority=1, seq=1, environments=environments, waiting=InOrder([job])
+    )
+    host = HostView(host_id=HostId("h"), capacity=amount(64, 4096), used=Amount())
+    view = View(queues=[queue], hosts=[host], environments=environments)
+    [blocked] = plan_round(view).blocked
+    assert (blocked.obstacle, blocked.instance_type) == (Obstacle.CONSUMABLE_UNAVAILABLE, None)
 
 
 def test_progressive_takes_the_next_type_and_best_fit_waits() -> None:
