@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchyard.model.ids import JobId
-from batchyard.model.records import FrontJob, JobProgress, QueueSnapshot
+from batchyard.model.records import ArrayProgress, FrontJob, JobProgress, QueueSnapshot
 from batchyard.model.status import JobStatus
 from batchyard.store.snapshots import write_snapshots
 from tests.api.conftest import SCOPE, Yard
@@ -78,6 +78,22 @@ async def test_a_pending_job_names_what_it_waits_for(ready: Yard):
     for each in (running, late):
         await ready.progress(each, JobProgress(status=JobStatus.SUCCEEDED, stopped_ms=1))
     assert await line_of(ready, job_id) == "What it waited for has just ended."
+
+
+async def test_a_child_names_its_counterpart_and_the_child_before_it(ready: Yard):
+    size = {"size": 3}
+    first = await ready.submit(arrayProperties=size)
+    waits = [{"jobId": first, "type": "N_TO_N"}, {"type": "SEQUENTIAL"}]
+    array = await ready.submit(arrayProperties=size, dependsOn=waits)
+    for each, rest in ((first, JobStatus.RUNNABLE), (array, JobStatus.PENDING)):
+        progress = ArrayProgress(size=3, rest=rest, rest_count=3)
+        await ready.progress(each, JobProgress(status=JobStatus.PENDING, array=progress))
+    assert (await ready.job(f"{array}:0"))["statusReason"] == (
+        f"Waits for job {first}:0, which is RUNNABLE."
+    )
+    assert (await ready.job(f"{array}:2"))["statusReason"] == (
+        f"Waits for job {first}:2, which is RUNNABLE, and for 1 more."
+    )
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.SUCCEEDED])

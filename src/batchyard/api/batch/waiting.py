@@ -6,7 +6,7 @@ snapshots do; the whole story is in `api.own.explanations`. Costs one row for ea
 page, and the statuses of what PENDING jobs wait for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX
 from batchyard.model.records import JobRecord, QueueSnapshot
 from batchyard.model.status import JobStatus
 from batchyard.store import Connection
+from batchyard.store.jobs import read_specs
 from batchyard.store.live_jobs import read_statuses
 from batchyard.store.snapshots import read_snapshot
 
@@ -26,14 +27,27 @@ def with_reasons(conn: Connection, records: Iterable[JobRecord]) -> list[JobReco
     waiting = [each for each in found if _wants_reason(each)]
     if not waiting:
         return found
+    arrays = _arrays_of(conn, waiting)
     snapshots = {arn: _Front(read_snapshot(conn, arn)) for arn in _queues_of(waiting)}
-    statuses = read_statuses(conn, sorted({job_id for each in waiting for job_id in _needs(each)}))
+    needs = {each.job.id: _needs(each, arrays) for each in waiting}
+    statuses = read_statuses(conn, sorted({job_id for each in needs.values() for job_id in each}))
     return [
         replace(each, progress=replace(each.progress, status_reason=reason))
-        if _wants_reason(each) and (reason := _reason_of(each, snapshots, statuses))
+        if _wants_reason(each)
+        and (reason := _reason_of(each, snapshots, needs[each.job.id], statuses))
         else each
         for each in found
     ]
+
+
+def _arrays_of(conn: Connection, records: Iterable[JobRecord]) -> dict[JobId, JobRecord]:
+    """Read the arrays of PENDING children: they say what their children wait for."""
+    children = (
+        each
+        for each in records
+        if each.index is not None and each.progress.status is JobStatus.PENDING
+    )
+    return read_specs(conn, list(dict.fromkeys(_parent_of(each) for each in children)))
 
 
 def _wants_reason(record: JobRecord) -> bool:
@@ -57,15 +71,22 @@ def _queues_of(records: Iterable[JobRecord]) -> list[QueueArn]:
     return list(dict.fromkeys(each.job.queue_arn for each in runnable))
 
 
-def _needs(record: JobRecord) -> Sequence[JobId]:
+def _needs(record: JobRecord, arrays: Mapping[JobId, JobRecord]) -> Sequence[JobId]:
     """Name the jobs that a PENDING one, or a child, may wait for."""
     job = record.job
     if record.progress.status is not JobStatus.PENDING or _has_children(record):
         return ()
-    if record.index is not None:
-        before = (child_id(_parent_of(record), record.index - 1),)
-        return before if job.is_sequential and record.index else job.depends_on_each
-    return (*job.depends_on, *job.depends_on_each)
+    if record.index is None:
+        return (*job.depends_on, *job.depends_on_each)
+    array = arrays.get(_parent_of(record))
+    needs = [] if array is None else [child_id(each, record.index) for each in _each_of(array)]
+    if job.is_sequential and record.index:
+        needs.append(child_id(_parent_of(record), record.index - 1))
+    return needs
+
+
+def _each_of(array: JobRecord) -> Sequence[JobId]:
+    return list(dict.fromkeys(array.job.depends_on_each))
 
 
 def _parent_of(record: JobRecord) -> JobId:
@@ -78,13 +99,16 @@ def _has_children(record: JobRecord) -> bool:
 
 
 def _reason_of(
-    record: JobRecord, fronts: dict[QueueArn, _Front], statuses: dict[JobId, JobStatus]
+    record: JobRecord,
+    fronts: Mapping[QueueArn, _Front],
+    needs: Sequence[JobId],
+    statuses: Mapping[JobId, JobStatus],
 ) -> str | None:
     match record.progress.status:
         case JobStatus.SUBMITTED:
             return "The scheduler has not seen it yet."
         case JobStatus.PENDING:
-            return _why_pending(record, statuses)
+            return _why_pending(record, needs, statuses)
         case JobStatus.RUNNABLE:
             return _why_runnable(record, fronts[record.job.queue_arn])
         case JobStatus.SCHEDULED:
@@ -99,7 +123,9 @@ def _reason_of(
             assert_never(other)
 
 
-def _why_pending(record: JobRecord, statuses: dict[JobId, JobStatus]) -> str:
+def _why_pending(
+    record: JobRecord, needs: Sequence[JobId], statuses: Mapping[JobId, JobStatus]
+) -> str:
     array = record.progress.array
     if array is not None and array.rest is not None:
         counts = array.count_by_status().items()
@@ -111,7 +137,7 @@ def _why_pending(record: JobRecord, statuses: dict[JobId, JobStatus]) -> str:
         return f"Waits for its children: {live or 'none is left'}."
     unmet = [
         (job_id, statuses[job_id])
-        for job_id in _needs(record)
+        for job_id in needs
         if job_id in statuses and not statuses[job_id].is_terminal
     ]
     if not unmet:
