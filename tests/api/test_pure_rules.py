@@ -12,7 +12,7 @@ from batchyard.api.batch.paging import (
     write_named_token,
     write_token,
 )
-from batchyard.api.batch.rules.fargate import MEMORY_MIB_BY_CPU_MILLI, check_fargate_pair
+from batchyard.api.batch.rules.fargate import check_fargate_pair
 from batchyard.api.batch.rules.ground import Ground, Platform
 from batchyard.api.batch.rules.names import definition_name_of, is_job_name, job_id_of
 from batchyard.api.batch.rules.overrides import merge_container
@@ -21,6 +21,7 @@ from batchyard.api.batch.rules.substitution import substitute
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.model.amounts import Amount
 from batchyard.model.ecs_arns import cluster_name_of
+from batchyard.model.fargate_sizes import MEMORY_MIB_BY_CPU_MILLI
 from batchyard.model.ids import DefinitionArn, Scope, TaskId, is_job_id
 from batchyard.model.log_stream import log_group_of, log_region_of, log_stream_of
 from batchyard.model.records import Json

@@ -115,7 +115,7 @@ def test_what_was_lent_is_taken_back_and_its_job_goes_on(yard: LiveYard) -> None
     until(lambda: have_said(yard, "ready", own), "the lender's job")
     shown = yard.job(last)
     assert shown["status"] == "RUNNABLE"
-    why = "quota share borrower uses 7 of 4"
+    why = "quota share borrower uses 7 vCPUs of 4"
     until(lambda: why in yard.job(last)["statusReason"], "the reason why it waits")
     assert [each["statusReason"] for each in shown["attempts"]] == [RECLAIMED]
     assert yard.statuses(*children) == {"RUNNING": 7, "RUNNABLE": 1}

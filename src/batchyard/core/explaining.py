@@ -9,16 +9,18 @@ the rules at the head of `scheduler.round`; the changes that would help are trie
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 
-from batchyard.core.changes import find_changes
+from batchyard.core.changes import find_changes, starts_as_it_is
 from batchyard.core.consumables import available_of
 from batchyard.core.explaining_quota import in_share, quota_reason
-from batchyard.core.state import Environment, Job, State, child_status
+from batchyard.core.state import Environment, Job, Queue, State, child_status
 from batchyard.core.viewing import has_waiting, view_of
+from batchyard.model.amounts import vcpus_text
 from batchyard.model.capacity_use import count_instances
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
-from batchyard.model.ids import JobId, child_id, name_in_arn
+from batchyard.model.fair_share import FairShare
+from batchyard.model.ids import EnvironmentArn, JobId, child_id, name_in_arn
 from batchyard.model.status import JobStatus, ResourceState
-from batchyard.scheduler.round import plan_round
+from batchyard.scheduler.fair_share import FairOrder
 from batchyard.scheduler.shortage import lacks_of
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
 
@@ -28,6 +30,7 @@ AHEAD_COUNTED_MAX = 1000
 _AHEAD_FOR_CHANGES_MAX = 100
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
+_MS_PER_S = 1000
 
 #: Which cause makes the line, the most lasting one first.
 _ORDER = (
@@ -66,10 +69,10 @@ def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
     )
 
 
-def why_head_waits(state: State, job_id: JobId, view: View) -> str | None:
+def why_head_waits(state: State, job_id: JobId, view: View, now_ms: int) -> str | None:
     """Say in one sentence what keeps the first job of a queue; None: nothing that is known."""
     job = state.find(job_id)
-    reasons = [] if job is None else _room_reasons(state, job, view)
+    reasons = [] if job is None else _own_reasons(state, job, view, now_ms)
     return _first_in_order(reasons).text if reasons else None
 
 
@@ -142,14 +145,20 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
     ahead, are_more, first = _place_of(state, job, now_ms)
     view = view_of(state, now_ms)
     own = _own_reasons(state, job, view, now_ms)
-    reasons = own
-    if ahead:
-        reasons = [_turn(state, ahead, are_more, first, view), *own]
+    may_think = ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more
     changes: Sequence[Change] = ()
-    if ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more:
-        changes = find_changes(state, job, now_ms)
-    if not reasons:
-        reasons = [_unless_placed(state, job, now_ms)]
+    if may_think and starts_as_it_is(state, job, now_ms):
+        reasons = [_on_its_way(state, job, now_ms)]
+    else:
+        # An instance that starts is for others then.
+        reasons = [each for each in own if each.cause is not Cause.INSTANCE_STARTING]
+        if ahead:
+            reasons.insert(0, _turn(state, ahead, are_more, first, view))
+        if not reasons:
+            text = "What is free is kept for jobs that come first and wait for instances to start."
+            reasons = [Reason(cause=Cause.CAPACITY, text=text)]
+        if may_think:
+            changes = find_changes(state, job, now_ms)
     return Explanation(
         job_id=job.id,
         status=JobStatus.RUNNABLE,
@@ -162,13 +171,33 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
     )
 
 
-def _unless_placed(state: State, job: Job, now_ms: int) -> Reason:
-    """Say what a round does with a job that lacks nothing: others may be given what it needs."""
-    plan = plan_round(view_of(state, now_ms))
-    if any(each.job_id == job.id for each in plan.placements):
-        return Reason(cause=Cause.NOTHING, text="Nothing keeps it: the next round places it.")
-    text = "What is free is kept for jobs that come first and wait for instances to start."
-    return Reason(cause=Cause.CAPACITY, text=text)
+def _on_its_way(state: State, job: Job, now_ms: int) -> Reason:
+    """Say of a job that has its place what it waits for: instances, if any start."""
+    queue = state.queues[job.queue_arn]
+    for arn in queue.environment_arns:
+        environment = state.environments.get(arn)
+        ready_ms = [
+            state.instances[each].record.ready_ms
+            for group in ([] if environment is None else environment.starting.values())
+            for each in group
+        ]
+        if ready_ms:
+            return _instance_starting(arn, in_ms=max(0, min(ready_ms) - now_ms))
+    return Reason(cause=Cause.NOTHING, text="Nothing keeps it: the next round places it.")
+
+
+def _instance_starting(arn: EnvironmentArn, *, in_ms: int) -> Reason:
+    seconds = -(-in_ms // _MS_PER_S)
+    unit = "second" if seconds == 1 else "seconds"
+    return Reason(
+        cause=Cause.INSTANCE_STARTING,
+        text=(
+            f"An instance for it is starting in {name_in_arn(arn)}; the first that starts there is"
+            f" ready in {seconds:,} {unit}."
+        ),
+        subject=arn,
+        numbers={"ready_in_ms": in_ms},
+    )
 
 
 def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | None]:
@@ -216,17 +245,40 @@ def _turn(state: State, ahead: int, are_more: bool, first_id: JobId | None, view
 def _own_reasons(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
     found = _room_reasons(state, job, view)
     queue = state.queues.get(job.queue_arn)
+    if queue is None or queue.policy is None or not queue.policy.reservation_percent:
+        return found
+    # Another view: the order of this one may be used up.
     queue_view = _queue_view(view_of(state, now_ms), job)
-    if queue is not None and queue.policy is not None and queue_view is not None:
+    if queue_view is not None:
         shown = queue_view.waiting.peek()
         if shown is not None and shown.job_id == job.id and queue_view.waiting.is_held_back():
-            percent = queue.policy.reservation_percent
-            text = (
-                f"The queue's scheduling policy keeps what is left for shares that are not active"
-                f" yet (computeReservation {percent})."
-            )
-            found.append(Reason(cause=Cause.RESERVED, text=text, subject=queue.policy_arn or ""))
+            found.append(_reserved(queue, queue.policy, queue_view, job))
     return found
+
+
+def _reserved(queue: Queue, policy: FairShare, view: QueueView, job: Job) -> Reason:
+    """Say that what is left is kept for shares that are not active."""
+    order, percent = view.waiting, policy.reservation_percent
+    assert isinstance(order, FairOrder), queue.arn
+    used, limit, asked = order.cpu_milli_used, order.cpu_milli_limit, job.demand.cpu_milli
+    assert limit is not None, queue.arn
+    return Reason(
+        cause=Cause.RESERVED,
+        text=(
+            f"Asked {vcpus_text(asked)}; the queue's scheduling policy (computeReservation"
+            f" {percent}) keeps a part for shares that are not active: the others use"
+            f" {vcpus_text(used)} of the {vcpus_text(limit)} left to them, short by"
+            f" {vcpus_text(used + asked - limit)}."
+        ),
+        subject=queue.policy_arn or "",
+        numbers={
+            "asked_cpu_milli": asked,
+            "used_cpu_milli": used,
+            "limit_cpu_milli": limit,
+            "short_cpu_milli": used + asked - limit,
+            "reservation_percent": percent,
+        },
+    )
 
 
 def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
@@ -291,8 +343,13 @@ def _short_needs(state: State, job: Job) -> list[int]:
 def _consumable(state: State, job: Job, index: int) -> Reason:
     need = job.needs[index]
     there = available_of(state.consumables, need.arn)
-    name = name_in_arn(need.arn)
-    text = f"Asked {need.quantity} of {name}; {there} available: short by {need.quantity - there}."
+    name, found = name_in_arn(need.arn), state.consumables.get(need.arn)
+    if found is None or not found.is_there:
+        text = f"Asked {need.quantity} of {name}, which does not exist any more."
+    else:
+        text = (
+            f"Asked {need.quantity} of {name}; {there} available: short by {need.quantity - there}."
+        )
     numbers = {"asked": need.quantity, "available": there, "short": need.quantity - there}
     return Reason(cause=Cause.CONSUMABLE, text=text, subject=need.arn, numbers=numbers)
 

@@ -55,7 +55,7 @@ class Snapshots:
                 queue,
                 front := fronts.get(arn, []),
                 self._stored.get(arn),
-                head_waits_for=why_head_waits(state, front[0], view) if front else None,
+                head_waits_for=why_head_waits(state, front[0], view, now_ms) if front else None,
                 now_ms=now_ms,
             )
             for arn, queue in state.queues.items()

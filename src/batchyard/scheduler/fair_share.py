@@ -134,6 +134,16 @@ class FairOrder:
         ]
         heapify(self._heap)
 
+    @property
+    def cpu_milli_used(self) -> int:
+        """What all shares hold, with what the round has given them."""
+        return self._used
+
+    @property
+    def cpu_milli_limit(self) -> int | None:
+        """What they may hold; None: all there is."""
+        return self._limit
+
     def peek(self) -> WaitingJob | None:
         """See `WaitingOrder`."""
         if not self._heap:

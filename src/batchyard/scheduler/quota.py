@@ -122,6 +122,25 @@ class Accounts:
         """Tell how much a share uses beyond its own."""
         return max(0, self._used[share].get(unit, 0) - self._terms[share].limit(unit))
 
+    def left_to_borrow(self, unit: str) -> int:
+        """Tell how much of what lending shares leave idle nobody has borrowed; negative: too much
+        is.
+        """
+        borrowed = sum(self.borrowed(name, unit) for name in self._terms)
+        return self._idle(unit, lends=True) - borrowed
+
+    def idle_of_reserving(self, unit: str) -> int:
+        """Tell how much shares that do not lend leave idle."""
+        return self._idle(unit, lends=False)
+
+    def lent_at_most(self, share: str, unit: str) -> int:
+        """Tell how much the others lend to a share if none of them uses anything."""
+        return sum(
+            other.limit(unit)
+            for name, other in self._terms.items()
+            if other.lends and name != share
+        )
+
     def is_anything_borrowed(self) -> bool:
         """Tell whether any share uses more than its own."""
         return any(
@@ -139,12 +158,7 @@ class Accounts:
             if most is not None and quantity > most:
                 return Obstacle.ABOVE_BORROW_LIMIT
         for unit, quantity in use.items():
-            lent = sum(
-                other.limit(unit)
-                for name, other in self._terms.items()
-                if other.lends and name != share
-            )
-            if quantity > terms.limit(unit) + lent:
+            if quantity > terms.limit(unit) + self.lent_at_most(share, unit):
                 return Obstacle.ABOVE_BORROWABLE
         return None
 

@@ -15,6 +15,9 @@ from batchyard.model.instances import InstanceType
 from batchyard.scheduler.allocation import choices, may_exceed_max
 from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, WaitingJob
 
+#: In thousandths.
+_VCPU = 1000
+
 
 def lacks_of(
     environment: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]
@@ -91,7 +94,7 @@ def _lacks_of_instances(
     if any(demand.fits_in(room) for room in environment.ready):
         return []
     if any(demand.fits_in(room) for room in environment.starting):
-        text = f"An instance for it is starting in {name_in_arn(environment.arn)}."
+        text = f"An instance with room for it is starting in {name_in_arn(environment.arn)}."
         return [Reason(cause=Cause.INSTANCE_STARTING, text=text, subject=environment.arn)]
     terms = environment.launching
     if terms is not None and not any(demand.fits_in(kind.capacity) for kind in terms.types):
@@ -103,7 +106,8 @@ def _lacks_of_instances(
             text = f"No instance with room is registered with {name_in_arn(environment.arn)}."
             found = [Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)]
         return found
-    return [*found, *_lacks_of_launch(environment, terms, demand, hosts)]
+    of_launch = _lacks_of_launch(environment, terms, demand, hosts)
+    return [*found, *of_launch] if of_launch else []
 
 
 def _lacks_of_launch(
@@ -114,8 +118,11 @@ def _lacks_of_launch(
     if not fitting:
         return [_too_dear(environment)]
     smallest = min(fitting, key=lambda each: each.capacity.cpu_milli)
-    may_exceed = may_exceed_max(terms.strategy, is_spot=terms.is_spot)
-    needed = 1 if may_exceed else smallest.capacity.cpu_milli
+    needed = smallest.capacity.cpu_milli
+    if may_exceed_max(terms.strategy, is_spot=terms.is_spot):
+        needed = min(needed, _VCPU)  # One vCPU below the maximum lets any type be launched.
+    elif needed > environment.cpu_milli_max:
+        return [_above_max(environment, needed, f"{smallest.name}, the smallest that fits,")]
     short = terms.cpu_milli_launched + needed - environment.cpu_milli_max
     if short > 0:
         return [_max_in_use(environment, needed, terms.cpu_milli_launched, short)]
@@ -132,10 +139,12 @@ def _too_dear(environment: EnvironmentView) -> Reason:
     return Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)
 
 
-def _above_max(environment: EnvironmentView, asked: int) -> Reason:
+def _above_max(environment: EnvironmentView, asked: int, what: str = "") -> Reason:
+    """Say that `maxvCpus` keeps a job out, or the smallest instance that it fits."""
     most = environment.cpu_milli_max
+    who = f"Instance type {what} has" if what else "Asked"
     text = (
-        f"Asked {vcpus_text(asked)}; {name_in_arn(environment.arn)} has maxvCpus"
+        f"{who} {vcpus_text(asked)}; {name_in_arn(environment.arn)} has maxvCpus"
         f" {vcpus_text(most)}: short by {vcpus_text(asked - most)}."
     )
     numbers = {"asked_cpu_milli": asked, "max_cpu_milli": most, "short_cpu_milli": asked - most}

@@ -85,6 +85,7 @@ def _change(change: Change) -> Json:
         "subject": change.subject,
         "dimension": None if change.dimension is None else change.dimension.value,
         "by": change.by,
+        "unitMilli": change.unit_milli if change.dimension is Dimension.VCPUS else None,
         "text": text_of(change),
     }
 

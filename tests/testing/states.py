@@ -1,0 +1,486 @@
+"""States made by hand in which a job waits: one for each reason, with what is to be told of it.
+
+Owns the table. Names in what is told are written without the world they are in, job ids as `ID`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from batchyard.model.amounts import Amount
+from tests.testing.worlds import Script, World
+
+#: A kind of change, of what, and by how many units.
+Told = tuple[str, str | None, int]
+
+NEVER_MAX = (
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE(s) associated with the job queue cannot"
+    " meet the CPU requirement of the job."
+)
+NEVER_FITS = (
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is"
+    " higher than that can be met by the CE(s) attached to the job queue."
+)
+NO_ROOM = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Service cannot fulfill the capacity requested for"
+    " instance type [c6i.large]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A state, and what is to be told of the job that waits in it."""
+
+    script: Script
+    cause: str
+    text: str
+    #: Of the first reason, those that matter.
+    numbers: dict[str, int] = field(default_factory=dict)
+    #: What DescribeJobs says; None: the text.
+    status_reason: str | None = None
+    changes: Sequence[Told] = ()
+    #: Of a yard of its own.
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(**members: Any) -> Callable[[Script], Script]:
+    def enter(script: Script) -> Script:
+        CASES[script.__name__] = Case(script=script, **members)
+        return script
+
+    return enter
+
+
+# -- compute environments -----------------------------------------------------------------------
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 2 vCPUs of maxvCpus 2 vCPUs: short by 1 vCPU.",
+    numbers={"used_cpu_milli": 2000, "max_cpu_milli": 2000, "short_cpu_milli": 1000},
+    changes=[("RAISE_MAX_VCPUS", None, 1)],
+)
+def others_use_all_that_may_be_launched(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.submit(vcpus=2)
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 1 vCPU; ce has maxvCpus 0 vCPUs: short by 1 vCPU.",
+    status_reason=NEVER_MAX,
+    changes=[("RAISE_MAX_VCPUS", None, 1)],
+)
+def nothing_may_be_launched(w: World) -> str:
+    w.environment(vcpus=0)
+    w.queue()
+    return w.submit(is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 7 vCPUs; ce has maxvCpus 4 vCPUs: short by 3 vCPUs.",
+    status_reason=NEVER_MAX,
+    changes=[("ASK_FOR_LESS", "VCPUS", 3), ("RAISE_MAX_VCPUS", None, 3)],
+)
+def more_than_the_maximum(w: World) -> str:
+    w.environment(vcpus=4, instanceTypes=["c6i"])
+    w.queue()
+    return w.submit(vcpus=7, is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text=(
+        "Instance type c6i.xlarge, the smallest that fits, has 4 vCPUs; ce has maxvCpus 3 vCPUs:"
+        " short by 1 vCPU."
+    ),
+    status_reason=NEVER_MAX,
+    changes=[("RAISE_MAX_VCPUS", None, 1)],
+)
+def types_above_the_maximum(w: World) -> str:
+    w.environment(vcpus=3, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
+    w.queue()
+    return w.submit(is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 3 vCPUs; the nearest instance type, c6i.large, of ce has 2 vCPUs; short by 1 vCPU.",
+    status_reason=NEVER_FITS,
+    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+)
+def types_with_too_few_vcpus(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    return w.submit(vcpus=3, is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text=(
+        "Asked 4,096 MiB; the nearest instance type, c6i.large, of ce has 3,961 MiB; short by"
+        " 135 MiB."
+    ),
+    status_reason=NEVER_FITS,
+    changes=[("ASK_FOR_LESS", "MEMORY_MIB", 135)],
+)
+def types_with_too_little_memory(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    return w.submit(memory=4096, is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 1 GPU; the nearest instance type, c6i.large, of ce has 0 GPUs; short by 1 GPU.",
+    status_reason=NEVER_FITS,
+    changes=[("ASK_FOR_LESS", "GPUS", 1)],
+)
+def no_gpu_anywhere(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    return w.submit(gpus=1, is_subject=True)
+
+
+@case(
+    cause="ENVIRONMENT",
+    text="Compute environment ce is DISABLED.",
+    status_reason="ACTION_REQUIRED - CE(s) associated with the job queue are disabled.",
+    changes=[("ENABLE_ENVIRONMENT", None, 1)],
+)
+def its_environment_is_disabled(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.disable("ce")
+    return w.submit(is_subject=True)
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 1 vCPU of maxvCpus 2 vCPUs: short by 1 vCPU.",
+    changes=[("ASK_FOR_LESS", "VCPUS", 4), ("RAISE_MAX_VCPUS", None, 1)],
+)
+def fargate_is_full(w: World) -> str:
+    w.environment(kind="FARGATE")
+    w.queue()
+    w.submit(memory=2048, is_fargate=True)
+    return w.submit(vcpus=2, memory=4096, is_fargate=True, is_subject=True)
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 0.25 vCPUs of maxvCpus 1 vCPU: short by 0.25 vCPUs.",
+    # A quarter less would do, but there is no size of 0.75 vCPUs.
+    changes=[("ASK_FOR_LESS", "VCPUS", 2), ("RAISE_MAX_VCPUS", None, 1)],
+)
+def fargate_has_sizes(w: World) -> str:
+    w.environment(vcpus=1, kind="FARGATE")
+    w.queue()
+    w.submit(vcpus=0.25, memory=512, is_fargate=True)
+    return w.submit(memory=2048, is_fargate=True, is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text="Asked 8,192 MiB; the machine has 6,952 MiB; short by 1,240 MiB.",
+    changes=[("ASK_FOR_LESS", "MEMORY_MIB", 2048), ("ADD_CAPACITY", "MEMORY_MIB", 1240)],
+    settings={"machine": Amount(cpu_milli=64_000, memory_mib=9000)},
+)
+def the_machine_is_full_for_fargate(w: World) -> str:
+    w.environment(vcpus=16, kind="FARGATE")
+    w.queue()
+    w.submit(memory=2048, is_fargate=True)
+    return w.submit(memory=8192, is_fargate=True, is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text=(
+        "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU; short by 1 vCPU."
+    ),
+    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+)
+def registered_instances_are_full(w: World) -> str:
+    w.unmanaged()
+    w.queue()
+    assert w.register_instance(vcpus=2, memoryMib=4096) is None
+    w.submit()
+    return w.submit(vcpus=2, is_subject=True)
+
+
+# -- consumable resources -----------------------------------------------------------------------
+
+
+@case(
+    cause="CONSUMABLE",
+    text="Asked 2 of license; 1 available: short by 1.",
+    numbers={"asked": 2, "available": 1, "short": 1},
+    changes=[("ADD_CONSUMABLE", None, 1)],
+)
+def a_license_is_short(w: World) -> str:
+    """There is room for it all the while: nothing about capacity is told."""
+    w.environment(vcpus=16)
+    w.queue()
+    w.consumable(total=3)
+    w.submit(needs={"license": 2})
+    return w.submit(needs={"license": 2}, is_subject=True)
+
+
+@case(cause="CONSUMABLE", text="Asked 2 of license, which does not exist any more.")
+def a_license_was_deleted(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    w.consumable()
+    job_id = w.submit(needs={"license": 2}, is_subject=True)
+    w.batch.delete_consumable_resource(consumableResource=w.named("license"))
+    return job_id
+
+
+# -- queues and shares --------------------------------------------------------------------------
+
+
+@case(
+    cause="TURN",
+    text=(
+        "1 job of its job queue stands before it. The first waits: ce uses 2 vCPUs of maxvCpus"
+        " 2 vCPUs: short by 1 vCPU."
+    ),
+    changes=[("RAISE_MAX_VCPUS", None, 3)],
+)
+def one_stands_before_it(w: World) -> str:
+    w.environment()
+    w.queue()
+    for _ in range(2):
+        w.submit(vcpus=2)
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 2 vCPUs of maxvCpus 2 vCPUs: short by 1 vCPU.",
+    changes=[("RAISE_MAX_VCPUS", None, 3)],
+)
+def another_queue_is_served_first(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.queue("high", "ce", priority=5)
+    w.submit(vcpus=2)
+    w.submit(vcpus=2, queue="high")
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="RESERVED",
+    text=(
+        "Asked 1 vCPU; the queue's scheduling policy (computeReservation 50) keeps a part for"
+        " shares that are not active: the others use 2 vCPUs of the 2 vCPUs left to them, short by"
+        " 1 vCPU."
+    ),
+    numbers={"reservation_percent": 50, "limit_cpu_milli": 2000, "short_cpu_milli": 1000},
+    changes=[("RAISE_MAX_VCPUS", None, 2), ("LOWER_RESERVATION", None, 25)],
+)
+def kept_for_shares_that_may_come(w: World) -> str:
+    w.environment(vcpus=4, instanceTypes=["c6i.xlarge"])
+    w.queue(schedulingPolicyArn=w.fair_policy(computeReservation=50))
+    w.submit(vcpus=2, shareIdentifier="a", priority=0)
+    return w.submit(shareIdentifier="a", priority=0, is_subject=True)
+
+
+@case(
+    cause="TURN",
+    text=(
+        "1 job of its job queue stands before it. The first waits: Asked 2 vCPUs; the nearest of"
+        " the instances with room in ce has 1 vCPU; short by 1 vCPU."
+    ),
+    changes=[("RAISE_SCHEDULING_PRIORITY", None, 6)],
+)
+def another_of_its_share_has_priority(w: World) -> str:
+    w.unmanaged()
+    w.queue(schedulingPolicyArn=w.fair_policy())
+    assert w.register_instance(vcpus=1, memoryMib=4096) is None
+    w.submit(vcpus=2, shareIdentifier="a", priority=5)
+    return w.submit(shareIdentifier="a", priority=0, is_subject=True)
+
+
+@case(
+    cause="QUOTA",
+    text="Asked 2 vCPUs; quota share a uses 3 vCPUs of 4 and does not borrow: short by 1 vCPU.",
+    numbers={"used_milli": 3000, "limit_milli": 4000, "short_milli": 1000},
+    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+)
+def its_quota_is_used_up(w: World) -> str:
+    w.quota_queue(a=(4, {"strategy": "RESERVE"}), b=(4, {"strategy": "RESERVE"}))
+    w.submit(vcpus=2, shareIdentifier="a")
+    w.submit(vcpus=1, shareIdentifier="a")
+    return w.submit(vcpus=2, shareIdentifier="a", is_subject=True)
+
+
+@case(
+    cause="QUOTA",
+    text=(
+        "Asked 1 vCPU; quota share a uses 6 vCPUs of 4 and may borrow 2 vCPUs (borrowLimit 50):"
+        " short by 1 vCPU."
+    ),
+)
+def its_share_may_borrow_no_more(w: World) -> str:
+    w.quota_queue(
+        a=(4, {"strategy": "LEND_AND_BORROW", "borrowLimit": 50}), b=(4, {"strategy": "LEND"})
+    )
+    for _ in range(3):
+        w.submit(vcpus=2, shareIdentifier="a")
+    return w.submit(vcpus=1, shareIdentifier="a", is_subject=True)
+
+
+@case(
+    cause="QUOTA",
+    text=(
+        "Asked 1 vCPU; quota share a uses 6 vCPUs of 4, and the others lend 0 vCPUs more: short by"
+        " 1 vCPU."
+    ),
+)
+def others_lend_no_more(w: World) -> str:
+    w.quota_queue(a=(4, {"strategy": "LEND_AND_BORROW"}), b=(2, {"strategy": "LEND"}))
+    for _ in range(3):
+        w.submit(vcpus=2, shareIdentifier="a")
+    return w.submit(vcpus=1, shareIdentifier="a", is_subject=True)
+
+
+@case(
+    cause="QUOTA",
+    text=(
+        "Asked 2 vCPUs; quota share b uses 0 vCPUs of 4, and what it leaves idle is lent until it"
+        " is taken back: short by 2 vCPUs."
+    ),
+)
+def what_is_its_own_is_lent(w: World) -> str:
+    w.yard.jobs.behave(job_name="stubborn", run=None, ignores_sigterm=True)
+    both = {"strategy": "LEND_AND_BORROW"}
+    w.quota_queue(a=(4, both), b=(4, both))
+    for _ in range(4):
+        w.submit("stubborn", vcpus=2, shareIdentifier="a")
+    return w.submit(vcpus=2, shareIdentifier="b", is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 2 vCPUs; quota share a has 1 vCPU and does not borrow: short by 1 vCPU.",
+    status_reason=(
+        "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share"
+        " capacity limits."
+    ),
+    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+)
+def above_its_quota(w: World) -> str:
+    w.quota_queue(a=(1, {"strategy": "RESERVE"}), b=(4, {"strategy": "RESERVE"}))
+    return w.submit(vcpus=2, shareIdentifier="a", is_subject=True)
+
+
+# -- jobs that wait for jobs, parts of jobs, and what is on its way ------------------------------
+
+
+@case(cause="DEPENDENCY", text="Waits for job ID, which is RUNNING.", numbers={"unmet_count": 1})
+def another_job_must_end(w: World) -> str:
+    w.environment()
+    w.queue()
+    return w.submit(dependsOn=[{"jobId": w.submit()}], is_subject=True)
+
+
+@case(cause="DEPENDENCY", text="Waits for job ID:1, which is PENDING.")
+def the_child_before_it_must_end(w: World) -> str:
+    w.environment()
+    w.queue()
+    return w.submit(arrayProperties={"size": 3}, dependsOn=[{"type": "SEQUENTIAL"}]) + ":2"
+
+
+@case(cause="DEPENDENCY", text="Waits for job ID:2, which is RUNNING.")
+def its_counterpart_must_end(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    first = w.submit(arrayProperties={"size": 3})
+    each = [{"type": "N_TO_N", "jobId": first}]
+    return w.submit(arrayProperties={"size": 3}, dependsOn=each) + ":2"
+
+
+@case(
+    cause="TURN",
+    text=(
+        "1 job of its job queue stands before it. The first waits: ce uses 4 vCPUs of maxvCpus"
+        " 4 vCPUs: short by 1 vCPU."
+    ),
+    changes=[("RAISE_MAX_VCPUS", None, 3)],
+)
+def children_before_it_wait(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    return w.submit(vcpus=2, arrayProperties={"size": 4}, is_subject=True) + ":3"
+
+
+@case(
+    cause="NEVER_FITS",
+    text="Asked 6 vCPUs; ce has maxvCpus 4 vCPUs: short by 2 vCPUs.",
+    status_reason=NEVER_MAX,
+    changes=[("RAISE_MAX_VCPUS", None, 2)],
+)
+def nodes_above_the_maximum(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    return w.submit(definition=w.nodes(3, vcpus=2), is_subject=True)
+
+
+@case(
+    cause="INSTANCE_STARTING",
+    text=(
+        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+    ),
+    numbers={"ready_in_ms": 88_000},
+    status_reason="An instance with room for it is starting in ce.",
+    settings={"instance_boot_s": 90},
+)
+def its_instance_starts(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    return w.submit(is_subject=True)
+
+
+@case(
+    cause="INSTANCE_STARTING",
+    text=(
+        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+    ),
+    status_reason=(
+        "1 job of its job queue stands before it. The first waits: An instance with room for it is"
+        " starting in ce."
+    ),
+    settings={"instance_boot_s": 90},
+)
+def its_instance_starts_and_another_first(w: World) -> str:
+    """Nothing would help it: more room than what starts for it is of no use."""
+    w.environment(vcpus=4)
+    w.queue()
+    w.submit(vcpus=2)
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 2 vCPUs of maxvCpus 2 vCPUs: short by 1 vCPU.",
+    changes=[("RAISE_MAX_VCPUS", None, 1)],
+)
+def it_is_tried_again(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.queue("high", "ce", priority=9)
+    w.yard.jobs.behave(job_name="fails-*", run=timedelta(seconds=10), exit_code=1)
+    job_id = w.submit(f"fails-{w.name}", vcpus=2, retryStrategy={"attempts": 3}, is_subject=True)
+    w.submit(vcpus=2, queue="high")
+    w.yard.advance(seconds=11)
+    return job_id

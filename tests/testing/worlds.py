@@ -1,0 +1,362 @@
+"""Worlds in which a job waits, and the changes that are told for it, made through the API.
+
+Owns how a world is built from one script again and again, alike but for one change, and what each
+kind of change is for a caller of AWS Batch. Refuses to know what should be told: see the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from batchyard.model.amounts import Amount
+from batchyard.model.fargate_sizes import MEMORY_MIB_BY_CPU_MILLI
+from batchyard.testing import Yard, yard
+
+NETWORK = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
+NOTHING = Amount()
+#: A job with such a status has started.
+STARTED = ("STARTING", "RUNNING", "SUCCEEDED")
+#: An account may have 50 queues; no world makes more than two.
+_WORLDS_PER_YARD = 20
+
+
+class World:
+    """What one script makes in a yard: names in it begin with the world's own."""
+
+    def __init__(self, made: Yard, name: str, *, less: Amount, priority_more: int) -> None:
+        """Make the subject ask for `less`, and give it so much more scheduling priority."""
+        self.yard, self.name = made, name
+        self.batch = made.client("batch")
+        self.own = made.client("batchyard")
+        self.less, self.priority_more = less, priority_more
+        self.policy_by_queue: dict[str, str] = {}
+        self.definition_count = 0
+        #: What the subject asks for.
+        self.asked = NOTHING
+
+    def named(self, name: str) -> str:
+        return f"{self.name}-{name}"
+
+    # -- making ---------------------------------------------------------------------------------
+
+    def environment(
+        self,
+        name: str = "ce",
+        vcpus: int = 2,
+        *,
+        kind: str = "EC2",
+        state: str = "ENABLED",
+        **more: Any,
+    ) -> None:
+        resources = {"type": kind, "maxvCpus": vcpus, **NETWORK}
+        if kind in ("EC2", "SPOT"):
+            resources |= {
+                "minvCpus": 0,
+                "instanceTypes": ["c6i.large"],
+                "instanceRole": "ecsInstanceRole",
+                "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+            }
+        self.batch.create_compute_environment(
+            computeEnvironmentName=self.named(name),
+            type="MANAGED",
+            state=state,
+            computeResources=resources | more,
+        )
+
+    def unmanaged(self, name: str = "ce") -> None:
+        self.batch.create_compute_environment(
+            computeEnvironmentName=self.named(name),
+            type="UNMANAGED",
+            serviceRole="arn:aws:iam::000000000000:role/AWSBatchServiceRole",
+        )
+
+    def queue(self, name: str = "jq", *environments: str, priority: int = 1, **more: Any) -> None:
+        order = [
+            {"order": order, "computeEnvironment": self.named(each)}
+            for order, each in enumerate(environments or ("ce",), start=1)
+        ]
+        if "schedulingPolicyArn" in more:
+            self.policy_by_queue[self.named(name)] = more["schedulingPolicyArn"]
+        self.batch.create_job_queue(
+            jobQueueName=self.named(name),
+            priority=priority,
+            computeEnvironmentOrder=order,
+            **more,
+        )
+
+    def fair_policy(self, name: str = "fair", **policy: Any) -> str:
+        arn: str = self.batch.create_scheduling_policy(
+            name=self.named(name), fairsharePolicy={"shareDecaySeconds": 0, **policy}
+        )["arn"]
+        return arn
+
+    def quota_queue(self, **shares: tuple[int, dict[str, Any]]) -> None:
+        """Make a queue of 8 vCPUs with quota shares: so many vCPUs each, and how they share."""
+        self.environment(vcpus=8)
+        arn = self.batch.create_scheduling_policy(
+            name=self.named("quota"), quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
+        )["arn"]
+        self.queue(schedulingPolicyArn=arn)
+        for name, (vcpus, sharing) in shares.items():
+            self.batch.create_quota_share(
+                quotaShareName=name,
+                jobQueue=self.named("jq"),
+                capacityLimits=[{"maxCapacity": vcpus, "capacityUnit": "VCPU"}],
+                resourceSharingConfiguration=sharing,
+                preemptionConfiguration={"inSharePreemption": "DISABLED"},
+            )
+
+    def disable(self, environment: str) -> None:
+        self.batch.update_compute_environment(
+            computeEnvironment=self.named(environment), state="DISABLED"
+        )
+        self.yard.settle()
+
+    @staticmethod
+    def nodes(count: int, *, vcpus: int) -> dict[str, Any]:
+        """Give the definition of a multi-node job."""
+        asked = [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "512"}]
+        container = {"image": "busybox", "command": ["work"], "resourceRequirements": asked}
+        ranges = [{"targetNodes": "0:", "container": container}]
+        return {
+            "nodeProperties": {
+                "numNodes": count,
+                "mainNode": 0,
+                "nodeRangeProperties": ranges,
+            }
+        }
+
+    def consumable(
+        self, name: str = "license", total: int = 1, kind: str = "REPLENISHABLE"
+    ) -> None:
+        self.batch.create_consumable_resource(
+            consumableResourceName=self.named(name), totalQuantity=total, resourceType=kind
+        )
+
+    def register_instance(self, environment: str = "ce", **asked: Any) -> str | None:
+        """Register an instance; give why it was refused, if it was."""
+        wish_id = self.own.register_instances(computeEnvironment=self.named(environment), **asked)[
+            "wishId"
+        ]
+        self.yard.settle()
+        answer = self.own.get_instance_wish(wishId=wish_id)
+        assert answer["isSettled"]
+        refusal: str | None = answer.get("refusal")
+        return refusal
+
+    def submit(
+        self,
+        name: str = "job",
+        *,
+        vcpus: float = 1,
+        memory: int = 512,
+        gpus: int = 0,
+        queue: str = "jq",
+        needs: Mapping[str, int] | None = None,
+        is_subject: bool = False,
+        is_fargate: bool = False,
+        priority: int | None = None,
+        definition: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> str:
+        """Submit a job, by a definition of its own. `is_subject`: the change is made to it."""
+        if is_subject:
+            vcpus -= self.less.cpu_milli / 1000
+            memory -= self.less.memory_mib
+            gpus -= self.less.gpu_count
+            self.asked = Amount(cpu_milli=int(vcpus * 1000), memory_mib=memory, gpu_count=gpus)
+        if is_subject and self.priority_more:
+            priority = (priority or 0) + self.priority_more
+        if priority is not None:
+            more["schedulingPriorityOverride"] = priority
+        self.definition_count += 1
+        defined = self.named(f"jd{self.definition_count}")
+        asked = {"VCPU": f"{vcpus:g}", "MEMORY": str(memory)} | ({"GPU": str(gpus)} if gpus else {})
+        container: dict[str, Any] = {
+            "image": "busybox",
+            "command": ["work"],
+            "resourceRequirements": [{"type": each, "value": asked[each]} for each in asked],
+        }
+        of_definition: dict[str, Any] = dict(definition or {})
+        if is_fargate:
+            of_definition["platformCapabilities"] = ["FARGATE"]
+            container["executionRoleArn"] = "arn:aws:iam::000000000000:role/ecsTaskExecutionRole"
+        if needs:
+            of_definition["consumableResourceProperties"] = {
+                "consumableResourceList": [
+                    {"consumableResource": self.named(each), "quantity": quantity}
+                    for each, quantity in needs.items()
+                ]
+            }
+        if "nodeProperties" in of_definition:
+            of_definition["type"] = "multinode"
+        else:
+            of_definition |= {"type": "container", "containerProperties": container}
+        self.batch.register_job_definition(jobDefinitionName=defined, **of_definition)
+        job_id: str = self.batch.submit_job(
+            jobName=name, jobQueue=self.named(queue), jobDefinition=defined, **more
+        )["jobId"]
+        return job_id
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.batch.describe_jobs(jobs=[job_id])["jobs"][0]
+        return found
+
+    def told(self, job_id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.own.get_job_explanation(jobId=job_id)
+        del answer["ResponseMetadata"]
+        return answer
+
+    def has_started(self, job_id: str) -> bool:
+        """Tell whether a job has its place, or waits for no more than an instance that boots."""
+        self.yard.settle()
+        if self.job(job_id)["status"] in STARTED:
+            return True
+        return any(each["cause"] == "INSTANCE_STARTING" for each in self.told(job_id)["reasons"])
+
+    # -- changing -------------------------------------------------------------------------------
+
+    def change(self, change: Mapping[str, Any], by: int) -> None:
+        """Make a change that a caller can make afterwards."""
+        name = change["subject"].rsplit("/", 1)[-1]
+        match change["kind"]:
+            case "RAISE_MAX_VCPUS":
+                most = self._environment(name)["computeResources"]["maxvCpus"]
+                self.batch.update_compute_environment(
+                    computeEnvironment=name, computeResources={"maxvCpus": most + by}
+                )
+            case "ENABLE_ENVIRONMENT":
+                if by and ":service-environment/" in change["subject"]:
+                    self.batch.update_service_environment(serviceEnvironment=name, state="ENABLED")
+                elif by:
+                    self.batch.update_compute_environment(computeEnvironment=name, state="ENABLED")
+            case "RAISE_QUEUE_PRIORITY":
+                priority = self._queue(name)["priority"]
+                self.batch.update_job_queue(jobQueue=name, priority=priority + by)
+            case "ADD_CONSUMABLE":
+                self.batch.update_consumable_resource(
+                    consumableResource=name, operation="ADD", quantity=by
+                )
+            case "LOWER_RESERVATION":
+                arn = self.policy_by_queue[name]
+                [policy] = self.batch.describe_scheduling_policies(arns=[arn])["schedulingPolicies"]
+                fair = policy["fairsharePolicy"]
+                percent = fair["computeReservation"] - by
+                self.batch.update_scheduling_policy(
+                    arn=arn, fairsharePolicy={**fair, "computeReservation": percent}
+                )
+            case other:
+                raise AssertionError(other)
+        self.yard.settle()
+
+    def _environment(self, name: str) -> dict[str, Any]:
+        found = self.batch.describe_compute_environments(computeEnvironments=[name])
+        environment: dict[str, Any] = found["computeEnvironments"][0]
+        return environment
+
+    def _queue(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.batch.describe_job_queues(jobQueues=[name])["jobQueues"][0]
+        return found
+
+
+#: Builds a world and gives the job that waits in it.
+Script = Callable[[World], str]
+
+
+class Worlds:
+    """Builds one world after the other; those that need no machine of their own share yards."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._shared: Yard | None = None
+        self._numbers = count()
+
+    def build(
+        self,
+        script: Script,
+        own: ExitStack,
+        *,
+        less: Amount = NOTHING,
+        priority_more: int = 0,
+        **settings: Any,
+    ) -> tuple[World, str]:
+        """Build a world; with settings in a yard of its own, which ends with `own`."""
+        number = next(self._numbers)
+        if settings:
+            made = own.enter_context(open_yard(**settings))
+        else:
+            if self._shared is None or number % _WORLDS_PER_YARD == 0:
+                self._shared = self._stack.enter_context(open_yard())
+            made = self._shared
+        world = World(made, f"w{number}", less=less, priority_more=priority_more)
+        return world, script(world)
+
+
+def open_yard(**settings: Any) -> Any:
+    return yard(run=timedelta(days=365), are_container_quota_shares_allowed=True, **settings)
+
+
+def with_change(
+    worlds: Worlds,
+    script: Script,
+    own: ExitStack,
+    change: Mapping[str, Any],
+    by: int,
+    **settings: Any,
+) -> tuple[World, str]:
+    """Build a world once more, and make `by` units of a change in it."""
+    unit = amount_of(change, by)
+    match change["kind"]:
+        case "ASK_FOR_LESS":
+            return worlds.build(script, own, less=unit, **settings)
+        case "RAISE_SCHEDULING_PRIORITY":
+            return worlds.build(script, own, priority_more=by, **settings)
+        case "ADD_CAPACITY":
+            more = {**settings, "machine": settings["machine"] + unit}
+            return worlds.build(script, own, **more)
+        case _:
+            world, job_id = worlds.build(script, own, **settings)
+            world.change(_in_world(change, world), by)
+            return world, job_id
+
+
+def amount_of(change: Mapping[str, Any], by: int) -> Amount:
+    unit_milli = change.get("unitMilli", 1000)
+    match change.get("dimension"):
+        case "VCPUS":
+            return Amount(cpu_milli=by * unit_milli)
+        case "MEMORY_MIB":
+            return Amount(memory_mib=by)
+        case "GPUS":
+            return Amount(gpu_count=by)
+        case _:
+            return Amount()
+
+
+def _in_world(change: Mapping[str, Any], world: World) -> Mapping[str, Any]:
+    """Name the same thing in another world."""
+    head, _, name = change["subject"].rpartition("/")
+    local = name.split("-", 1)[-1]
+    return {**change, "subject": f"{head}/{world.named(local)}"}
+
+
+def one_less(change: Mapping[str, Any], asked: Amount) -> int:
+    """Give how many units are one less than those of a change; what Fargate has not got is left
+    out.
+    """
+    less: int = change["by"] - 1
+    if change["kind"] != "ASK_FOR_LESS" or not _is_fargate_size(asked):
+        return less
+    while less and not _is_fargate_size(asked - amount_of(change, less)):
+        less -= 1
+    return less
+
+
+def _is_fargate_size(asked: Amount) -> bool:
+    return asked.memory_mib in MEMORY_MIB_BY_CPU_MILLI.get(asked.cpu_milli, ())
