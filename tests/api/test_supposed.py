@@ -8,6 +8,7 @@ import pytest
 
 from batchyard.api.own.supposed import changes_of
 from batchyard.model.amounts import Amount
+from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.refusal import Refusal
 from batchyard.model.what_if import Changes, QuotaChange, Submission
 from tests.api.conftest import SCOPE
@@ -57,6 +58,15 @@ def test_jobs_are_read_with_all_that_they_say() -> None:
     assert changes_of(SCOPE, {"jobs": [JOB, JOB | more]}).submissions == (first, second)
 
 
+def test_what_is_said_of_a_multi_node_job_is_said_of_each_node() -> None:
+    (job,) = changes_of(SCOPE, {"jobs": [JOB | {"nodes": 3}]}).submissions
+    assert job.nodes == NodePlan(
+        main_index=0,
+        groups=(NodeGroup(count=3, demand=Amount(cpu_milli=1500, memory_mib=64)),),
+    )
+    assert job.demand == Amount(cpu_milli=4500, memory_mib=192)
+
+
 @pytest.mark.parametrize(
     ("members", "change"),
     [
@@ -95,6 +105,11 @@ def test_terms_of_a_quota_share_are_read(members: dict[str, Any], change: QuotaC
     [
         ({"jobs": [JOB | {"exitCode": 256}]}, "exitCode must be between 0 and 255."),
         ({"jobs": [JOB | {"attempts": 11}]}, "attempts must be between 1 and 10."),
+        ({"jobs": [JOB | {"nodes": 0}]}, "nodes must be between 1 and 1000."),
+        (
+            {"jobs": [JOB | {"nodes": 2, "arraySize": 2}]},
+            "arraySize is not applicable for multi-node jobs.",
+        ),
         ({"jobs": [JOB | {"timeoutMs": 0}]}, "timeoutMs must be at least 1."),
         ({"jobs": [JOB | {"arraySize": 1}]}, "arraySize must be between 2 and 10000."),
         (

@@ -13,6 +13,7 @@ from batchyard.engine.catalogue import LaunchTimes
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, JobId, TaskId, child_id
 from batchyard.model.instance_wishes import Registration
+from batchyard.model.node_plans import equal_nodes, whole_demand
 from batchyard.model.records import WishKind
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.sim.history import read_history
@@ -123,6 +124,37 @@ async def test_every_child_of_an_array_runs_as_it_did(stage: Stage) -> None:
 
     assert job.array_size == 2
     assert job.child_runs == (Run(run_ms=2_000), Run(run_ms=3_000, exit_code=3))
+
+
+async def test_a_multi_node_job_keeps_its_nodes(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    await stage.create()
+    plan = equal_nodes(3, DEMAND)
+    assert plan is not None
+    container = {"image": "image", "command": ["true"]}
+    nodes = {
+        "numNodes": 3,
+        "mainNode": 0,
+        "nodeRangeProperties": [{"targetNodes": "0:2", "container": container}],
+    }
+    job = replace(
+        a_new_job(1),
+        nodes=plan,
+        demand=whole_demand(DEMAND, plan),
+        spec=json.dumps({"nodeProperties": nodes}).encode(),
+    )
+    await stage.store.append_job(job)
+    async with stage.engine():
+        await stage.until(1, JobStatus.SUCCEEDED)
+
+    trace = await history(stage)
+    (found,) = trace.jobs
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    report = simulate(trace, config)
+
+    assert (found.nodes, found.demand.cpu_milli, trace.notes) == (plan, 3000, ())
+    assert report.job_count_by_status == {"FAILED": 0, "SUCCEEDED": 1}
+    assert report.attempt_count == 1
 
 
 async def test_the_server_is_a_configuration_to_compare_with(stage: Stage, tmp_path) -> None:

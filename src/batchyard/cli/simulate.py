@@ -85,12 +85,12 @@ def simulate_command(  # noqa: PLR0913 -- one parameter an option
         trace, default = (
             read_server(data_dir, db) if trace_path is None else read_file(trace_path, kind)
         )
+        # How a server is set up is what others are compared with.
+        chosen = [default, *configs] if is_history or not configs else configs
+        with _job_list(jobs_path) as jobs:
+            found = _compare(trace, chosen, seed, jobs)
     except (BadConfig, BadTrace) as error:
         raise click.ClickException(str(error)) from error
-    # How a server is set up is what others are compared with.
-    chosen = [default, *configs] if is_history or not configs else configs
-    with _job_list(jobs_path) as jobs:
-        found = _compare(trace, chosen, seed, jobs)
     if html_path is not None:
         _write_page(html_path, found)
     if is_json:

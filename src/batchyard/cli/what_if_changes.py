@@ -84,13 +84,15 @@ def jobs_of(path: Path) -> Iterator[dict[str, Any]]:
     for job in trace.jobs:
         if not job.queue:
             raise click.UsageError(f"{path.name}: job {job.id} has no queue")
+        demand = job.demand if job.nodes is None else job.nodes.groups[0].demand
         given = {
             "name": job.id,
             "jobQueue": job.queue,
             "afterMs": job.submitted_ms,
-            "vcpus": job.demand.cpu_milli / _MILLI,
-            "memoryMib": job.demand.memory_mib,
-            "gpus": job.demand.gpu_count,
+            "vcpus": demand.cpu_milli / _MILLI,
+            "memoryMib": demand.memory_mib,
+            "gpus": demand.gpu_count,
+            "nodes": None if job.nodes is None else job.nodes.count,
             "runMs": job.run_ms,
             "exitCode": job.exit_code,
             "attempts": job.attempts_max,

@@ -94,6 +94,11 @@ def is_part_id(job_id: JobId) -> bool:
     return len(job_id) > _WHOLE_LENGTH
 
 
+def is_node_id(job_id: JobId) -> bool:
+    """Tell whether an id is of a node of a multi-node job."""
+    return job_id[_WHOLE_LENGTH:].startswith("#")
+
+
 def whole_id_of(job_id: JobId) -> JobId:
     """Give the parent's id of a child or a node; any other id is its own."""
     return JobId(job_id[:_WHOLE_LENGTH])

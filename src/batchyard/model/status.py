@@ -87,6 +87,11 @@ class EnvironmentKind(StrEnum):
     def is_service(self) -> bool:
         return self is EnvironmentKind.SAGEMAKER_TRAINING
 
+    @property
+    def runs_nodes(self) -> bool:
+        """Jobs with containers may have several nodes there."""
+        return self.has_vcpu_bounds or self is EnvironmentKind.UNMANAGED
+
 
 class DefinitionStatus(StrEnum):
     """Status of one revision of a job definition."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 from batchyard.model.amounts import Amount
 from batchyard.model.forecast import BasisUse, GaveUp, Interval
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
-from batchyard.model.records import Json
+from batchyard.model.records import Json, NodePlan
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,9 @@ class Submission(Struct, frozen=True, kw_only=True):
     #: From now.
     after_ms: int
     queue_arn: QueueArn
+    #: Of an array, each child's; of a multi-node job, that of all nodes together.
     demand: Amount
+    nodes: NodePlan | None = None
     #: For how long each attempt runs, and with what it exits, for certain.
     run_ms: int
     exit_code: int = 0

@@ -184,6 +184,7 @@ def _queued_of(each: Submission, queue: Queue, job_id: JobId, seq: int, now_ms: 
         timeout_ms=each.timeout_ms,
         depends_on=(),
         array_size=each.array_size,
+        nodes=each.nodes,
         share_identifier=each.share_identifier if has_shares else None,
         scheduling_priority=each.scheduling_priority if has_shares else None,
         created_ms=now_ms + each.after_ms,

@@ -13,7 +13,7 @@ from statistics import median_low
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.model.forecast import GaveUp
-from batchyard.model.ids import JobId, QueueArn, name_in_arn, whole_id_of
+from batchyard.model.ids import JobId, QueueArn, is_node_id, name_in_arn, whole_id_of
 from batchyard.model.records import QueuedJob
 from batchyard.model.what_if import (
     Comparison,
@@ -28,8 +28,6 @@ from batchyard.sim.looking import Seen, Yard, interval_of
 NAMED_MAX = 10
 #: Ours: less is no difference to anybody.
 _NOTICED_MS = 1000
-#: In the id of a node of a multi-node job.
-_NODE_MARK = "#"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +178,7 @@ def _side(looked: Looked, arrival_ms: Mapping[JobId, int], now_ms: int) -> _Side
 def _preempted_in(found: Iterable[Seen]) -> list[JobId]:
     """Name the jobs and children that are stopped for others in any run; a node is no job."""
     every = dict.fromkeys(each for seen in found for each in seen.preempted_ms)
-    return [each for each in every if _NODE_MARK not in each]
+    return [each for each in every if not is_node_id(each)]
 
 
 def _groups_of(

@@ -16,8 +16,10 @@ from batchyard.model.limits import (
     ARRAY_SIZE_MAX,
     ARRAY_SIZE_MIN,
     ATTEMPTS_MAX,
+    NODE_COUNT_MAX,
     SCHEDULING_PRIORITY_MAX,
 )
+from batchyard.model.node_plans import equal_nodes, whole_demand
 from batchyard.sim.trace import BadTrace, Trace, TraceJob
 
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.([0-9]{1,3}))?")
@@ -62,6 +64,7 @@ _COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "vcpus": _some_milli,
     "memory_mib": _whole(),
     "gpus": _whole(),
+    "nodes": _whole(1, NODE_COUNT_MAX),
     "queue": str,
     "share_identifier": str,
     "scheduling_priority": _whole(0, SCHEDULING_PRIORITY_MAX),
@@ -88,7 +91,7 @@ def parse_csv(lines: Iterable[str], name: str) -> Trace:
             if not row:
                 continue
             cells = _cells_of(head, row, f"{name}:{reader.line_num}")
-            job = _job_of(cells)
+            job = _job_of(cells, f"{name}:{reader.line_num}")
             _check_order(job, came, f"{name}:{reader.line_num}")
             came[job.id] = job.submitted_ms
             jobs.append(job)
@@ -137,16 +140,21 @@ def _check_order(job: TraceJob, came: Mapping[str, int], where: str) -> None:
             raise BadTrace(f"{where}: depends_on {each!r} is submitted later")
 
 
-def _job_of(cells: Mapping[str, Any]) -> TraceJob:
+def _job_of(cells: Mapping[str, Any], where: str) -> TraceJob:
+    each = Amount(
+        cpu_milli=cells["vcpus"],
+        memory_mib=cells["memory_mib"],
+        gpu_count=cells.get("gpus", 0),
+    )
+    nodes = equal_nodes(cells.get("nodes", 1), each)
+    if nodes is not None and "array_size" in cells:
+        raise BadTrace(f"{where}: nodes and array_size: no job has both")
     return TraceJob(
         id=cells["id"],
         submitted_ms=cells["submit_s"],
         run_ms=cells["run_s"],
-        demand=Amount(
-            cpu_milli=cells["vcpus"],
-            memory_mib=cells["memory_mib"],
-            gpu_count=cells.get("gpus", 0),
-        ),
+        demand=whole_demand(each, nodes),
+        nodes=nodes,
         exit_code=cells.get("exit_code", 0),
         attempts_max=cells.get("attempts", 1),
         timeout_ms=cells.get("timeout_s"),

@@ -24,7 +24,6 @@ _SERVICE = "service jobs were left out: {}"
 _NEVER_RAN = "jobs that ended without an attempt were left out: {}"
 _GUESSED = "jobs that have not ended run as long as the median of their queue: {}"
 _UNKNOWN = "jobs that have not ended, in queues where none has, were left out: {}"
-_NODES = "multi-node jobs ask for the sum of their nodes, in one place: {}"
 _EACH = "arrays that wait for others child by child wait for all of them: {}"
 _PART = "jobs that wait for one child of an array wait for all of it: {}"
 _NEEDS = "jobs that need consumable resources get them at once: {}"
@@ -73,8 +72,6 @@ class _Reader:
         runs = child_runs[-1:] if job.array_size else self._runs_of(job, job.progress)
         if not runs:
             return None
-        if job.nodes is not None:
-            self._counts[_NODES] += 1
         if job.depends_on_each or job.is_sequential:
             self._counts[_EACH] += 1
         if any(map(is_part_id, job.depends_on)):
@@ -87,6 +84,7 @@ class _Reader:
             submitted_ms=job.created_ms - self._began_ms,
             run_ms=runs[-1].run_ms,
             demand=job.demand,
+            nodes=job.nodes,
             exit_code=runs[-1].exit_code,
             reason=runs[-1].reason,
             earlier=runs[:-1],

@@ -1,7 +1,8 @@
 """The jobs of a run one by one, as CSV: when each came, could start, started and ended.
 
-Owns the columns and their units. Those that a trace has too (`csv_trace`) mean the same. Refuses to
-measure: it tells what `JobTable` has, from which every figure about waits can be counted again.
+Owns the columns and their units. Those that a trace has too (`csv_trace`) mean the same, but for a
+multi-node job, which is told of as a whole. Refuses to measure: it tells what `JobTable` has, from
+which every figure about waits can be counted again.
 """
 
 import csv

@@ -100,6 +100,9 @@ def _about_submissions(state: State, changes: Changes) -> Iterator[str]:
         name = name_in_arn(queue.arn)
         if _takes_service_jobs(state, queue):
             yield f"Job queue {name} takes service jobs: {each.name} cannot be supposed there."
+        kinds = [state.environments[arn].kind for arn in queue.environment_arns]
+        if each.nodes is not None and not all(kind.runs_nodes for kind in kinds):
+            yield f"{each.name}: job queue {name} runs no multi-node jobs."
         if why := _about_share(queue, changes, each):
             yield f"{each.name}: {why}"
 

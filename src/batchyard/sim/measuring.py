@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchyard.core import events as e
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, JobId, is_part_id
+from batchyard.model.ids import EnvironmentArn, JobId, is_node_id, is_part_id
 from batchyard.model.records import TerminationCause
 from batchyard.model.status import JobStatus
 from batchyard.sim.billing import Billing
@@ -59,6 +59,8 @@ class Meter:
         #: By reason: how many jobs failed, and the numbers of the first.
         self.failures: dict[str, tuple[int, list[int]]] = {}
         self.share_by_number = share_by_number
+        #: A multi-node job is counted as a whole, and nothing that its nodes do by themselves.
+        self._has_nodes = any(job.nodes is not None for job in table.jobs)
         self._began_ms = began_ms
         self._now_ms = began_ms
         #: By column: jobs, and thousandths of vCPUs.
@@ -72,7 +74,8 @@ class Meter:
         if now_ms > self._now_ms:
             self.advance(now_ms)
         for event in events:
-            self._see(event, now_ms)
+            if not (self._has_nodes and isinstance(event, e.JobFact) and is_node_id(event.job_id)):
+                self._see(event, now_ms)
 
     def advance(self, now_ms: int) -> None:
         """Let time pass in which nothing happened."""

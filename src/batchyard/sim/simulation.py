@@ -15,7 +15,7 @@ from batchyard.core.effects import StartTask
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model.fair_share import WEIGHT_ONE, ShareWeight
-from batchyard.model.ids import EnvironmentArn, JobId, QueueArn
+from batchyard.model.ids import EnvironmentArn, JobId, QueueArn, name_in_arn
 from batchyard.model.records import ExitAction, ExitRule, JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 from batchyard.sim.billing import Billing
@@ -27,7 +27,7 @@ from batchyard.sim.measuring import Meter
 from batchyard.sim.report import RunReport
 from batchyard.sim.reporting import report_of
 from batchyard.sim.sharing import ShareGroup, ShareUse
-from batchyard.sim.trace import Trace, TraceJob
+from batchyard.sim.trace import BadTrace, Trace, TraceJob
 
 #: As AWS's own examples tell an instance that is gone.
 _LOST_INSTANCE = ExitRule(action=ExitAction.RETRY, on_status_reason="Host EC2*")
@@ -66,6 +66,7 @@ class Simulation:
     """A run: a driver with the state, and a meter that sees it."""
 
     def __init__(self, trace: Trace, config: Config, *, seed: int) -> None:
+        check_kinds(trace, config)
         self._config = config
         began_ms = trace.jobs[0].submitted_ms if trace.jobs else 0
         state = State()
@@ -122,6 +123,7 @@ class Simulation:
                 timeout_ms=job.timeout_ms,
                 depends_on=depends_on,
                 array_size=job.array_size,
+                nodes=job.nodes,
                 share_identifier=share_of(job) if has_shares else None,
                 scheduling_priority=job.scheduling_priority if has_shares else None,
                 created_ms=job.submitted_ms,
@@ -159,6 +161,23 @@ class Simulation:
     def _start_ms(self, arn: EnvironmentArn) -> int:
         config = self._config
         return config.fargate_start_ms if arn in self._fargate else config.task_start_ms
+
+
+def check_kinds(trace: Trace, config: Config) -> None:
+    """Refuse jobs that AWS would not take into the queue they go to. Raises `BadTrace`."""
+    kinds = {each.arn: each.kind for each in config.environments}
+    queues = {queue.arn: queue for queue in config.queues}
+    for job in trace.jobs:
+        if job.nodes is None:
+            continue
+        queue = queues[config.queue_of(job.queue)]
+        unfit = [kinds[arn] for arn in queue.environment_arns if not kinds[arn].runs_nodes]
+        if unfit:
+            raise BadTrace(
+                f"{config.name}: job {job.id} has {job.nodes.count} nodes and goes to the queue"
+                f" {name_in_arn(queue.arn)}, which has an environment of the type {unfit[0]};"
+                " multi-node jobs run on EC2, SPOT and UNMANAGED: give a --config with such a queue"
+            )
 
 
 def share_of(job: TraceJob) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.records import NodePlan
 
 
 class Run(Struct, frozen=True, kw_only=True, gc=False):
@@ -36,8 +37,10 @@ class TraceJob(Struct, frozen=True, kw_only=True, gc=False):
     #: Of its last attempt: from the start of its process to its end. Of each child of an array
     #: without `child_runs`.
     run_ms: int
-    #: What one attempt needs: of an array, each child.
+    #: What one attempt needs: of an array, each child; of a multi-node job, all its nodes together.
     demand: Amount
+    #: The nodes of a multi-node job, each of which runs like the job; None: it is none.
+    nodes: NodePlan | None = None
     #: Of its last attempt, and of every one that follows.
     exit_code: int | None = 0
     #: See `Run`.

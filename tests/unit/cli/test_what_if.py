@@ -11,7 +11,10 @@ from click.testing import CliRunner
 
 from batchyard.cli import what_if as command
 
-HEAD = "id,submit_s,run_s,vcpus,memory_mib,queue,share_identifier,depends_on,attempts,exit_code\n"
+HEAD = (
+    "id,submit_s,run_s,vcpus,memory_mib,queue,share_identifier,depends_on,attempts,exit_code,"
+    "nodes\n"
+)
 
 
 class Client:
@@ -38,7 +41,7 @@ def asked(*arguments: str) -> dict[str, Any]:
 
 def test_options_become_one_request(tmp_path: Path) -> None:
     trace = tmp_path / "tomorrow.csv"
-    trace.write_text(HEAD + "a,1.5,60,0.5,128,q,team,,,\nb,2,1,1,1,q,,a,3,7\n")
+    trace.write_text(HEAD + "a,1.5,60,0.5,128,q,team,,,,\nb,2,1,1,1,q,,a,3,7,4\n")
     policy = tmp_path / "policy.json"
     policy.write_text('{"fairsharePolicy": {"computeReservation": 3}}')
     assert asked(
@@ -78,6 +81,7 @@ def test_options_become_one_request(tmp_path: Path) -> None:
                 "vcpus": 1.0,
                 "memoryMib": 1,
                 "gpus": 0,
+                "nodes": 4,
                 "runMs": 1000,
                 "exitCode": 7,
                 "attempts": 3,
@@ -141,9 +145,9 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], text: str) ->
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("a,0,1,1,1,,,,,\n", "job a has no queue"),
-        ("a,0,x,1,1,q,,,,\n", "tomorrow.csv:2: run_s 'x'"),
-        ("a,0,1,1,1,q,,b,,\n", "tomorrow.csv:2: depends_on 'b' is no job of a line before"),
+        ("a,0,1,1,1,,,,,,\n", "job a has no queue"),
+        ("a,0,x,1,1,q,,,,,\n", "tomorrow.csv:2: run_s 'x'"),
+        ("a,0,1,1,1,q,,b,,,\n", "tomorrow.csv:2: depends_on 'b' is no job of a line before"),
     ],
 )
 def test_a_file_that_cannot_be_supposed_is_refused(tmp_path: Path, line: str, text: str) -> None:

@@ -7,6 +7,7 @@ import gzip
 import pytest
 
 from batchyard.model.amounts import Amount
+from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.sim.csv_trace import parse_csv
 from batchyard.sim.reading import read_trace
 from batchyard.sim.swf import parse_swf
@@ -121,6 +122,15 @@ def test_csv_says_all_that_it_knows() -> None:
     ]
 
 
+def test_csv_says_what_each_node_takes() -> None:
+    head = "id,submit_s,run_s,vcpus,memory_mib,gpus,nodes"
+    wide, narrow = parse_csv([head, "a,0,1,2,512,1,4", "b,0,1,2,512,1,1"], "t.csv").jobs
+    each = Amount(cpu_milli=2000, memory_mib=512, gpu_count=1)
+    assert wide.nodes == NodePlan(main_index=0, groups=(NodeGroup(count=4, demand=each),))
+    assert wide.demand == Amount(cpu_milli=8000, memory_mib=2048, gpu_count=4)
+    assert (narrow.nodes, narrow.demand) == (None, each)
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
@@ -137,6 +147,14 @@ def test_csv_says_all_that_it_knows() -> None:
         ([CSV_HEAD, "a,5,1,1,1,,,,,", "b,0,1,1,1,,a,,,"], "3: depends_on 'a' is submitted later"),
         ([CSV_HEAD, "a,0,1,1,1,,,,,", "a,0,1,1,1,,,,,"], "3: id 'a' is there already"),
         ([CSV_HEAD, 'a,0,1,1,1,,"b'], "2: is no CSV: "),
+        (
+            ["id,submit_s,run_s,vcpus,memory_mib,nodes", "a,0,1,1,1,1001"],
+            "2: nodes '1001' is no whole number from 1 to 1000",
+        ),
+        (
+            ["id,submit_s,run_s,vcpus,memory_mib,nodes,array_size", "a,0,1,1,1,2,2"],
+            "2: nodes and array_size: no job has both",
+        ),
     ],
 )
 def test_csv_refuses_with_line_and_column(rows: list[str], said: str) -> None:

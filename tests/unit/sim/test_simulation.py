@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from batchyard.core.check import check
 from batchyard.model.amounts import Amount
+from batchyard.model.node_plans import equal_nodes, whole_demand
 from batchyard.model.wording import TIMEOUT_EXCEEDED
 from batchyard.sim.config import BadConfig, default_config, parse_config
 from batchyard.sim.report import CostLine, NeverRuns
@@ -283,31 +285,32 @@ def test_members_are_checked_as_the_api_checks_them(more: dict[str, str], said: 
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_every_job_ends_or_is_told_of(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(("FARGATE", "EC2")))
     jobs: list[TraceJob] = []
     for number in range(data.draw(st.integers(1, 10))):
         before = [job.id for job in jobs]
-        jobs.append(
-            a_job(
-                f"j{number}",
-                number * data.draw(st.sampled_from((0, 3)))
-                + (jobs[-1].submitted_ms // S if jobs else 0),
-                data.draw(st.integers(0, 30)),
-                vcpus=data.draw(st.integers(1, 3)),
-                exit_code=data.draw(st.sampled_from((0, 0, 1))),
-                attempts_max=data.draw(st.integers(1, 3)),
-                array_size=data.draw(st.sampled_from((None, None, 2, 5))),
-                timeout_ms=data.draw(st.sampled_from((None, 20 * S))),
-                depends_on=tuple(
-                    data.draw(st.lists(st.sampled_from(before), max_size=2, unique=True))
-                )
-                if before
-                else (),
-                share_identifier=data.draw(st.sampled_from(("A", "B"))),
-            )
+        job = a_job(
+            f"j{number}",
+            number * data.draw(st.sampled_from((0, 3)))
+            + (jobs[-1].submitted_ms // S if jobs else 0),
+            data.draw(st.integers(0, 30)),
+            vcpus=data.draw(st.integers(1, 3)),
+            exit_code=data.draw(st.sampled_from((0, 0, 1))),
+            attempts_max=data.draw(st.integers(1, 3)),
+            array_size=data.draw(st.sampled_from((None, None, 2, 5))),
+            timeout_ms=data.draw(st.sampled_from((None, 20 * S))),
+            depends_on=tuple(data.draw(st.lists(st.sampled_from(before), max_size=2, unique=True)))
+            if before
+            else (),
+            share_identifier=data.draw(st.sampled_from(("A", "B"))),
         )
-    kind = data.draw(st.sampled_from(("FARGATE", "EC2")))
+        if kind == "EC2" and job.array_size is None:
+            nodes = equal_nodes(data.draw(st.integers(1, 3)), job.demand)
+            if nodes is not None:
+                job = replace(job, nodes=nodes, demand=whole_demand(job.demand, nodes))
+        jobs.append(job)
     policy = {"schedulingPolicyArn": '"fair"'} if data.draw(st.booleans()) else {}
-    config = a_config(FAIR, kind=kind, **policy)
+    config = a_config(FAIR, kind=kind, vcpus=data.draw(st.sampled_from((2, 8))), **policy)
     run = Simulation(a_trace(*jobs), config, seed=0)
     run.driver.run()
     check(run.driver.state)

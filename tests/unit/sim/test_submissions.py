@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model.amounts import Amount
+from batchyard.model.node_plans import equal_nodes
 from batchyard.model.what_if import Changes, Submission
 from batchyard.sim.meaning import refusal_of
 from tests.builders import (
     SCOPE,
     a_host,
+    a_launching_environment,
     a_policy,
     a_queue,
     a_quota_share,
@@ -136,6 +140,33 @@ def test_a_queue_with_quota_shares_wants_one_of_them(share: str | None, text: st
     step(state, a_quota_share("vision"), 0)
     changes = Changes(submissions=(a_submission("a", share_identifier=share),))
     assert refusal_of(state, changes, PLACE) == text
+
+
+def test_nodes_start_together_or_not_at_all() -> None:
+    state = State()
+    for happening in (
+        a_host(cpu_milli=4000, memory_mib=10**6),
+        a_launching_environment(),
+        a_queue(),
+    ):
+        step(state, happening, 0)
+    each = Amount(cpu_milli=1000, memory_mib=1)
+    wide = a_submission(
+        "wide", run_s=20, nodes=equal_nodes(3, each), demand=each + each + each, after_s=1
+    )
+    changes = Changes(submissions=(a_submission("a", demand=each + each), wide))
+    assert refusal_of(state, changes, PLACE) is None
+    other = pickle.loads(pickle.dumps(state))  # noqa: S301 -- our own
+    (group,) = compared_states(state, other, changes=changes).groups
+    # Two of four vCPUs are free until 10: the three nodes wait for the others.
+    assert group.submitted.wait_p90_ms == 9 * S
+    assert group.submitted.all_ended.p50_ms == 30 * S
+
+
+def test_on_fargate_there_are_no_nodes() -> None:
+    each = Amount(cpu_milli=1000, memory_mib=1)
+    wide = a_submission("wide", nodes=equal_nodes(2, each), demand=each + each)
+    assert refusal(a_queue(), wide) == "wide: job queue jq runs no multi-node jobs."
 
 
 def test_a_queue_of_service_jobs_takes_none() -> None:

@@ -23,8 +23,10 @@ from batchyard.model.limits import (
     ARRAY_SIZE_MAX,
     ARRAY_SIZE_MIN,
     ATTEMPTS_MAX,
+    NODE_COUNT_MAX,
     SCHEDULING_PRIORITY_MAX,
 )
+from batchyard.model.node_plans import equal_nodes, whole_demand
 from batchyard.model.records import Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.what_if import Changes, Machine, QuotaChange, Submission
@@ -186,15 +188,20 @@ def _submission_of(scope: Scope, each: Json, number: int) -> Submission:
     if timeout_ms is not None:
         _at_least(timeout_ms, 1, "timeoutMs")
     cpu_milli = round(each["vcpus"] * MILLI)
+    demand = Amount(
+        cpu_milli=_at_least(cpu_milli, 1, "vcpus in thousandths"),
+        memory_mib=_at_least(each["memoryMib"], 1, "memoryMib"),
+        gpu_count=_at_least(each.get("gpus", 0), 0, "gpus"),
+    )
+    nodes = equal_nodes(_check_range(each.get("nodes", 1), "nodes", 1, NODE_COUNT_MAX), demand)
+    if nodes is not None and size is not None:
+        raise client_exception("arraySize is not applicable for multi-node jobs.")
     return Submission(
         name=each.get("name") or f"job {number}",
         after_ms=_at_least(each.get("afterMs", 0), 0, "afterMs"),
         queue_arn=queue_arn_of(scope, each["jobQueue"]),
-        demand=Amount(
-            cpu_milli=_at_least(cpu_milli, 1, "vcpus in thousandths"),
-            memory_mib=_at_least(each["memoryMib"], 1, "memoryMib"),
-            gpu_count=_at_least(each.get("gpus", 0), 0, "gpus"),
-        ),
+        demand=whole_demand(demand, nodes),
+        nodes=nodes,
         run_ms=_at_least(each["runMs"], 0, "runMs"),
         exit_code=_check_range(each.get("exitCode", 0), "exitCode", 0, _EXIT_CODE_MAX),
         attempts_max=_check_range(each.get("attempts", 1), "attempts", 1, ATTEMPTS_MAX),
