@@ -169,10 +169,13 @@ def a_new_job(
     needs: tuple[ConsumableNeed, ...] = (),
     share: str | None = None,
     cpu_milli: int = 1000,
+    secret: str | None = None,
 ):
     container: dict[str, object] = {"image": image, "command": ["true"]}
     if log_options is not None:
         container["logConfiguration"] = {"logDriver": "awslogs", "options": log_options}
+    if secret is not None:
+        container["secrets"] = [{"name": "KEY", "valueFrom": secret}]
     return NewJob(
         id=job_id(number),
         scope=SCOPE,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from batchyard.compute.port import TaskSpec, Trouble
+from batchyard.compute.secrets import SecretUnavailable
 from batchyard.compute.twin import Script, TwinBackend
 from batchyard.core import draining
 from batchyard.core.evolve import evolve
@@ -382,6 +383,38 @@ async def test_a_task_that_was_refused_is_not_started_when_its_batch_is_offered_
         await stage.until(1, FAILED)
         await stage.until(2, RUNNING)
     assert list(stage.machine.begin_count_by_task) == [task_id_of(job_id(2), 1)]
+
+
+async def test_a_task_without_its_secret_is_not_started_when_its_batch_is_offered_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """The secret is there again while the backend is in trouble."""
+    take, has_ended = TwinBackend.start, asyncio.Event()
+
+    async def start(backend: TwinBackend, tasks: Sequence[TaskSpec]) -> None:
+        if not has_ended.is_set():
+            await stage.until(1, FAILED)
+            has_ended.set()
+            raise Trouble("no answer")
+        await take(backend, tasks)
+
+    async def read_secrets(wanted):
+        if not has_ended.is_set():
+            raise SecretUnavailable("it is gone")
+        return dict.fromkeys(wanted, "value")
+
+    monkeypatch.setattr(TwinBackend, "start", start)
+    monkeypatch.setattr(stage, "read_secrets", read_secrets)
+    monkeypatch.setattr(dispatch, "_RETRY_PAUSE_S", 0)
+    await stage.create()
+    await stage.submit(1, secret="parameter")
+    await stage.submit(2)
+    async with stage.engine():
+        await stage.until(2, RUNNING)
+        await stage.submit(3)
+        await stage.until(3, RUNNING)
+    tasks = [task_id_of(job_id(number), 1) for number in (2, 3)]
+    assert list(stage.machine.begin_count_by_task) == tasks
 
 
 async def test_a_head_that_is_blocked_for_too_long_is_given_up_also_over_a_restart(stage: Stage):

@@ -97,7 +97,7 @@ class Dispatch:
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         #: Tasks handed to the backend that it has not confirmed yet.
         self._offered: set[TaskId] = set()
-        #: Tasks of the same batch that were ended instead.
+        #: Tasks that were ended instead: not to be judged again while their batch is.
         self._refused: set[TaskId] = set()
         #: Tasks that wait for their secrets; whoever takes one out of here decides what becomes
         #: of it.
@@ -194,7 +194,7 @@ class Dispatch:
             secrets = await self._read_secrets(wanted)
         except SecretUnavailable as trouble:
             self._preparing.pop(effect.task_id, None)
-            self._end_unstarted(effect.task_id, trouble.reason)
+            self._refuse(effect, trouble.reason)
             return
         task = self._describe(effect, record, secrets)
         if task is None:
