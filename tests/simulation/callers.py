@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from tests.simulation.run import Run
 
 _AGAIN_S = 0.7
+#: What was refused is asked again more and more seldom.
+_AGAIN_S_MAX = 10.0
 _NO_RESERVATION = {"computeReservation": 0}
-_TRIES_MAX = 200
+_TRIES_MAX = 60
 #: A server may be down, or have trouble with its store, for so long.
 _GRACE_S = 150.0
 _GRACE_S_MIN = 3.0
 _DELAYING = ("crash", "commit_trouble", "read_trouble", "slow_commit")
-#: What says that something is as it was asked already, or gone: asking again is of no use.
-_DONE = ("already exists", "does not exist", "not found", "There is no", "has ended")
+#: What says that something is as it was asked already, or never may be.
+_DONE = ("already exists", "has ended", "cannot be connected")
+#: What says that something is gone; what is to be made may wait for it, as it is made, too.
+_GONE = ("does not exist", "not found", "There is no")
 
 
 @dataclass(slots=True)
@@ -55,6 +59,8 @@ class Callers:
         self._grace_s = _GRACE_S if is_delayed else _GRACE_S_MIN
         #: When the end of a job was asked for and acknowledged.
         self._ended_s: dict[JobId, float] = {}
+        #: The same of jobs that were to be cancelled, and had not begun then.
+        self._cancelled_s: dict[JobId, float] = {}
 
     def ask(self, item: Item) -> None:
         """Ask for something, as soon as there is a server."""
@@ -121,7 +127,23 @@ class Callers:
             demand(found.get(name) == job_id, f"{name} was acknowledged as {job_id} and is lost")
 
     def see(self, event: Event) -> None:
-        """A job whose end was asked for begins no more and never succeeds, as soon as is known."""
+        """What was asked for is done, as soon as is known."""
+        self._see_cancelled(event)
+        self._see_ended(event)
+
+    def _see_cancelled(self, event: Event) -> None:
+        """A job that was cancelled before it began never begins."""
+        if isinstance(event, AttemptPlaced):
+            late_s = self._world.now_s - self._grace_s
+            for each in (event.job_id, whole_id_of(event.job_id)):
+                at_s = self._cancelled_s.get(each)
+                is_late = at_s is not None and at_s < late_s
+                demand(not is_late, f"{event.job_id} begins though it was cancelled")
+            # It had begun when the engine read the wish, and may be tried again.
+            self._cancelled_s.pop(event.job_id, None)
+
+    def _see_ended(self, event: Event) -> None:
+        """A job whose end was asked for begins no more and never succeeds."""
         if isinstance(event, AttemptPlaced | JobSucceeded):
             asked = [self._ended_s.get(each) for each in (event.job_id, whole_id_of(event.job_id))]
             late_s = self._world.now_s - self._grace_s
@@ -140,7 +162,7 @@ class Callers:
         asked, server = self._open.get(number), self._world.server
         if asked is None:
             return
-        if server is None or not server.is_ready:
+        if server is None or not server.is_ready or self._waits(asked.item.request):
             self._world.after(_AGAIN_S, partial(self._try, number))
             return
         request = self._resolved(asked.item.request)
@@ -155,8 +177,20 @@ class Callers:
         asked.task = server.call(asked.item.operation, request)
         asked.task.add_done_callback(partial(self._answered, number))
 
+    def _waits(self, value: Any) -> bool:
+        """Tell whether a job is meant that was asked for and is not answered yet."""
+        if isinstance(value, str) and value.startswith("@"):
+            name = value[1:].partition(":")[0]
+            return any(each.item.job == name for each in self._open.values())
+        if isinstance(value, dict):
+            return any(self._waits(each) for each in value.values())
+        return isinstance(value, list) and any(self._waits(each) for each in value)
+
     def _resolved(self, value: Any) -> Any:
-        """Put ids in the place of names; None: a job that was never acknowledged is meant."""
+        """Put ids in the place of names. None: a job is meant that was never acknowledged.
+
+        Of a list, only what means such a job is left out.
+        """
         if isinstance(value, str) and value.startswith("@"):
             name, _, index = value[1:].partition(":")
             job_id = self.ids.get(name)
@@ -166,7 +200,7 @@ class Callers:
             return None if None in given.values() else given
         if isinstance(value, list):
             items = [self._resolved(each) for each in value]
-            return None if None in items else items
+            return [each for each in items if each is not None]
         return value
 
     def _answered(self, number: int, task: asyncio.Task[Any]) -> None:
@@ -177,22 +211,30 @@ class Callers:
         item, error = asked.item, task.exception()
         if error is None:
             self._world.note("answered", item.operation, item.job)
-            if item.operation == "TerminateJob":
-                self._ended_s.setdefault(JobId(asked.request["jobId"]), self._world.now_s)
+            self._note_wish(item.operation, asked.request)
             if item.job:
                 self._take_id(item.job, JobId(task.result()["jobId"]))
             del self._open[number]
         elif isinstance(error, Refusal):
             self._world.note("refused", item.operation, error.message)
-            is_done = any(each in error.message for each in _DONE) and asked.tries > 1
-            if item.is_needed and not is_done and asked.tries < _TRIES_MAX:
-                self._world.after(_AGAIN_S, partial(self._try, number))
+            if item.is_needed and not _is_useless(item, error.message) and asked.tries < _TRIES_MAX:
+                again_s = min(_AGAIN_S * 2 ** (asked.tries - 1), _AGAIN_S_MAX)
+                self._world.after(again_s, partial(self._try, number))
             else:
                 del self._open[number]
         else:
             demand(isinstance(error, StoreTrouble), f"{item.operation} raised {error!r}")
             self._world.note("no answer", item.operation, error)
             self._lose_answer(number)
+
+    def _note_wish(self, operation: str, request: Mapping[str, Any]) -> None:
+        now_s = self._world.now_s
+        if operation in ("TerminateJob", "TerminateServiceJob"):
+            self._ended_s.setdefault(JobId(request["jobId"]), now_s)
+        elif operation == "CancelJob":
+            job_id = JobId(request["jobId"])
+            if not self._world.observer.has_attempt(job_id):
+                self._cancelled_s.setdefault(job_id, now_s)
 
     def _lose_answer(self, number: int) -> None:
         if self._open[number].item.is_needed:
@@ -205,3 +247,9 @@ class Callers:
         self.ids[name] = job_id
         is_there = any(each == job_id for each, _, _ in self._world.records.jobs())
         demand(is_there, f"{name} is acknowledged as {job_id} before it is durable")
+
+
+def _is_useless(item: Item, refusal: str) -> bool:
+    """Tell whether it is of no use to ask again."""
+    makes = item.operation.startswith(("Create", "Register"))
+    return any(each in refusal for each in (_DONE if makes else _DONE + _GONE))

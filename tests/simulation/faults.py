@@ -17,6 +17,8 @@ _CHANCES = {
     "read_trouble": 0.02,
     "backend_trouble": 0.1,
     "slow_backend": 0.2,
+    "slow_secret": 0.6,
+    "missing_secret": 0.3,
     "late_report": 0.4,
     "double_report": 0.4,
     "lost_report": 0.15,

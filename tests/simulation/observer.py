@@ -91,6 +91,11 @@ class Observer:
         else:
             self._see_resource(event)
 
+    def has_attempt(self, job_id: JobId) -> bool:
+        """Tell whether an attempt of the job, child or node is placed and has not ended."""
+        found = self.jobs.get(job_id)
+        return found is not None and found.attempt is not None
+
     def final(self, job_id: JobId) -> S | None:
         """Tell how a job or child ended; None: it has not."""
         found = self.jobs.get(job_id)

@@ -19,6 +19,7 @@ from batchyard.core.check import check
 from batchyard.core.state import State
 from batchyard.engine.recovery import load_state
 from tests.property.world import essence_of, essence_of_quota, essence_of_shares
+from tests.simulation.compiled import share_compiled
 from tests.simulation.observer import demand
 from tests.simulation.server import LAUNCH_TIMES
 
@@ -26,6 +27,7 @@ from tests.simulation.server import LAUNCH_TIMES
 def restored(path: Path, hosts: list[Host], now_ms: int) -> State:
     """Load everything live, as a new server would."""
     engine = create_engine(f"sqlite:///{path}")
+    share_compiled(engine)
     event.listen(engine, "connect", lambda raw, _entry: raw.execute("PRAGMA query_only = ON"))
     try:
         with engine.connect() as conn:

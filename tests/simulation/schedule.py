@@ -20,6 +20,8 @@ FAULTS = (
     "read_trouble",
     "backend_trouble",
     "slow_backend",
+    "slow_secret",
+    "missing_secret",
     "late_report",
     "double_report",
     "lost_report",
@@ -35,6 +37,11 @@ _MINUTE_MS = 60_000
 _SPAN_MS = 6 * _MINUTE_MS
 _SUBNETS = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
 _ROLE = "arn:aws:iam::123456789012:role/execution"
+_SECRET = {
+    "name": "KEY",
+    "valueFrom": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key-AbCdEf",
+}
+_POLICIES = "arn:aws:batch:eu-central-1:123456789012:scheduling-policy"
 _LIMITED = (
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
@@ -81,7 +88,10 @@ class _Drawing:
         self.items: list[Item] = []
         self.queues: list[str] = []
         self.environments: list[str] = []
-        self.jobs: list[tuple[str, int, str]] = []  # name, array size, queue
+        self.jobs: list[tuple[str, int, int]] = []  # name, array size, when
+        self.training: list[tuple[str, int]] = []  # name, when
+        #: Those that jobs are submitted by.
+        self.definitions: list[str] = []
 
     def draw(self) -> list[Item]:
         chance = self.chance
@@ -93,11 +103,13 @@ class _Drawing:
         self._consumables()
         for environment in list(self.environments):
             self._queue(environment, chance.choice(("fifo", "fifo", "fair", "quota")))
-        self._definitions()
         if chance.random() < 0.25:
             self._training()
-        for number in range(chance.choice((2, 5, 12))):
-            self._job(number)
+        # In their order, so that one can depend on those before it.
+        times = sorted(self._when() for _ in range(chance.choice((2, 5, 12))))
+        for number, at_ms in enumerate(times):
+            self._job(number, at_ms)
+        self._definitions()
         for number in range(chance.choice((0, 3, 7))):
             self._change(number)
         self.items.sort(key=lambda item: item.at_ms)
@@ -155,9 +167,7 @@ class _Drawing:
             policy = {"idleResourceAssignmentStrategy": "FIFO"}
             self._add("CreateSchedulingPolicy", name=f"p-{name}", quotaSharePolicy=policy)
         if kind != "fifo":
-            more["schedulingPolicyArn"] = (
-                f"arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p-{name}"
-            )
+            more["schedulingPolicyArn"] = f"{_POLICIES}/p-{name}"
         order = [environment]
         others = [each for each in self.environments if each != environment]
         if environment in ("ec2", "spot") and self.chance.random() < 0.3:
@@ -204,35 +214,9 @@ class _Drawing:
             )
 
     def _definitions(self) -> None:
-        for platform in ("EC2", "FARGATE"):
-            for image in dict.fromkeys(_IMAGES):
-                self._definition(f"{platform.lower()}-{image}", _container(platform, image))
-        nodes = [{"targetNodes": "0:", "container": _container("EC2", "flaky")}]
-        self._add(
-            "RegisterJobDefinition",
-            jobDefinitionName="ec2-nodes",
-            type="multinode",
-            nodeProperties={"numNodes": 2, "mainNode": 0, "nodeRangeProperties": nodes},
-        )
-        for name in ("license", "token"):
-            self._definition(
-                f"ec2-{name}",
-                _container("EC2", "ok"),
-                consumableResourceProperties={
-                    "consumableResourceList": [{"consumableResource": name, "quantity": 1}]
-                },
-            )
-
-    def _definition(self, name: str, container: Json, **more: Any) -> None:
-        if "executionRoleArn" in container:
-            more["platformCapabilities"] = ["FARGATE"]
-        self._add(
-            "RegisterJobDefinition",
-            jobDefinitionName=name,
-            type="container",
-            containerProperties=container,
-            **more,
-        )
+        for name in dict.fromkeys(self.definitions):
+            platform, _, what = name.partition("-")
+            self._add("RegisterJobDefinition", jobDefinitionName=name, **_defined(platform, what))
 
     def _training(self) -> None:
         self._add(
@@ -241,14 +225,23 @@ class _Drawing:
             serviceEnvironmentType="SAGEMAKER_TRAINING",
             capacityLimits=[{"capacityUnit": "NUM_INSTANCES", "maxCapacity": 2}],
         )
+        queue, job = Json(), Json()
+        if self.chance.random() < 0.5:
+            policy = {"shareDecaySeconds": 60, "computeReservation": 0}
+            self._add("CreateSchedulingPolicy", name="p-training", fairsharePolicy=policy)
+            queue["schedulingPolicyArn"] = f"{_POLICIES}/p-training"
+            job = {"shareIdentifier": "x", "schedulingPriority": 1}
         self._add(
             "CreateJobQueue",
             jobQueueName="q-training",
             jobQueueType="SAGEMAKER_TRAINING",
             priority=1,
             serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": "se"}],
+            **queue,
         )
         for number in range(self.chance.choice((1, 3))):
+            at_ms = self._when()
+            self.training.append((f"t{number}", at_ms))
             algorithm = {"TrainingImage": "flaky", "TrainingInputMode": "File"}
             payload = {
                 "AlgorithmSpecification": algorithm,
@@ -256,27 +249,30 @@ class _Drawing:
             }
             self._add(
                 "SubmitServiceJob",
-                at_ms=self._when(),
+                at_ms=at_ms,
                 job=f"t{number}",
                 jobName=f"t{number}",
                 jobQueue="q-training",
                 serviceJobType="SAGEMAKER_TRAINING",
                 serviceRequestPayload=json.dumps(payload),
                 retryStrategy={"attempts": self.chance.choice((1, 3))},
+                **job,
             )
 
-    def _job(self, number: int) -> None:
+    def _job(self, number: int, at_ms: int) -> None:
         chance, name = self.chance, f"j{number}"
         queue, kind = chance.choice(self.queues).split("/")
         platform = "fargate" if queue == "q-fargate" else "ec2"
-        choices = list(_IMAGES)
+        choices = [*_IMAGES, "secret"]
         if platform == "ec2":
             choices += ["nodes", "license", "token"]
         what = chance.choice(choices)
+        definition = f"{platform}-{what}"
+        self.definitions.append(definition)
         request: Json = {
             "jobName": name,
             "jobQueue": queue,
-            "jobDefinition": f"{platform}-{what}",
+            "jobDefinition": definition,
             "retryStrategy": self._retries(),
         }
         size = 0
@@ -291,10 +287,10 @@ class _Drawing:
             request["shareIdentifier"] = chance.choice("xyz")
             request["schedulingPriorityOverride"] = chance.randrange(3)
         elif kind == "quota":
-            request["quotaShareName"] = chance.choice("ab")
+            request["shareIdentifier"] = chance.choice("ab")
             request["schedulingPriorityOverride"] = chance.randrange(3)
-        self._add("SubmitJob", at_ms=self._when(), job=name, **request)
-        self.jobs.append((name, size, queue))
+        self._add("SubmitJob", at_ms=at_ms, job=name, **request)
+        self.jobs.append((name, size, at_ms))
 
     def _retries(self) -> Json:
         attempts = self.chance.choice((1, 1, 2, 4))
@@ -324,15 +320,21 @@ class _Drawing:
         chance, at_ms = self.chance, self._when()
         changes = [self._stop, self._stop, self._update_environment, self._update_queue]
         changes += [self._delete_queue, self._update_share, self._update_consumable]
+        if self.training:
+            changes += [self._prioritize, self._prioritize, self._stop_training]
         chance.choice(changes)(at_ms, number)
 
-    def _stop(self, at_ms: int, number: int) -> None:
-        name, size, _ = self.chance.choice(self.jobs)
+    def _later(self, at_ms: int) -> int:
+        """Draw a moment in the life of what was submitted then."""
+        return at_ms + self.chance.choice((0, 50, self.chance.randrange(90_000)))
+
+    def _stop(self, _at_ms: int, number: int) -> None:
+        name, size, at_ms = self.chance.choice(self.jobs)
         target = f"@{name}"
         if size and self.chance.random() < 0.5:
             target += f":{self.chance.randrange(size)}"
-        operation = self.chance.choice(("CancelJob", "TerminateJob", "TerminateJob"))
-        self._add(operation, at_ms=at_ms, jobId=target, reason=f"change {number}")
+        operation = self.chance.choice(("CancelJob", "TerminateJob"))
+        self._add(operation, at_ms=self._later(at_ms), jobId=target, reason=f"change {number}")
 
     def _update_environment(self, at_ms: int, _number: int) -> None:
         name = self.chance.choice(self.environments)
@@ -356,7 +358,8 @@ class _Drawing:
         self._add("UpdateJobQueue", at_ms=at_ms, **request)
 
     def _delete_queue(self, at_ms: int, _number: int) -> None:
-        """Take a queue away with its environment, whatever is in them."""
+        """Take a queue away with its environment, whatever is in them; late, or all would be."""
+        at_ms = _SPAN_MS // 2 + at_ms // 2
         name = self.chance.choice(self.queues).split("/")[0]
         environment = name.removeprefix("q-")
         self._add("UpdateJobQueue", at_ms=at_ms, jobQueue=name, state="DISABLED")
@@ -370,10 +373,28 @@ class _Drawing:
     def _update_share(self, at_ms: int, _number: int) -> None:
         fair = [each.split("/")[0] for each in self.queues if each.endswith("/fair")]
         if fair:
-            arn = f"arn:aws:batch:eu-central-1:123456789012:scheduling-policy/p-{fair[0]}"
+            arn = f"{_POLICIES}/p-{fair[0]}"
             weights = [{"shareIdentifier": "x*", "weightFactor": 0.5}]
             policy = {"shareDecaySeconds": 0, "shareDistribution": weights}
             self._add("UpdateSchedulingPolicy", at_ms=at_ms, arn=arn, fairsharePolicy=policy)
+
+    def _stop_training(self, _at_ms: int, number: int) -> None:
+        name, at_ms = self.chance.choice(self.training)
+        self._add(
+            "TerminateServiceJob",
+            at_ms=self._later(at_ms),
+            jobId=f"@{name}",
+            reason=f"change {number}",
+        )
+
+    def _prioritize(self, _at_ms: int, _number: int) -> None:
+        name, at_ms = self.chance.choice(self.training)
+        self._add(
+            "UpdateServiceJob",
+            at_ms=self._later(at_ms),
+            jobId=f"@{name}",
+            schedulingPriority=self.chance.randrange(3),
+        )
 
     def _update_consumable(self, at_ms: int, _number: int) -> None:
         self._add(
@@ -386,18 +407,34 @@ class _Drawing:
         )
 
 
+def _defined(platform: str, what: str) -> Json:
+    """Give what a definition has, beside its name."""
+    if what == "nodes":
+        nodes = [{"targetNodes": "0:", "container": _container(platform, "flaky")}]
+        properties = {"numNodes": 2, "mainNode": 0, "nodeRangeProperties": nodes}
+        return {"type": "multinode", "nodeProperties": properties}
+    container = _container(platform, what if what in _IMAGES else "ok")
+    defined: Json = {"type": "container", "containerProperties": container}
+    if what in ("license", "token"):
+        taken = [{"consumableResource": what, "quantity": 1}]
+        defined["consumableResourceProperties"] = {"consumableResourceList": taken}
+    elif what == "secret":
+        container |= {"executionRoleArn": _ROLE, "secrets": [_SECRET]}
+    if platform == "fargate":
+        container["executionRoleArn"] = _ROLE
+        defined["platformCapabilities"] = ["FARGATE"]
+    return defined
+
+
 def _container(platform: str, image: str) -> Json:
-    vcpus, memory = ("0.5", "1024") if platform == "FARGATE" else ("1", "1024")
-    container: Json = {
+    vcpus = "0.5" if platform == "fargate" else "1"
+    return {
         "image": image,
         "resourceRequirements": [
             {"type": "VCPU", "value": vcpus},
-            {"type": "MEMORY", "value": memory},
+            {"type": "MEMORY", "value": "1024"},
         ],
     }
-    if platform == "FARGATE":
-        container["executionRoleArn"] = _ROLE
-    return container
 
 
 def without(items: Sequence[Item], dropped: Sequence[int]) -> tuple[Item, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from batchyard.api import batch, own
 from batchyard.api.batch.job_ids import JobIds
+from batchyard.compute.secrets import SecretUnavailable
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.clock import LoopClock
 from batchyard.engine.explainer import Explainer
@@ -28,11 +29,13 @@ from batchyard.engine.loop import Engine
 from batchyard.engine.pace import Pace
 from batchyard.logs.log_store import LogStore
 from batchyard.model.ids import Scope
+from batchyard.model.secret_reference import SecretReference
 from batchyard.sim.oracle import Oracle
 from batchyard.sim.virtual_loop import VirtualLoop
 from batchyard.store import Store
 from batchyard.store.database import Database, open_database
 from batchyard.wire.call import Call, Handler
+from tests.simulation.compiled import share_compiled
 from tests.simulation.faults import Faults
 from tests.simulation.machine import FaultyBackend, WatchedMachine
 from tests.simulation.replays import RECORDING
@@ -69,7 +72,7 @@ class Server:
             store=self.store,
             backend=self.backend,
             forget_output=log_store.forget,
-            read_secrets=_no_secrets,
+            read_secrets=self._read_secrets,
             surroundings=Surroundings(),
             clock=LoopClock(clock_ms),
             launch_times=LAUNCH_TIMES,
@@ -133,6 +136,16 @@ class Server:
         await self.backend.open()
         await self.engine.run()
 
+    async def _read_secrets(
+        self, wanted: Collection[SecretReference]
+    ) -> Mapping[SecretReference, str]:
+        """Let a secret be late or not to be had; jobs here look at none."""
+        if self._faults.happens("slow_secret"):
+            await asyncio.sleep(self._faults.dice("slow_secret").choice((0.1, 3.0, 30.0)))
+        if self._faults.happens("missing_secret"):
+            raise SecretUnavailable("there is no such secret")
+        return dict.fromkeys(wanted, "")
+
     def _thread_delay_s(self) -> float:
         if self._faults.happens("slow_commit"):
             return self._faults.dice("slow_commit").choice((0.001, 0.05, 2.0))
@@ -141,6 +154,7 @@ class Server:
     def _watch(self, database: Database) -> None:
         """Know the connections, and let works on them fail."""
         for engine in (database.writer, database.reader):
+            share_compiled(engine)
             event.listen(engine, "connect", self._note_connection)
         event.listen(database.writer, "commit", self._trouble("commit_trouble"))
         event.listen(database.reader, "begin", self._trouble("read_trouble"))
@@ -158,7 +172,3 @@ class Server:
 
 async def _called(handler: Handler, call: Call, request: dict[str, Any]) -> Any:
     return await handler(call, request)
-
-
-async def _no_secrets(_wanted: object) -> dict[Any, str]:
-    return {}

@@ -96,9 +96,11 @@ def test_every_kind_of_fault_happens() -> None:
         "SubmitJob",
         "SubmitServiceJob",
         "TerminateJob",
+        "TerminateServiceJob",
         "UpdateComputeEnvironment",
         "UpdateConsumableResource",
         "UpdateJobQueue",
+        "UpdateServiceJob",
     }
 
 
