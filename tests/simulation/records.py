@@ -74,6 +74,11 @@ class Records:
         rows = self._conn.execute(f"SELECT name FROM {table} ORDER BY name")  # noqa: S608
         return [str(row[0]) for row in rows.fetchall()]
 
+    def quota_shares(self) -> list[str]:
+        return [
+            str(row[0]) for row in self._conn.execute("SELECT arn FROM quota_shares ORDER BY arn")
+        ]
+
     def unsettled(self) -> list[str]:
         """Name everything that the engine still owes an answer."""
         found = [

@@ -41,6 +41,7 @@ _SECRET = {
     "name": "KEY",
     "valueFrom": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key-AbCdEf",
 }
+_QUEUES = "arn:aws:batch:eu-central-1:123456789012:job-queue"
 _POLICIES = "arn:aws:batch:eu-central-1:123456789012:scheduling-policy"
 _LIMITED = (
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
@@ -319,7 +320,8 @@ class _Drawing:
     def _change(self, number: int) -> None:
         chance, at_ms = self.chance, self._when()
         changes = [self._stop, self._stop, self._update_environment, self._update_queue]
-        changes += [self._delete_queue, self._update_share, self._update_consumable]
+        changes += [self._delete_queue, self._update_consumable]
+        changes += [self._update_share, self._update_quota_share]
         if self.training:
             changes += [self._prioritize, self._prioritize, self._stop_training]
         chance.choice(changes)(at_ms, number)
@@ -395,6 +397,17 @@ class _Drawing:
             jobId=f"@{name}",
             schedulingPriority=self.chance.randrange(3),
         )
+
+    def _update_quota_share(self, at_ms: int, _number: int) -> None:
+        quota = [each.split("/")[0] for each in self.queues if each.endswith("/quota")]
+        if quota:
+            self._add(
+                "UpdateQuotaShare",
+                at_ms=at_ms,
+                quotaShareArn=f"{_QUEUES}/{quota[0]}/quota-share/{self.chance.choice('ab')}",
+                capacityLimits=[{"maxCapacity": self.chance.randrange(5), "capacityUnit": "VCPU"}],
+                preemptionConfiguration={"inSharePreemption": "ENABLED"},
+            )
 
     def _update_consumable(self, at_ms: int, _number: int) -> None:
         self._add(

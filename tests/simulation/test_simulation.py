@@ -100,6 +100,7 @@ def test_every_kind_of_fault_happens() -> None:
         "UpdateComputeEnvironment",
         "UpdateConsumableResource",
         "UpdateJobQueue",
+        "UpdateQuotaShare",
         "UpdateServiceJob",
     }
 
