@@ -55,8 +55,8 @@ def test_a_task_gets_its_mounts_and_nothing_tells_that_it_trains(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "file").touch()
     channels = (
-        TrainingChannel(name="all", path=str(tmp_path / "data")),
-        TrainingChannel(name="one", path=str(tmp_path / "data" / "file")),
+        TrainingChannel(name="all", path=str(tmp_path / "data"), source="s3://b/all"),
+        TrainingChannel(name="one", path=str(tmp_path / "data" / "file"), source="s3://b/one"),
     )
     task = folders.prepare(a_task(channels=channels, checkpoint_path="/checkpoints"))
     assert (task.training, task.hosts_path) == (None, None)
@@ -74,8 +74,8 @@ def test_a_task_gets_its_mounts_and_nothing_tells_that_it_trains(
 
 
 def test_missing_data_are_told_and_leave_nothing(folders: TrainingFolders, tmp_path: Path) -> None:
-    channel = TrainingChannel(name="c", path="/no/where")
-    with pytest.raises(NotThere, match="channel c: there is no /no/where"):
+    channel = TrainingChannel(name="c", path="/no/where", source="s3://b/c")
+    with pytest.raises(NotThere, match=r"channel c: there is nothing at s3://b/c$"):
         folders.prepare(a_task(channels=(channel,)))
     folders.note_failure(FIRST)
     folders.forget(FIRST)

@@ -132,10 +132,8 @@ def test_sources_are_copied_whole_and_installed_packages_left_out(tmp_path: Path
 @needs_root
 @pytest.mark.slow
 def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
-    begun_s = time.monotonic()
     done = subprocess.run(_DEMO, capture_output=True, text=True, env=environment(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - begun_s < 115
     assert "agree with a direct computation" in done.stdout
     assert "hello from job" in done.stdout
     assert done.stdout.count("SUCCEEDED") == 11

@@ -274,12 +274,10 @@ def test_a_full_disk(small_yard: LiveYard) -> None:
     refused: list[dict[str, Any]] = []
     acknowledged = []
     while len(refused) < 20:
-        began_s = time.monotonic()
         try:
             acknowledged.append(yard.submit("true"))
         except ClientError as error:
             refused.append(error.response)
-        assert time.monotonic() - began_s < 5
     for answer in refused:
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 500
         assert answer["Error"]["Code"] == "ServerException"

@@ -257,8 +257,8 @@ def test_data_that_are_not_there_fail_the_job(lab: Lab) -> None:
         lab.submit("true", InputDataConfig=[{"ChannelName": "c", "DataSource": source}])
     )
     assert job["statusReason"] == (
-        "Received status from SageMaker: ClientError: Data download failed: channel c: there is no"
-        f" {lab.data}/none"
+        "Received status from SageMaker: ClientError: Data download failed: channel c: there is"
+        f" nothing at {uri}"
     )
 
 

@@ -112,9 +112,9 @@ class Callers:
                 self._need("UpdateSchedulingPolicy", arn=arn, fairsharePolicy=_NO_RESERVATION)
         for name in records.names("queues"):
             self._need("UpdateJobQueue", jobQueue=name, state="ENABLED")
-        for arn in records.quota_shares():
+        for share_arn in records.quota_shares():
             limits = [{"maxCapacity": 64, "capacityUnit": "VCPU"}]
-            self._need("UpdateQuotaShare", quotaShareArn=arn, capacityLimits=limits)
+            self._need("UpdateQuotaShare", quotaShareArn=share_arn, capacityLimits=limits)
         for name in records.names("consumables"):
             self._need(
                 "UpdateConsumableResource",

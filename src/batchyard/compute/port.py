@@ -218,6 +218,8 @@ class TrainingChannel:
     name: str
     path: str
     is_read_only: bool = True
+    #: What its owner calls it, an S3 URI or a file system with a path: told when nothing is there.
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

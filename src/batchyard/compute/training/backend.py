@@ -109,7 +109,11 @@ class TrainingBackend:
         except NotThere as error:
             reason = str(error)
         except OSError as error:
-            reason = f"InternalServerError: the folders of the job cannot be made: {error}"
+            log.warning("training_folders_not_made", task_id=task.task_id, reason=str(error))
+            reason = (
+                "InternalServerError: the folders of the job cannot be made:"
+                f" {error.strerror or type(error).__name__}"
+            )
         end = TaskEnded(
             task_id=task.task_id,
             at_ms=now_ms(),

@@ -192,7 +192,8 @@ def _mount_of(channel: TrainingChannel, place: Path) -> Mount:
         destination = f"{destination}/{os.path.basename(path)}"
     elif not os.path.isdir(path):
         raise NotThere(
-            f"ClientError: Data download failed: channel {channel.name}: there is no {path}"
+            f"ClientError: Data download failed: channel {channel.name}: there is nothing at"
+            f" {channel.source}"
         )
     place.mkdir(parents=True, exist_ok=True)
     return Mount(source=path, destination=destination, is_read_only=channel.is_read_only)

@@ -195,8 +195,9 @@ def _told_of(channel: Channel, request: TrainingRequest) -> dict[str, str]:
 def _channel_of(channel: Channel, surroundings: Surroundings) -> TrainingChannel:
     source = channel.data_source
     if source.s3_data_source is not None:
-        path = _needed(surroundings, source.s3_data_source.s3_uri)
-        return TrainingChannel(name=channel.channel_name, path=path)
+        uri = source.s3_data_source.s3_uri
+        path = _needed(surroundings, uri)
+        return TrainingChannel(name=channel.channel_name, path=path, source=uri)
     file_system = source.file_system_data_source
     assert file_system is not None, channel.channel_name
     base = surroundings.folder_by_file_system.get(file_system.file_system_id)
@@ -208,6 +209,7 @@ def _channel_of(channel: Channel, surroundings: Surroundings) -> TrainingChannel
     return TrainingChannel(
         name=channel.channel_name,
         path=_below(base, file_system.directory_path),
+        source=f"{file_system.file_system_id}:{file_system.directory_path}",
         is_read_only=file_system.file_system_access_mode != "rw",
     )
 
