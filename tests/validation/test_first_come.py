@@ -113,6 +113,40 @@ def test_traces_of_the_shape_of_real_ones(seed: int, processors: int, tmp_path) 
     assert_figures(result, processors)
 
 
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), processors=st.sampled_from((4, 1000)))
+def test_jobs_that_wait_for_others(
+    data: st.DataObject, processors: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On a machine without bounds this is the longest path through the graph."""
+    drawn = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, 9), st.integers(1, 4), st.integers(1, 9)),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    jobs = sorted(drawn, key=lambda job: job[0])
+    after = [
+        data.draw(st.lists(st.integers(0, number - 1), max_size=3, unique=True)) if number else []
+        for number in range(len(jobs))
+    ]
+    lines = ["id,submit_s,run_s,vcpus,memory_mib,depends_on"]
+    lines += [
+        f"{number},{submit},{run},{width},1,{' '.join(map(str, after[number]))}"
+        for number, (submit, width, run) in enumerate(jobs)
+    ]
+    text = "\n".join(lines) + "\n"
+    folder = tmp_path_factory.getbasetemp()
+    result = simulated(folder, "graph.csv", text, fargate(processors))
+    assert result.starts_ms() == [at * S for at in by.listed(jobs, after, processors)]
+    for number, row in enumerate(result.rows):
+        ready = max(
+            [jobs[number][0] * S, *(result.rows[each].end_ms or 0 for each in after[number])]
+        )
+        assert row.ready_ms == ready
+
+
 _WEIGHTS = {"A": Fraction(1, 2), "B": Fraction(1), "C": Fraction(4)}
 _FAIR = """
 [[schedulingPolicies]]

@@ -194,11 +194,15 @@ def _number(value: float) -> str:
 
 
 def _without_script(root: Element) -> Element:
-    """Take scripts out, and let values be seen that only they would show."""
+    """Take scripts out, and let values be seen that only they would show.
+
+    Comments go too: pygal writes the day into one, and tomorrow the bytes would be others.
+    """
     for parent in list(root.iter()):
         for child in list(parent):
             is_name = _tag(child) == "title" and parent is root
-            if is_name or _tag(child) == "script":
+            is_comment = not isinstance(child.tag, str)
+            if is_name or is_comment or _tag(child) == "script":
                 parent.remove(child)
     for group in list(root.iter()):
         told = {each.get("class"): each for each in group if _tag(each) == "desc"}
