@@ -8,6 +8,7 @@ import pytest
 
 from batchyard.api.own.supposed import changes_of
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.model.refusal import Refusal
 from batchyard.model.what_if import Changes, QuotaChange, Submission
@@ -19,6 +20,10 @@ JOB: dict[str, Any] = {"jobQueue": "q", "vcpus": 1.5, "memoryMib": 64, "runMs": 
 
 def a_share(**members: Any) -> dict[str, Any]:
     return {"jobQueues": [{"jobQueue": "q", "quotaShares": [{"quotaShareName": "s", **members}]}]}
+
+
+def a_limit(unit: str, most: int) -> dict[str, Any]:
+    return {"capacityUnit": unit, "maxCapacity": most}
 
 
 def test_jobs_are_read_with_all_that_they_say() -> None:
@@ -67,6 +72,20 @@ def test_what_is_said_of_a_multi_node_job_is_said_of_each_node() -> None:
     assert job.demand == Amount(cpu_milli=4500, memory_mib=192)
 
 
+def test_a_type_of_sagemaker_says_how_large_a_service_job_is() -> None:
+    asked = {"jobQueue": "q", "instanceType": "ml.m5.large", "nodes": 2, "runMs": 1}
+    (job,) = changes_of(SCOPE, {"jobs": [asked]}).submissions
+    assert job.capacity_use == (UnitQuantity(unit="ml.m5.large", quantity=2),)
+    assert job.demand.cpu_milli == 4000
+
+
+def test_limits_of_service_environments_are_read() -> None:
+    asked = {"serviceEnvironment": "lab", "capacityLimits": [a_limit("NUM_INSTANCES", 3)]}
+    assert changes_of(SCOPE, {"serviceEnvironments": [asked]}) == Changes(
+        instance_limits={SCOPE.service_environment_arn("lab"): {"NUM_INSTANCES": 3}}
+    )
+
+
 @pytest.mark.parametrize(
     ("members", "change"),
     [
@@ -105,6 +124,26 @@ def test_terms_of_a_quota_share_are_read(members: dict[str, Any], change: QuotaC
     [
         ({"jobs": [JOB | {"exitCode": 256}]}, "exitCode must be between 0 and 255."),
         ({"jobs": [JOB | {"attempts": 11}]}, "attempts must be between 1 and 10."),
+        (
+            {"jobs": [JOB | {"instanceType": "ml.m5.large"}]},
+            "instanceType and vcpus cannot be given together.",
+        ),
+        (
+            {"jobs": [{"jobQueue": "q", "runMs": 1, "instanceType": "m5.large"}]},
+            "The instance type m5.large is not known.",
+        ),
+        (
+            {"jobs": [{"jobQueue": "q", "runMs": 1, "vcpus": 1.0}]},
+            "Either instanceType, or vcpus and memoryMib must be given.",
+        ),
+        (
+            {
+                "serviceEnvironments": [
+                    {"serviceEnvironment": "lab", "capacityLimits": [a_limit("VCPU", 3)]}
+                ]
+            },
+            "capacityUnit VCPU is not an instance type, such as ml.m5.large",
+        ),
         ({"jobs": [JOB | {"nodes": 0}]}, "nodes must be between 1 and 1000."),
         (
             {"jobs": [JOB | {"nodes": 2, "arraySize": 2}]},

@@ -14,7 +14,7 @@ from batchyard.engine.launch import Surroundings
 from batchyard.engine.loop import Engine
 from batchyard.engine.recording import RecordingLimits
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import JobId
+from batchyard.model.ids import EnvironmentArn, JobId
 from batchyard.model.records import ConsumableNeed, JobRecord, Json, NewJob, WishKind
 from batchyard.model.secret_reference import SecretReference
 from batchyard.model.status import JobStatus, ResourceState
@@ -144,7 +144,9 @@ def insert_environment(conn, detail: Json) -> None:
     )
 
 
-def insert_queue(conn, detail: Json, name: str = "jq") -> None:
+def insert_queue(
+    conn, detail: Json, name: str = "jq", environment: EnvironmentArn | None = None
+) -> None:
     queues.insert_queue(
         conn,
         arn=queue_arn(name),
@@ -152,7 +154,7 @@ def insert_queue(conn, detail: Json, name: str = "jq") -> None:
         name=name,
         state=ResourceState.ENABLED,
         priority=1,
-        environment_arns=[environment_arn()],
+        environment_arns=[environment or environment_arn()],
         detail=detail,
         tags={},
     )

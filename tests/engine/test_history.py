@@ -11,6 +11,7 @@ from batchyard.cli.simulate import simulate_command
 from batchyard.compute.twin import Script
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import HostId, JobId, TaskId, child_id
 from batchyard.model.instance_wishes import Registration
 from batchyard.model.node_plans import equal_nodes, whole_demand
@@ -20,7 +21,7 @@ from batchyard.sim.history import read_history
 from batchyard.sim.server_setup import server_config
 from batchyard.sim.simulation import simulate
 from batchyard.sim.trace import BadTrace, Run, Trace, TraceJob
-from batchyard.store import instance_wishes, policies, quota_shares
+from batchyard.store import instance_wishes, policies, quota_shares, service_environments
 from tests.builders import SCOPE, environment_arn, job_id, policy_arn, queue_arn
 from tests.engine.stage import Stage, a_new_job, insert_environment, insert_queue
 
@@ -155,6 +156,62 @@ async def test_a_multi_node_job_keeps_its_nodes(stage: Stage) -> None:
     assert (found.nodes, found.demand.cpu_milli, trace.notes) == (plan, 3000, ())
     assert report.job_count_by_status == {"FAILED": 0, "SUCCEEDED": 1}
     assert report.attempt_count == 1
+
+
+async def test_service_jobs_keep_their_instances_and_shares(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    arn = SCOPE.service_environment_arn("lab")
+
+    def set_up(conn) -> None:
+        service_environments.insert_service_environment(
+            conn,
+            arn=arn,
+            scope=SCOPE,
+            name="lab",
+            state=ResourceState.ENABLED,
+            detail={
+                "serviceEnvironmentType": "SAGEMAKER_TRAINING",
+                "capacityLimits": [{"capacityUnit": "ml.m5.large", "maxCapacity": 1}],
+            },
+            tags={},
+        )
+        insert_queue(conn, {"jobQueueType": "SAGEMAKER_TRAINING"}, environment=arn)
+        stage.store.note_wish()
+
+    await stage.store.write(set_up)
+    payload = json.dumps(
+        {
+            "AlgorithmSpecification": {"TrainingImage": "image"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        }
+    )
+    use = (UnitQuantity(unit="ml.m5.large", quantity=1),)
+    for number in (1, 2):
+        await stage.store.append_job(
+            replace(
+                a_new_job(number),
+                capacity_use=use,
+                preemption_retries_max=3,
+                spec=json.dumps({"serviceRequestPayload": payload}).encode(),
+            )
+        )
+    async with stage.engine():
+        for number in (1, 2):
+            await stage.until(number, JobStatus.SUCCEEDED, JobStatus.FAILED)
+
+    trace = await history(stage)
+    config = await stage.store.read(lambda conn: server_config(conn, LaunchTimes(), trace))
+    longer = Trace(
+        name="", jobs=[replace(job, run_ms=10_000, exit_code=0, reason=None) for job in trace.jobs]
+    )
+    report = simulate(longer, config)
+
+    assert [(job.capacity_use, job.preemption_retries_max) for job in trace.jobs] == [(use, 3)] * 2
+    assert (trace.notes, config.notes) == ((), ())
+    # One instance for both: the second waits for the first.
+    assert report.job_count_by_status == {"FAILED": 0, "SUCCEEDED": 2}
+    assert report.wait_ms.max == 10_000
+    assert [line.instance_type for line in report.cost] == ["ml.m5.large"]
 
 
 async def test_the_server_is_a_configuration_to_compare_with(stage: Stage, tmp_path) -> None:

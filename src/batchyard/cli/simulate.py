@@ -240,6 +240,11 @@ def _percent(part: float) -> str:
     return f"{100 * part:.1f} %"
 
 
+def _cost(run: RunReport) -> str:
+    is_unknown = any(line.usd is None for line in run.cost)
+    return f"{run.cost_usd:,.2f}{' + unknown' if is_unknown else ''}"
+
+
 def _statuses(run: RunReport) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in run.job_count_by_status.items())
 
@@ -262,5 +267,5 @@ _FIGURES: Sequence[tuple[str, Callable[[RunReport], str]]] = (
     ("most waiting", lambda run: f"{max((p.waiting for p in run.over_time), default=0):,.0f}"),
     ("Spot interruptions", lambda run: f"{run.spot_interruption_count:,}"),
     ("preemptions", lambda run: f"{run.preemption_count:,}"),
-    ("cost, USD", lambda run: f"{run.cost_usd:,.2f}"),
+    ("cost, USD", _cost),
 )

@@ -11,11 +11,24 @@ from batchyard.cli.forecast import print_grounds, span_of
 from batchyard.cli.options import data_dir_option
 from batchyard.cli.settings import read_settings
 from batchyard.cli.tables import print_table
-from batchyard.cli.what_if_changes import environments_of, jobs_of, machines_of, queues_of
+from batchyard.cli.what_if_changes import (
+    environments_of,
+    jobs_of,
+    machines_of,
+    queues_of,
+    service_environments_of,
+)
 
 
 @click.command("what-if")
 @click.option("--max-vcpus", "maxima", metavar="CE=N", multiple=True, help="Another maxvCpus.")
+@click.option(
+    "--max-instances",
+    "instance_limits",
+    metavar="SE:UNIT=N",
+    multiple=True,
+    help="Another maxCapacity of a service environment: of an instance type, or NUM_INSTANCES.",
+)
 @click.option(
     "--machine",
     "machines",
@@ -62,6 +75,7 @@ from batchyard.cli.what_if_changes import environments_of, jobs_of, machines_of,
 def what_if(  # noqa: PLR0913 -- one a change
     *,
     maxima: tuple[str, ...],
+    instance_limits: tuple[str, ...],
     machines: tuple[str, ...],
     priorities: tuple[str, ...],
     weights: tuple[str, ...],
@@ -78,6 +92,7 @@ def what_if(  # noqa: PLR0913 -- one a change
     """
     request: dict[str, Any] = {
         "computeEnvironments": environments_of(maxima),
+        "serviceEnvironments": service_environments_of(instance_limits),
         "machines": machines_of(machines),
         "jobQueues": queues_of(priorities, weights, quotas, policies),
         "jobs": [] if submit is None else list(jobs_of(submit)),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from batchyard.sim.reading import read_trace
-from batchyard.sim.trace import BadTrace
+from batchyard.sim.trace import BadTrace, TraceJob
 
 _MILLI = 1000
 _SHARING = "resourceSharingConfiguration"
@@ -26,6 +26,20 @@ def environments_of(given: tuple[str, ...]) -> list[dict[str, Any]]:
         for text in given
         for name, number in [_split(text)]
     ]
+
+
+def service_environments_of(given: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Read `SE:UNIT=N`."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        name, number = _split(text)
+        environment, _, unit = name.rpartition(":")
+        if not environment or not unit:
+            raise click.UsageError(f"{text}: expected SE:UNIT=N")
+        place = {"serviceEnvironment": environment, "capacityLimits": []}
+        limit = {"capacityUnit": unit, "maxCapacity": _whole(text, number)}
+        found.setdefault(environment, place)["capacityLimits"].append(limit)
+    return list(found.values())
 
 
 def machines_of(given: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -84,14 +98,11 @@ def jobs_of(path: Path) -> Iterator[dict[str, Any]]:
     for job in trace.jobs:
         if not job.queue:
             raise click.UsageError(f"{path.name}: job {job.id} has no queue")
-        demand = job.demand if job.nodes is None else job.nodes.groups[0].demand
         given = {
             "name": job.id,
             "jobQueue": job.queue,
             "afterMs": job.submitted_ms,
-            "vcpus": demand.cpu_milli / _MILLI,
-            "memoryMib": demand.memory_mib,
-            "gpus": demand.gpu_count,
+            **_size_of(job),
             "nodes": None if job.nodes is None else job.nodes.count,
             "runMs": job.run_ms,
             "exitCode": job.exit_code,
@@ -103,6 +114,18 @@ def jobs_of(path: Path) -> Iterator[dict[str, Any]]:
             "dependsOn": list(job.depends_on) or None,
         }
         yield {name: each for name, each in given.items() if each is not None}
+
+
+def _size_of(job: TraceJob) -> dict[str, Any]:
+    """Say what a job takes, or each of its nodes."""
+    if job.capacity_use:
+        return {"instanceType": job.capacity_use[0].unit}
+    each = job.demand if job.nodes is None else job.nodes.groups[0].demand
+    return {
+        "vcpus": each.cpu_milli / _MILLI,
+        "memoryMib": each.memory_mib,
+        "gpus": each.gpu_count,
+    }
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -29,6 +29,8 @@ from batchyard.scheduler.allocation import on_spot
 _TABLE = "instance_types.csv"
 _MICRO = 1_000_000
 _METAL = "metal"
+#: Of the instance types of SageMaker.
+TRAINING_PREFIX = "ml."
 
 _MS_PER_S = 1000
 _MS_PER_MINUTE = 60_000
@@ -246,6 +248,17 @@ def _facts_by_family() -> dict[str, list[Fact]]:
 def capacity_of_fact(fact: Fact) -> Amount:
     """Say what a type gives to jobs."""
     return capacity_of_type(vcpus=fact.vcpus, memory_mib=fact.memory_mib, gpu_count=fact.gpu_count)
+
+
+def capacity_of_training(instance_type: str) -> Amount | None:
+    """Say what a job gets of an instance type of SageMaker; None: there is no such type.
+
+    It is as large as the EC2 instances that are behind it.
+    """
+    fact = facts_by_name().get(instance_type.removeprefix(TRAINING_PREFIX))
+    if fact is None or not instance_type.startswith(TRAINING_PREFIX):
+        return None
+    return capacity_of_fact(fact)
 
 
 def _type_of(fact: Fact, rank: int, bid: Bid | None) -> InstanceType:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.forecast import BasisUse, GaveUp, Interval
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.records import Json, NodePlan
@@ -32,6 +33,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     #: Of an array, each child's; of a multi-node job, that of all nodes together.
     demand: Amount
     nodes: NodePlan | None = None
+    #: Of a service job, as of `NewJob`.
+    capacity_use: tuple[UnitQuantity, ...] = ()
     #: For how long each attempt runs, and with what it exits, for certain.
     run_ms: int
     exit_code: int = 0
@@ -61,6 +64,8 @@ class Changes(Struct, frozen=True, kw_only=True):
 
     #: `maxvCpus`, in thousandths.
     cpu_milli_max: Mapping[EnvironmentArn, int] = {}
+    #: Of service environments, in instances, by capacity unit; others stay.
+    instance_limits: Mapping[EnvironmentArn, Mapping[str, int]] = {}
     machines: Mapping[HostId, Machine] = {}
     priorities: Mapping[QueueArn, int] = {}
     #: The `fairsharePolicy` of queues; None: first in, first out.

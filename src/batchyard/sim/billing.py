@@ -1,4 +1,4 @@
-"""What capacity costs: instances from launch to end, and Fargate by the attempt.
+"""What capacity costs: instances from launch to end, Fargate and training by the attempt.
 
 Decides by AWS's way to bill Linux: by the second, rounded up, at least a minute each. Prices are
 those that the environments choose by (`engine.catalogue`), or the configuration's for Fargate.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from batchyard.core import inputs as i
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import EnvironmentArn, name_in_arn
 from batchyard.model.instances import InstanceId
 from batchyard.model.records import InstanceRecord
@@ -59,10 +60,18 @@ class Billing:
         line = self._line(record.environment_arn, record.instance_type)
         line.ms += _billed_ms(now_ms - record.launched_ms)
 
-    def run_on_fargate(self, arn: EnvironmentArn, demand: Amount, ms: int) -> None:
-        """Bill an attempt that is over."""
-        line = self._line(arn, _FARGATE)
+    def run_alone(
+        self, arn: EnvironmentArn, demand: Amount, use: Iterable[UnitQuantity], ms: int
+    ) -> None:
+        """Bill an attempt that is over: on Fargate, or on instances of its own, as training is."""
         billed_ms = _billed_ms(ms)
+        if self._environments[arn].kind.is_service:
+            for each in use:
+                line = self._line(arn, each.unit)
+                line.count += each.quantity
+                line.ms += billed_ms * each.quantity
+            return
+        line = self._line(arn, _FARGATE)
         line.count += 1
         line.cpu_milli_ms += billed_ms * demand.cpu_milli
         line.memory_mib_ms += billed_ms * demand.memory_mib

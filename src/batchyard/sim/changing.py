@@ -16,7 +16,7 @@ from batchyard.core import inputs as i
 from batchyard.core.state import Queue, State
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import FairShare, ShareWeight, fair_share_of
-from batchyard.model.ids import JobId, PolicyArn, QueueArn
+from batchyard.model.ids import JobId, PolicyArn, QueueArn, is_service_environment_arn
 from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.status import JobStatus
 from batchyard.model.what_if import Changes, Machine, QuotaChange, Submission
@@ -36,8 +36,8 @@ def adjusting(changes: Changes) -> Adjust:
 
     def adjust(given: i.Input) -> i.Input | None:
         match given:
-            case i.PutEnvironment() if given.arn in changes.cpu_milli_max:
-                return replace(given, cpu_milli_max=changes.cpu_milli_max[given.arn])
+            case i.PutEnvironment():
+                return _adjusted_environment(changes, given)
             case i.PutHost() if given.host_id in changes.machines:
                 machine = changes.machines[given.host_id]
                 return replace(given, capacity=_capacity_of(machine, given.capacity))
@@ -106,6 +106,20 @@ class ComingIn:
         awaited = come.job.depends_on
         ended = {each: self._ends[each] for each in awaited if each in self._ends}
         return replace(come, finished=ended)
+
+
+def takes_service_jobs(queue: Queue) -> bool:
+    """Tell whether a queue takes service jobs, and no others."""
+    return any(map(is_service_environment_arn, queue.environment_arns))
+
+
+def _adjusted_environment(changes: Changes, given: i.PutEnvironment) -> i.PutEnvironment:
+    limits = changes.instance_limits.get(given.arn, {})
+    return replace(
+        given,
+        cpu_milli_max=changes.cpu_milli_max.get(given.arn, given.cpu_milli_max),
+        limits=None if given.limits is None else {**given.limits, **limits},
+    )
 
 
 def _adjusted_queue(changes: Changes, given: i.PutQueue) -> i.PutQueue:
@@ -185,6 +199,7 @@ def _queued_of(each: Submission, queue: Queue, job_id: JobId, seq: int, now_ms: 
         depends_on=(),
         array_size=each.array_size,
         nodes=each.nodes,
+        capacity_use=each.capacity_use if takes_service_jobs(queue) else (),
         share_identifier=each.share_identifier if has_shares else None,
         scheduling_priority=each.scheduling_priority if has_shares else None,
         created_ms=now_ms + each.after_ms,

@@ -1,8 +1,9 @@
 """The configuration that a trace is run under: a TOML document, in AWS's own words.
 
-Decides how `[[computeEnvironments]]`, `[[schedulingPolicies]]`, `[[jobQueues]]` and
-`[[quotaShares]]` become inputs of the core: each is a request of CreateComputeEnvironment,
-CreateSchedulingPolicy, CreateJobQueue or CreateQuotaShare, and is decoded and checked like one.
+Decides how `[[computeEnvironments]]`, `[[serviceEnvironments]]`, `[[schedulingPolicies]]`,
+`[[jobQueues]]` and `[[quotaShares]]` become inputs of the core: each is a request of
+CreateComputeEnvironment, CreateServiceEnvironment, CreateSchedulingPolicy, CreateJobQueue or
+CreateQuotaShare, and is decoded and checked like one.
 What a simulation has no use for (networks, roles) may be left out. Instances that somebody would
 register are `[[instances]]`. Refuses to know the trace, but for a default (`default_config`).
 
@@ -19,10 +20,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from batchyard.core import inputs as i
-from batchyard.engine.catalogue import SPOT_PERCENT_DEFAULT, LaunchTimes, SpotMarket
+from batchyard.engine.catalogue import (
+    SPOT_PERCENT_DEFAULT,
+    LaunchTimes,
+    SpotMarket,
+    capacity_of_training,
+)
 from batchyard.engine.interruptions import InterruptionRate
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import HostId, QueueArn, name_in_arn
+from batchyard.model.capacity_use import NUM_INSTANCES
+from batchyard.model.ids import HostId, QueueArn, is_service_environment_arn, name_in_arn
 from batchyard.model.limits import ATTEMPTS_MAX, SPOT_NOTICE_SECONDS
 from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal
@@ -94,7 +101,12 @@ class _Document(Struct, forbid_unknown_fields=True, kw_only=True):
     delays: _Delays = msgspec.field(default_factory=_Delays)
     prices: _Prices = msgspec.field(default_factory=_Prices)
     interruptions: _Interruptions = msgspec.field(default_factory=_Interruptions)
-    compute_environments: list[Json] = msgspec.field(name="computeEnvironments")
+    compute_environments: list[Json] = msgspec.field(
+        name="computeEnvironments", default_factory=list
+    )
+    service_environments: list[Json] = msgspec.field(
+        name="serviceEnvironments", default_factory=list
+    )
     scheduling_policies: list[Json] = msgspec.field(name="schedulingPolicies", default_factory=list)
     job_queues: list[Json] = msgspec.field(name="jobQueues")
     quota_shares: list[Json] = msgspec.field(name="quotaShares", default_factory=list)
@@ -142,19 +154,25 @@ class Config:
 
     @property
     def cpu_milli_most(self) -> int:
-        """Tell how many vCPUs its queues can use at most, in thousandths."""
+        """Tell how many thousandths of vCPUs its queues can use at most; 0: nothing bounds them."""
         arns = {arn for queue in self.queues for arn in queue.environment_arns}
-        most = sum(
-            each.cpu_milli_max
-            for each in self.environments
-            if each.arn in arns and each.kind is not EnvironmentKind.UNMANAGED
-        )
+        most = sum(_cpu_milli_of(each) for each in self.environments if each.arn in arns)
         most += sum(
             each.capacity.cpu_milli * each.count
             for each in self.registrations
             if each.environment_arn in arns
         )
-        return min(most, sum(host.capacity.cpu_milli for host in self.hosts))
+        most = min(most, sum(host.capacity.cpu_milli for host in self.hosts))
+        return 0 if most >= _UNBOUNDED.cpu_milli else most
+
+    @property
+    def service_queues(self) -> Mapping[QueueArn, None]:
+        """Name the queues of service jobs."""
+        return {
+            queue.arn: None
+            for queue in self.queues
+            if any(map(is_service_environment_arn, queue.environment_arns))
+        }
 
     def queue_of(self, name: str) -> QueueArn:
         """Tell which queue takes the jobs that a trace has in a queue of this name."""
@@ -225,7 +243,10 @@ def _vcpus_of_work(trace: Trace) -> int:
 
 def _config_of(document: _Document, name: str) -> Config:
     requests = Requests(_launch_times(document))
-    environments = tuple(map(requests.environment, document.compute_environments))
+    environments = (
+        *map(requests.environment, document.compute_environments),
+        *map(requests.service_environment, document.service_environments),
+    )
     for policy in document.scheduling_policies:
         requests.policy(policy)
     queues = tuple(map(requests.queue, document.job_queues))
@@ -260,6 +281,20 @@ def _config_of(document: _Document, name: str) -> Config:
         interruptions_per_hour=document.interruptions.per_hour,
         interruption_retries=document.interruptions.retries,
         interruption_notice_ms=_ms(document.interruptions.notice_s),
+    )
+
+
+def _cpu_milli_of(environment: i.PutEnvironment) -> int:
+    """Tell how many vCPUs an environment may have; those of UNMANAGED ones are registered."""
+    if environment.limits is None:
+        is_unmanaged = environment.kind is EnvironmentKind.UNMANAGED
+        return 0 if is_unmanaged else environment.cpu_milli_max
+    if NUM_INSTANCES in environment.limits:
+        return _UNBOUNDED.cpu_milli
+    return sum(
+        capacity.cpu_milli * count
+        for unit, count in environment.limits.items()
+        if (capacity := capacity_of_training(unit)) is not None
     )
 
 

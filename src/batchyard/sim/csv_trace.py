@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from batchyard.engine.catalogue import capacity_of_training
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.limits import (
     ARRAY_SIZE_MAX,
     ARRAY_SIZE_MIN,
@@ -27,7 +29,10 @@ _WHOLE = re.compile(r"[0-9]{1,12}")
 _MILLI = 1000
 _EXIT_CODE_MAX = 255
 
-_NEEDED = ("id", "submit_s", "run_s", "vcpus", "memory_mib")
+_NEEDED = ("id", "submit_s", "run_s")
+#: Needed where no instance type says it.
+_SIZES = ("vcpus", "memory_mib")
+_INSTANCE_TYPE = "instance_type"
 
 
 class _BadCell(Exception):
@@ -56,6 +61,12 @@ def _some_milli(text: str) -> int:
     return found
 
 
+def _training_type(text: str) -> str:
+    if capacity_of_training(text) is None:
+        raise _BadCell("is no instance type of SageMaker that is known, such as ml.m5.large")
+    return text
+
+
 #: How each column is read. Times and vCPUs are in thousandths from then on.
 _COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "id": str,
@@ -65,6 +76,7 @@ _COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "memory_mib": _whole(),
     "gpus": _whole(),
     "nodes": _whole(1, NODE_COUNT_MAX),
+    _INSTANCE_TYPE: _training_type,
     "queue": str,
     "share_identifier": str,
     "scheduling_priority": _whole(0, SCHEDULING_PRIORITY_MAX),
@@ -109,7 +121,8 @@ def _check_head(head: list[str], name: str) -> None:
             )
     if len(set(head)) < len(head):
         raise BadTrace(f"{name}:1: a column is there twice")
-    missing = [column for column in _NEEDED if column not in head]
+    needed = _NEEDED if _INSTANCE_TYPE in head else (*_NEEDED, *_SIZES)
+    missing = [column for column in needed if column not in head]
     if missing:
         raise BadTrace(f"{name}:1: these columns are missing: {', '.join(missing)}")
 
@@ -141,12 +154,8 @@ def _check_order(job: TraceJob, came: Mapping[str, int], where: str) -> None:
 
 
 def _job_of(cells: Mapping[str, Any], where: str) -> TraceJob:
-    each = Amount(
-        cpu_milli=cells["vcpus"],
-        memory_mib=cells["memory_mib"],
-        gpu_count=cells.get("gpus", 0),
-    )
-    nodes = equal_nodes(cells.get("nodes", 1), each)
+    each, count = _size_of(cells, where), cells.get("nodes", 1)
+    nodes = equal_nodes(count, each)
     if nodes is not None and "array_size" in cells:
         raise BadTrace(f"{where}: nodes and array_size: no job has both")
     return TraceJob(
@@ -155,6 +164,9 @@ def _job_of(cells: Mapping[str, Any], where: str) -> TraceJob:
         run_ms=cells["run_s"],
         demand=whole_demand(each, nodes),
         nodes=nodes,
+        capacity_use=(UnitQuantity(unit=cells[_INSTANCE_TYPE], quantity=count),)
+        if _INSTANCE_TYPE in cells
+        else (),
         exit_code=cells.get("exit_code", 0),
         attempts_max=cells.get("attempts", 1),
         timeout_ms=cells.get("timeout_s"),
@@ -167,3 +179,22 @@ def _job_of(cells: Mapping[str, Any], where: str) -> TraceJob:
         user=cells.get("user"),
         group=cells.get("group"),
     )
+
+
+def _size_of(cells: Mapping[str, Any], where: str) -> Amount:
+    """Give what a node takes, or a job without nodes: what it says, or what its type has."""
+    if _INSTANCE_TYPE not in cells:
+        for column in _SIZES:
+            if column not in cells:
+                raise BadTrace(f"{where}: {column} is empty")
+        return Amount(
+            cpu_milli=cells["vcpus"],
+            memory_mib=cells["memory_mib"],
+            gpu_count=cells.get("gpus", 0),
+        )
+    for column in (*_SIZES, "gpus"):
+        if column in cells:
+            raise BadTrace(f"{where}: {column} must be empty where {_INSTANCE_TYPE} says it")
+    capacity = capacity_of_training(cells[_INSTANCE_TYPE])
+    assert capacity is not None, "it was read"
+    return capacity

@@ -20,7 +20,6 @@ from batchyard.store.history import read_all_jobs, read_progress_of_children
 
 _NAME = "history"
 
-_SERVICE = "service jobs were left out: {}"
 _NEVER_RAN = "jobs that ended without an attempt were left out: {}"
 _GUESSED = "jobs that have not ended run as long as the median of their queue: {}"
 _UNKNOWN = "jobs that have not ended, in queues where none has, were left out: {}"
@@ -65,9 +64,6 @@ class _Reader:
         )
 
     def _job_of(self, job: QueuedJob) -> TraceJob | None:
-        if job.capacity_use:
-            self._counts[_SERVICE] += 1
-            return None
         child_runs = self._child_runs_of(job)
         runs = child_runs[-1:] if job.array_size else self._runs_of(job, job.progress)
         if not runs:
@@ -85,6 +81,8 @@ class _Reader:
             run_ms=runs[-1].run_ms,
             demand=job.demand,
             nodes=job.nodes,
+            capacity_use=job.capacity_use,
+            preemption_retries_max=job.preemption_retries_max,
             exit_code=runs[-1].exit_code,
             reason=runs[-1].reason,
             earlier=runs[:-1],
@@ -93,7 +91,7 @@ class _Reader:
             attempts_max=len(runs) if has_ended else job.attempts_max,
             timeout_ms=job.timeout_ms,
             queue=name_in_arn(job.queue_arn),
-            share_identifier=job.share_identifier,
+            share_identifier=job.share_identifier or job.quota_share,
             scheduling_priority=job.scheduling_priority or 0,
             depends_on=tuple(
                 dict.fromkeys(map(whole_id_of, (*job.depends_on, *job.depends_on_each)))

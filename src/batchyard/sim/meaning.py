@@ -10,6 +10,7 @@ from batchyard.core.state import Queue, State
 from batchyard.model.capacity_use import CONTAINER_UNITS
 from batchyard.model.ids import QueueArn, name_in_arn
 from batchyard.model.what_if import Changes, QuotaChange, Submission
+from batchyard.sim.changing import takes_service_jobs
 
 
 def refusal_of(state: State, changes: Changes, place: str) -> str | None:
@@ -30,6 +31,13 @@ def _about_capacity(state: State, changes: Changes, place: str) -> Iterator[str]
     for arn in changes.cpu_milli_max:
         if arn not in state.environments or not arn.startswith(place):
             yield f"Compute environment {name_in_arn(arn)} does not exist."
+    for arn, limits in changes.instance_limits.items():
+        environment = state.environments.get(arn)
+        if environment is None or environment.limits is None or not arn.startswith(place):
+            yield f"Service environment {name_in_arn(arn)} does not exist."
+        elif strange := [unit for unit in limits if unit not in environment.limits]:
+            known = ", ".join(environment.limits)
+            yield f"{name_in_arn(arn)} has no capacityUnit {strange[0]}. It has: {known}."
     for host_id in changes.machines:
         if host_id not in state.hosts:
             there = ", ".join(state.hosts) or "none"
@@ -61,7 +69,7 @@ def _about_queue(state: State, changes: Changes, arn: QueueArn, place: str) -> s
     if arn in changes.quota_shares:
         if not has_quota_shares:
             return f"Job queue {name} has no quota shares that could change."
-        return _about_quotas(state, queue, changes.quota_shares[arn])
+        return _about_quotas(queue, changes.quota_shares[arn])
     return None
 
 
@@ -69,8 +77,8 @@ def _will_have_quota_shares(queue: Queue, changes: Changes) -> bool:
     return queue.quota_shares is not None and queue.arn not in changes.policies
 
 
-def _about_quotas(state: State, queue: Queue, quotas: Mapping[str, QuotaChange]) -> str | None:
-    is_service = _takes_service_jobs(state, queue)
+def _about_quotas(queue: Queue, quotas: Mapping[str, QuotaChange]) -> str | None:
+    is_service = takes_service_jobs(queue)
     for name, change in quotas.items():
         if name not in (queue.quota_shares or {}):
             return _no_share(queue, name)
@@ -90,18 +98,17 @@ def _no_share(queue: Queue, name: str) -> str:
     )
 
 
-def _takes_service_jobs(state: State, queue: Queue) -> bool:
-    return any(state.environments[each].limits is not None for each in queue.environment_arns)
-
-
 def _about_submissions(state: State, changes: Changes) -> Iterator[str]:
     for each in changes.submissions:
         queue = state.queues[each.queue_arn]
         name = name_in_arn(queue.arn)
-        if _takes_service_jobs(state, queue):
-            yield f"Job queue {name} takes service jobs: {each.name} cannot be supposed there."
         kinds = [state.environments[arn].kind for arn in queue.environment_arns]
-        if each.nodes is not None and not all(kind.runs_nodes for kind in kinds):
+        if takes_service_jobs(queue):
+            if not each.capacity_use:
+                yield f"{each.name}: job queue {name} takes service jobs: give an instanceType."
+            if each.array_size is not None or each.depends_on:
+                yield f"{each.name}: service jobs are no arrays, and depend on nothing."
+        elif each.nodes is not None and not all(kind.runs_nodes for kind in kinds):
             yield f"{each.name}: job queue {name} runs no multi-node jobs."
         if why := _about_share(queue, changes, each):
             yield f"{each.name}: {why}"

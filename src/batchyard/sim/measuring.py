@@ -17,6 +17,7 @@ from batchyard.sim.billing import Billing
 from batchyard.sim.job_table import JobTable, Phase, number_of
 from batchyard.sim.sharing import ShareUse, Sharing
 from batchyard.sim.statistics import Course
+from batchyard.sim.trace import TraceJob
 
 WAITING, RUNNING, USED, LAUNCHED = range(4)
 #: Of jobs that failed for one reason, so many are named.
@@ -67,6 +68,8 @@ class Meter:
         self._values = [0, 0, 0, 0]
         self._sums = [0, 0, 0, 0]
         self._live: dict[JobId, _Live] = {}
+        #: Live service jobs as they were taken in: on a small machine they ask for less.
+        self._service_jobs: dict[JobId, e.JobAccepted] = {}
         self.sharing.advance(began_ms)
 
     def see(self, events: Sequence[e.Event], now_ms: int) -> None:
@@ -93,6 +96,8 @@ class Meter:
     def _see(self, event: e.Event, now_ms: int) -> None:  # noqa: C901, PLR0912 -- one branch an event
         match event:
             case e.JobAccepted(status=JobStatus.RUNNABLE) | e.JobBecameRunnable():
+                if isinstance(event, e.JobAccepted) and event.capacity_use:
+                    self._service_jobs[event.job_id] = event
                 self._wait(self.table.row_of(event.job_id), event.job_id, now_ms)
             case e.ChildrenSpawned(status=JobStatus.RUNNABLE):
                 for row in self.table.rows_of(number_of(event.job_id)):
@@ -136,7 +141,7 @@ class Meter:
             self.sharing.change(self._share_of(job_id), waiting=1)
 
     def _place(self, event: e.AttemptPlaced, now_ms: int) -> None:
-        demand = self.table.jobs[number_of(event.job_id)].demand
+        demand = self._asked_by(event.job_id).demand
         row = self.table.row_of(event.job_id)
         self.table.phases[row] = Phase.ON
         self.table.attempt_counts[row] += 1
@@ -165,7 +170,8 @@ class Meter:
         if not live.is_on_instance:
             self._values[LAUNCHED] -= live.demand.cpu_milli
             ms = now_ms - live.placed_ms
-            self.billing.run_on_fargate(live.environment_arn, live.demand, ms)
+            use = self._asked_by(event.job_id).capacity_use
+            self.billing.run_alone(live.environment_arn, live.demand, use, ms)
         self.sharing.change(self._share_of(event.job_id), cpu_milli=-live.demand.cpu_milli)
 
     def _finish(self, job_id: JobId, failure: str | None, at_ms: int) -> None:
@@ -175,6 +181,7 @@ class Meter:
         if is_part_id(job_id):
             self._finish_row(self.table.row_of(job_id), job_id, failure, at_ms)
             return
+        self._service_jobs.pop(job_id, None)
         number = number_of(job_id)
         self.table.ends[number] = Phase.SUCCEEDED if failure is None else Phase.FAILED
         for row in self.table.rows_of(number):
@@ -195,6 +202,9 @@ class Meter:
         if before == Phase.WAITING:
             self._values[WAITING] -= 1
             self.sharing.change(self._share_of(job_id), waiting=-1)
+
+    def _asked_by(self, job_id: JobId) -> e.JobAccepted | TraceJob:
+        return self._service_jobs.get(job_id) or self.table.jobs[number_of(job_id)]
 
     def _share_of(self, job_id: JobId) -> ShareUse:
         return self.sharing.shares[self.share_by_number[number_of(job_id)]]

@@ -21,19 +21,27 @@ Reader = Callable[[Iterable[str], str], Trace]
 READERS: Mapping[str, Reader] = {"swf": parse_swf, "csv": parse_csv, "wfformat": parse_wfformat}
 _KIND_BY_ENDING = {"json": "wfformat"}
 
+#: What becomes of bytes that are no UTF-8: in SWF they are in comments, of long ago.
+_ERRORS_BY_KIND = {"swf": "replace"}
+
 _GZIP = b"\x1f\x8b"
 
 
 def read_trace(path: Path, kind: str | None = None) -> Trace:
     """Read a trace; without a kind, the file's name tells it. Raises `BadTrace`."""
-    name = path.name.removesuffix(".gz")
-    ending = name.rpartition(".")[2].lower()
+    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     kind = kind or _KIND_BY_ENDING.get(ending, ending)
     reader = READERS.get(kind)
     if reader is None:
         raise BadTrace(f"{path.name}: its format is not known; say which: {', '.join(READERS)}")
     try:
-        with _open(path) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
+        with (
+            _open(path) as raw,
+            # Some editors write a mark at the beginning.
+            io.TextIOWrapper(
+                raw, encoding="utf-8-sig", errors=_ERRORS_BY_KIND.get(kind), newline=""
+            ) as text,
+        ):
             return reader(text, path.name)
     except UnicodeDecodeError as error:
         raise BadTrace(f"{path.name}: is no text in UTF-8: {error.reason}") from error

@@ -6,25 +6,38 @@ thing: a member that AWS does not have is refused, for in a file it is a mistake
 to know files.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
 from batchyard.api.batch.environments import checked_environment
 from batchyard.api.batch.policies import checked_policy
-from batchyard.api.batch.queue_orders import order_of
+from batchyard.api.batch.queue_orders import Order, order_of
 from batchyard.api.batch.queues import check_priority, state_of
 from batchyard.api.batch.quota_shares import checked_share
 from batchyard.api.batch.rules.names import check_resource_name
 from batchyard.api.batch.rules.quota import check_container_units
+from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING, check_instance_units
 from batchyard.api.batch.rules.time_limits import check_time_limits
+from batchyard.api.batch.service_environments import checked_service_environment
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes
-from batchyard.engine.wishes import put_environment_of, put_quota_share_of
+from batchyard.engine.wishes import (
+    put_environment_of,
+    put_quota_share_of,
+    put_service_environment_of,
+)
 from batchyard.model.fair_share import fair_share_of
-from batchyard.model.ids import EnvironmentArn, PolicyArn, QueueArn, Scope
+from batchyard.model.ids import (
+    EnvironmentArn,
+    PolicyArn,
+    QueueArn,
+    Scope,
+    is_service_environment_arn,
+)
 from batchyard.model.records import EnvironmentRecord, Json, QuotaShareRecord, TimeLimit
 from batchyard.model.refusal import client_exception
+from batchyard.model.service_records import ServiceEnvironmentRecord
 from batchyard.model.status import EnvironmentKind, ResourceState, ResourceStatus
 from batchyard.wire.decode import Decoder
 from batchyard.wire.models import Match, Operation, Ref, Shape, load_service
@@ -79,6 +92,27 @@ class Requests:
         self._environments[put.arn] = put
         return put
 
+    def service_environment(self, members: Json) -> i.PutEnvironment:
+        """Take a request of CreateServiceEnvironment. Raises `Refusal`."""
+        request = self._decode("CreateServiceEnvironment", members)
+        detail = checked_service_environment(request)
+        name: str = request["serviceEnvironmentName"]
+        put = put_service_environment_of(
+            ServiceEnvironmentRecord(
+                seq=len(self._environments) + 1,
+                arn=SCOPE.service_environment_arn(name),
+                scope=SCOPE,
+                name=name,
+                state=state_of(request.get("state")) or ResourceState.ENABLED,
+                status=ResourceStatus.CREATING,
+                detail=detail,
+                tags={},
+            )
+        )
+        _refuse_twice(put.arn, self._environments)
+        self._environments[put.arn] = put
+        return put
+
     def policy(self, members: Json) -> PolicyArn:
         """Take a request of CreateSchedulingPolicy. Raises `Refusal`."""
         request = self._decode("CreateSchedulingPolicy", members)
@@ -100,10 +134,13 @@ class Requests:
             if arn not in self._environments:
                 raise client_exception(f"{name}: {arn} does not exist")
         _refuse_mixed(name, [self._environments[arn].kind for arn in order.arns])
+        _check_type(name, request.get("jobQueueType"), order)
         time_limits = request.get(_TIME_LIMITS, [])
-        check_time_limits(time_limits, is_service=False)
+        check_time_limits(time_limits, is_service=order.is_service)
         policy_arn, policy = self._policy_of(name, request.get(_POLICY) or "")
         has_quota_shares = policy is not None and "quotaSharePolicy" in policy
+        if has_quota_shares and order.is_service:
+            check_instance_units(_units_of(self._environments[arn] for arn in order.arns))
         is_fair = policy is not None and not has_quota_shares
         put = i.PutQueue(
             arn=SCOPE.queue_arn(name),
@@ -124,16 +161,19 @@ class Requests:
         return put
 
     def quota_share(self, members: Json) -> i.PutQuotaShare:
-        """Take a request of CreateQuotaShare, of container jobs. Raises `Refusal`."""
+        """Take a request of CreateQuotaShare. Raises `Refusal`."""
         request = self._decode("CreateQuotaShare", members)
         name: str = request["quotaShareName"]
         check_resource_name(name, "quotaShareName")
         detail = checked_share(request)
-        check_container_units(detail["capacityLimits"])
         queue_name: str = request["jobQueue"].rpartition("/")[2]
         queue = self._queues.get(SCOPE.queue_arn(queue_name))
         if queue is None:
             raise client_exception(f"{name}: job queue {queue_name} does not exist")
+        if any(map(is_service_environment_arn, queue.environment_arns)):
+            check_instance_units(detail["capacityLimits"])
+        else:
+            check_container_units(detail["capacityLimits"])
         if not queue.has_quota_shares:
             raise client_exception(f"{queue.arn} has no scheduling policy with a quotaSharePolicy.")
         self._share_count += 1
@@ -204,6 +244,17 @@ def _refuse_unknown(shapes: Mapping[str, Shape], ref: Ref, value: object, at: st
     elif shape.type == "list" and isinstance(value, list) and shape.member is not None:
         for index, inner in enumerate(value):
             _refuse_unknown(shapes, shape.member, inner, f"{at}[{index}]")
+
+
+def _check_type(queue: str, asked: str | None, order: Order) -> None:
+    """Refuse a type that the environments of a queue do not have."""
+    if asked is not None and (asked == SAGEMAKER_TRAINING) is not order.is_service:
+        wanted = "service" if asked == SAGEMAKER_TRAINING else "compute"
+        raise client_exception(f"{queue}: a queue of the type {asked} has {wanted} environments.")
+
+
+def _units_of(environments: Iterable[i.PutEnvironment]) -> list[Json]:
+    return [{"capacityUnit": unit} for each in environments for unit in each.limits or ()]
 
 
 def _refuse_mixed(queue: str, kinds: list[EnvironmentKind]) -> None:

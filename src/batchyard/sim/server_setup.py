@@ -13,7 +13,12 @@ from msgspec.structs import replace
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes
 from batchyard.engine.recording import VERSION, Contents, decode_beginning
-from batchyard.engine.wishes import put_environment_of, put_queue_of, put_quota_share_of
+from batchyard.engine.wishes import (
+    put_environment_of,
+    put_queue_of,
+    put_quota_share_of,
+    put_service_environment_of,
+)
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, name_in_arn
 from batchyard.model.status import EnvironmentKind
@@ -24,6 +29,7 @@ from batchyard.store import Connection, environments, queues
 from batchyard.store.instances import read_live_instances
 from batchyard.store.quota_shares import read_all_quota_shares
 from batchyard.store.recordings import read_span, read_spans
+from batchyard.store.service_environments import read_all_service_environments
 
 #: A machine that bounds nothing.
 _UNBOUNDED = Amount(cpu_milli=10**12, memory_mib=10**12, gpu_count=10**9)
@@ -40,10 +46,13 @@ def server_config(conn: Connection, times: LaunchTimes, trace: Trace) -> Config:
 
     Its machine is what it offered at its last recorded start; nothing bounds it if none was.
     """
-    puts = tuple(
-        # Of an environment whose instances begin anew none was launched before.
-        replace(put_environment_of(each, times), launch_count=0)
-        for each in environments.read_all_environments(conn)
+    puts = (
+        *(
+            # Of an environment whose instances begin anew none was launched before.
+            replace(put_environment_of(each, times), launch_count=0)
+            for each in environments.read_all_environments(conn)
+        ),
+        *map(put_service_environment_of, read_all_service_environments(conn)),
     )
     known = {each.arn for each in puts}
     lines = tuple(

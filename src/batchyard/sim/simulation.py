@@ -75,6 +75,7 @@ class Simulation:
         self._table = JobTable(trace.jobs)
         self._number_by_id = _numbers_of(trace)
         self._queues = {queue.arn: queue for queue in config.queues}
+        self._service_queues = config.service_queues
         shares, share_by_number = _shares_of(trace, config)
         self.meter = Meter(
             self._table,
@@ -124,6 +125,8 @@ class Simulation:
                 depends_on=depends_on,
                 array_size=job.array_size,
                 nodes=job.nodes,
+                capacity_use=job.capacity_use if queue.arn in self._service_queues else (),
+                preemption_retries_max=job.preemption_retries_max,
                 share_identifier=share_of(job) if has_shares else None,
                 scheduling_priority=job.scheduling_priority if has_shares else None,
                 created_ms=job.submitted_ms,
@@ -166,18 +169,34 @@ class Simulation:
 def check_kinds(trace: Trace, config: Config) -> None:
     """Refuse jobs that AWS would not take into the queue they go to. Raises `BadTrace`."""
     kinds = {each.arn: each.kind for each in config.environments}
-    queues = {queue.arn: queue for queue in config.queues}
+    unfit_kinds = {
+        queue.arn: [kinds[arn] for arn in queue.environment_arns if not kinds[arn].runs_nodes]
+        for queue in config.queues
+    }
+    service_queues = config.service_queues
     for job in trace.jobs:
-        if job.nodes is None:
-            continue
-        queue = queues[config.queue_of(job.queue)]
-        unfit = [kinds[arn] for arn in queue.environment_arns if not kinds[arn].runs_nodes]
-        if unfit:
-            raise BadTrace(
-                f"{config.name}: job {job.id} has {job.nodes.count} nodes and goes to the queue"
-                f" {name_in_arn(queue.arn)}, which has an environment of the type {unfit[0]};"
-                " multi-node jobs run on EC2, SPOT and UNMANAGED: give a --config with such a queue"
+        arn = config.queue_of(job.queue)
+        why = None
+        if arn in service_queues:
+            why = _why_no_service_job(job)
+        elif job.nodes is not None and (unfit := unfit_kinds[arn]):
+            why = (
+                f"an environment of the type {unfit[0]}, and {job.nodes.count} nodes run together"
+                " on EC2, SPOT and UNMANAGED only: give a --config with such a queue"
             )
+        if why is not None:
+            raise BadTrace(
+                f"{config.name}: job {job.id} goes to the queue {name_in_arn(arn)}, which has {why}"
+            )
+
+
+def _why_no_service_job(job: TraceJob) -> str | None:
+    """Say what keeps a job out of a queue of service jobs."""
+    if not job.capacity_use:
+        return "service environments: there it needs an instance_type, such as ml.m5.large"
+    if job.array_size is not None or job.depends_on:
+        return "service environments: jobs there are no arrays, and depend on nothing"
+    return None
 
 
 def share_of(job: TraceJob) -> str:

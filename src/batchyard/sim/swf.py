@@ -7,8 +7,10 @@ and no guess.
   are those that were cancelled before they ran; notes count them.
 - Processors are those that a job was given, else those that it asked for; each is a vCPU. Memory is
   what it used, else what it asked for, of each processor; unknown memory counts as none.
-- A failed job exits with 1, one cancelled while it ran with 143. Lines of parts of a job that was
-  checkpointed (status 2, 3, 4) are left out: another line is about the whole of it.
+- A failed job exits with 1, one cancelled while it ran with 143; one whose status nobody knows has
+  succeeded. Lines of parts of a job that was checkpointed (status 2, 3, 4) are left out: another
+  line is about the whole of it. Where there is none, that is said.
+- Fields that decide nothing here may hold any number.
 - Fields 17 and 18 (the preceding job and the think time) are read and not followed: the submission
   times have them in them already.
 
@@ -31,6 +33,8 @@ _COMMENT = ";"
 
 _FAILED, _COMPLETED, _CANCELLED = 0, 1, 5
 _PARTS = (2, 3, 4)
+_PART = "they are parts of jobs that have a line as a whole"
+_ONLY_PARTS = "they are parts of jobs that have no line as a whole, and nobody knows the rest"
 _EXIT_BY_STATUS = {_FAILED: 1, _CANCELLED: 143}
 
 
@@ -58,6 +62,11 @@ class SwfLine(NamedTuple):
 
 
 _FIELDS = len(SwfLine._fields)
+#: Fields that decide something here.
+_USED = (
+    *("job_number", "submit_s", "run_s", "processors", "memory_kib", "asked_processors", "asked_s"),
+    *("asked_memory_kib", "status", "user", "group", "queue"),
+)
 _WHOLE = (
     "job_number",
     "processors",
@@ -75,8 +84,14 @@ def parse_swf(lines: Iterable[str], name: str) -> Trace:
     left_out: Counter[str] = Counter()
     jobs: list[TraceJob] = []
     seen: dict[str, int] = {}
+    wholes: set[float] = set()
+    parts: Counter[float] = Counter()
     for number, line in _told(lines, header):
         found = _parse_line(line, f"{name}:{number}")
+        if found.status in _PARTS:
+            parts[found.job_number] += 1
+            continue
+        wholes.add(found.job_number)
         job = _job_of(found, left_out)
         if job is None:
             continue
@@ -84,10 +99,12 @@ def parse_swf(lines: Iterable[str], name: str) -> Trace:
             raise BadTrace(f"{name}:{number}: job {job.id} was on line {seen[job.id]} already")
         seen[job.id] = number
         jobs.append(job)
+    for job_number, count in parts.items():
+        left_out[_PART if job_number in wholes else _ONLY_PARTS] += count
     is_in_order = all(a.submitted_ms <= b.submitted_ms for a, b in pairwise(jobs))
     if not is_in_order:
         jobs.sort(key=lambda job: job.submitted_ms)
-    notes = [f"{count} jobs were left out: {why}." for why, count in sorted(left_out.items())]
+    notes = [_note(why, count) for why, count in sorted(left_out.items())]
     if not is_in_order:
         notes.append("The jobs were not in the order of their submission, and are now.")
     return Trace(
@@ -97,6 +114,11 @@ def parse_swf(lines: Iterable[str], name: str) -> Trace:
         processors=_count_in(header, "MaxProcs") or _count_in(header, "MaxNodes"),
         notes=tuple(notes),
     )
+
+
+def _note(why: str, count: int) -> str:
+    what = "lines" if why in (_PART, _ONLY_PARTS) else "jobs"
+    return f"{count} {what} were left out: {why}."
 
 
 def _told(lines: Iterable[str], header: dict[str, str]) -> Iterator[tuple[int, str]]:
@@ -120,7 +142,8 @@ def _parse_line(text: str, where: str) -> SwfLine:
     except ValueError:
         wrong = next(each for each in words if not _is_number(each))
         raise BadTrace(f"{where}: {wrong!r} is no number") from None
-    for field, value in zip(SwfLine._fields, line, strict=True):
+    for field in _USED:
+        value: float = getattr(line, field)
         if not -1 <= value < 2**53:
             raise BadTrace(f"{where}: {field} is {value:g}, which cannot be")
         if field in _WHOLE and value != int(value):
@@ -161,8 +184,6 @@ def _job_of(line: SwfLine, left_out: Counter[str]) -> TraceJob | None:
 
 
 def _why_left_out(line: SwfLine, status: int, processors: int) -> str | None:
-    if status in _PARTS:
-        return "they are parts of jobs that have a line as a whole"
     if status == _CANCELLED and line.run_s <= 0:
         return "they were cancelled before they ran"
     if line.run_s < 0:
@@ -184,5 +205,5 @@ def _label(prefix: str, number: float) -> str | None:
 
 def _count_in(header: dict[str, str], label: str) -> int | None:
     """Read a number of the header; None: it is not there, or unknown."""
-    word = header.get(label, "").split(" ")[0]
-    return int(word) if word.isdecimal() and int(word) > 0 else None
+    words = header.get(label, "").split()
+    return int(words[0]) if words and words[0].isdecimal() and int(words[0]) > 0 else None

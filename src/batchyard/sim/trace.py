@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.records import NodePlan
 
 
@@ -41,6 +42,11 @@ class TraceJob(Struct, frozen=True, kw_only=True, gc=False):
     demand: Amount
     #: The nodes of a multi-node job, each of which runs like the job; None: it is none.
     nodes: NodePlan | None = None
+    #: How many instances of which type of SageMaker it takes as a service job: in a queue of those,
+    #: where it must have some. In other queues it is a job like any other, of this demand.
+    capacity_use: tuple[UnitQuantity, ...] = ()
+    #: Of a service job: how often it may be preempted and go on; None: any number.
+    preemption_retries_max: int | None = None
     #: Of its last attempt, and of every one that follows.
     exit_code: int | None = 0
     #: See `Run`.

@@ -93,6 +93,26 @@ def test_options_become_one_request(tmp_path: Path) -> None:
     }
 
 
+def test_service_jobs_and_their_environments_are_asked_about(tmp_path: Path) -> None:
+    trace = tmp_path / "tomorrow.csv"
+    trace.write_text("id,submit_s,run_s,queue,instance_type,nodes\na,0,9,t,ml.m5.large,2\n")
+    found = asked(
+        *("--max-instances", "lab:ml.m5.large=4", "--max-instances", "lab:ml.m5.xlarge=1"),
+        *("--submit", str(trace)),
+    )
+    assert found["serviceEnvironments"] == [
+        {
+            "serviceEnvironment": "lab",
+            "capacityLimits": [
+                {"capacityUnit": "ml.m5.large", "maxCapacity": 4},
+                {"capacityUnit": "ml.m5.xlarge", "maxCapacity": 1},
+            ],
+        }
+    ]
+    (job,) = found["jobs"]
+    assert (job["instanceType"], job["nodes"], "vcpus" in job) == ("ml.m5.large", 2, False)
+
+
 def test_what_is_said_of_a_quota_share_becomes_one_item() -> None:
     found = asked(
         *("--quota", "q/vision:VCPU=8", "--quota", "q/vision:GPU=2", "--priority", "q=3"),
@@ -131,6 +151,7 @@ def test_what_is_said_of_a_quota_share_becomes_one_item() -> None:
         (("--weight", "q=3"), "expected QUEUE/SHARE=WEIGHT"),
         (("--weight", "q/a=x"), "x is not a number"),
         (("--policy", "q=/nowhere.json"), "No such file"),
+        (("--max-instances", "lab=4"), "expected SE:UNIT=N"),
         (("--quota", "q/vision=8"), "expected QUEUE/SHARE:WHAT=VALUE"),
         (("--quota", "vision:VCPU=8"), "expected QUEUE/SHARE:WHAT=VALUE"),
         (("--quota", "q/vision:VCPU=many"), "many is not a whole number"),

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from batchyard.cli.main import main
 from batchyard.core.check import check
 from batchyard.model.amounts import Amount
+from batchyard.model.ids import name_in_arn
 from batchyard.model.node_plans import equal_nodes, whole_demand
 from batchyard.model.records import NodeGroup, NodePlan
 from batchyard.sim.config import default_config
@@ -93,8 +94,12 @@ def test_fargate_runs_none_of_them() -> None:
     for config in (a_config(), default_config(trace)):
         with pytest.raises(BadTrace) as caught:
             simulate(trace, config)
-        assert "job a has 3 nodes" in str(caught.value)
-        assert "give a --config" in str(caught.value)
+        queue = name_in_arn(config.default_queue)
+        assert str(caught.value) == (
+            f"{config.name}: job a goes to the queue {queue}, which has an environment of the type"
+            " FARGATE, and 3 nodes run together on EC2, SPOT and UNMANAGED only: give a --config"
+            " with such a queue"
+        )
 
 
 def test_the_command_reads_nodes(tmp_path) -> None:
@@ -116,4 +121,4 @@ computeEnvironmentOrder = [{ order = 1, computeEnvironment = "ce" }]
     assert good.exit_code == 0
     assert "ce            EC2        c5.large   3 " in good.stdout
     assert bad.exit_code == 1
-    assert bad.stderr.startswith("Error: default: job a has 3 nodes and goes to the queue default")
+    assert bad.stderr.startswith("Error: default: job a goes to the queue default, which has an")

@@ -64,7 +64,8 @@ def test_swf_says_all_that_it_knows() -> None:
     assert trace.notes == (
         "1 jobs were left out: nobody knows how long they ran.",
         "1 jobs were left out: nobody knows their processors.",
-        "1 jobs were left out: they are parts of jobs that have a line as a whole.",
+        "1 lines were left out: they are parts of jobs that have no line as a whole, and nobody"
+        " knows the rest.",
         "1 jobs were left out: they were cancelled before they ran.",
     )
 
@@ -170,12 +171,19 @@ def test_files_may_be_compressed_and_are_known_by_their_names(tmp_path) -> None:
     assert len(read_trace(tmp_path / "log.txt", "swf").jobs) == 3
 
 
+def test_names_may_be_in_capitals_and_files_may_begin_with_a_mark(tmp_path) -> None:
+    (tmp_path / "LOG.SWF.GZ").write_bytes(gzip.compress(SWF.encode()))
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfid,submit_s,run_s,vcpus,memory_mib\na,0,1,1,1\n")
+    assert len(read_trace(tmp_path / "LOG.SWF.GZ").jobs) == 3
+    assert [job.id for job in read_trace(tmp_path / "t.csv").jobs] == ["a"]
+
+
 def test_files_that_are_no_traces_are_refused(tmp_path) -> None:
     (tmp_path / "log.swf.gz").write_bytes(gzip.compress(SWF.encode())[:-20])
-    (tmp_path / "a.swf").write_bytes(b"\xff\xfe")
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe")
     for name, said in {
         "log.swf.gz": "log.swf.gz: cannot be read: Compressed file ended",
-        "a.swf": "a.swf: is no text in UTF-8",
+        "a.csv": "a.csv: is no text in UTF-8",
         "none.csv": "none.csv: cannot be read: ",
         "log.txt": "log.txt: its format is not known; say which: swf, csv",
     }.items():

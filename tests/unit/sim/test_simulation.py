@@ -328,6 +328,7 @@ def test_the_configuration_of_the_documentation_is_one() -> None:
     config = parse_config(text, name="page", where="docs/simulate.md")
     assert config.name == "fair on Spot"
     assert len(config.hosts) == 8
-    (queue,) = config.queues
+    queue, training = config.queues
     assert queue.policy is not None
+    assert list(config.service_queues) == [training.arn]
     assert config.queue_of("2") == config.queue_of("other") == queue.arn

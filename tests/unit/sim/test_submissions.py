@@ -6,11 +6,14 @@ import pickle
 
 import pytest
 
+from batchyard.core.inputs import PutEnvironment
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.node_plans import equal_nodes
 from batchyard.model.what_if import Changes, Submission
+from batchyard.sim.changing import adjusting
 from batchyard.sim.meaning import refusal_of
 from tests.builders import (
     SCOPE,
@@ -21,7 +24,9 @@ from tests.builders import (
     a_quota_share,
     a_service_environment,
     an_environment,
+    environment_arn,
     queue_arn,
+    service_environment_arn,
 )
 from tests.unit.sim.futures import compared_states
 
@@ -169,12 +174,57 @@ def test_on_fargate_there_are_no_nodes() -> None:
     assert refusal(a_queue(), wide) == "wide: job queue jq runs no multi-node jobs."
 
 
-def test_a_queue_of_service_jobs_takes_none() -> None:
+LARGE = "ml.m5.large"
+
+
+def a_training_yard(*, instances: int = 2) -> State:
     state = a_state()
-    step(state, a_service_environment(), 0)
+    step(state, a_service_environment(limits={LARGE: instances}), 0)
     step(state, a_queue("training", seq=2, service_environments=("se",)), 0)
-    changes = Changes(submissions=(a_submission("a", queue_arn=queue_arn("training")),))
-    assert (
-        refusal_of(state, changes, PLACE)
-        == "Job queue training takes service jobs: a cannot be supposed there."
-    )
+    return state
+
+
+def a_training(name: str, **more) -> Submission:
+    use = (UnitQuantity(unit=LARGE, quantity=1),)
+    return a_submission(name, queue_arn=queue_arn("training"), capacity_use=use, **more)
+
+
+def test_service_jobs_come_in_within_the_limits_of_their_environment() -> None:
+    changes = Changes(submissions=tuple(a_training(name, run_s=20) for name in "abc"))
+    state = a_training_yard()
+    assert refusal_of(state, changes, PLACE) is None
+    (group,) = compared_states(state, a_training_yard(), changes=changes).groups
+    assert (group.submitted.wait_p50_ms, group.submitted.wait_p90_ms) == (0, 20 * S)
+
+
+def test_an_environment_with_more_instances_lets_them_start_at_once() -> None:
+    changes = Changes(instance_limits={service_environment_arn(): {LARGE: 3}})
+    given = adjusting(changes)(a_service_environment(limits={LARGE: 2, "ml.m5.xlarge": 1}))
+    assert isinstance(given, PutEnvironment)
+    assert given.limits == {LARGE: 3, "ml.m5.xlarge": 1}
+    assert refusal_of(a_training_yard(), changes, PLACE) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            Changes(instance_limits={environment_arn(): {LARGE: 3}}),
+            "Service environment ce does not exist.",
+        ),
+        (
+            Changes(instance_limits={service_environment_arn(): {"NUM_INSTANCES": 3}}),
+            "se has no capacityUnit NUM_INSTANCES. It has: ml.m5.large.",
+        ),
+        (
+            Changes(submissions=(a_submission("a", queue_arn=queue_arn("training")),)),
+            "a: job queue training takes service jobs: give an instanceType.",
+        ),
+        (
+            Changes(submissions=(a_training("a", array_size=2),)),
+            "a: service jobs are no arrays, and depend on nothing.",
+        ),
+    ],
+)
+def test_what_training_cannot_have_is_refused(changes: Changes, text: str) -> None:
+    assert refusal_of(a_training_yard(), changes, PLACE) == text

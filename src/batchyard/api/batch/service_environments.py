@@ -37,10 +37,8 @@ async def create_service_environment(service: Service, call: Call, request: Json
     """Ask for an environment; it is CREATING until the engine has looked at it."""
     scope = call.scope
     name: str = request["serviceEnvironmentName"]
-    check_resource_name(name, "serviceEnvironmentName")
-    check_service_type(request[_TYPE], _TYPE)
     state = state_of(request.get("state")) or ResourceState.ENABLED
-    check_service_limits(request[LIMITS])
+    detail = checked_service_environment(request)
     tags = request.get("tags", {})
     check_tags(tags)
     arn = scope.service_environment_arn(name)
@@ -53,7 +51,7 @@ async def create_service_environment(service: Service, call: Call, request: Json
             scope=scope,
             name=name,
             state=state,
-            detail={_TYPE: request[_TYPE], LIMITS: request[LIMITS]},
+            detail=detail,
             tags=tags,
         )
         if not is_new:
@@ -125,6 +123,14 @@ async def delete_service_environment(service: Service, call: Call, request: Json
 async def describe_service_environments(service: Service, call: Call, request: Json) -> Json:
     """Show environments in the order of their creation; unknown ones are left out."""
     return await describe(_LISTING, service, call, request)
+
+
+def checked_service_environment(request: Json) -> Json:
+    """Give what is kept of a new environment. Refuses a name or limits that cannot be."""
+    check_resource_name(request["serviceEnvironmentName"], "serviceEnvironmentName")
+    check_service_type(request[_TYPE], _TYPE)
+    check_service_limits(request[LIMITS])
+    return {_TYPE: request[_TYPE], LIMITS: request[LIMITS]}
 
 
 def _check_settled(record: ServiceEnvironmentRecord, verb: str) -> None:

@@ -21,7 +21,7 @@ from batchyard.api.batch.rules.service_rules import (
 )
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
-from batchyard.engine.catalogue import capacity_of_fact, facts_by_name
+from batchyard.engine.catalogue import capacity_of_training
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import DefinitionArn, Scope
 from batchyard.model.limits import (
@@ -124,13 +124,13 @@ def _job_of(  # noqa: PLR0913, PLR0917 -- what a job is made of
 
 def _node_group(group: InstanceGroup) -> NodeGroup:
     """Give the instances of a group, in the size of the EC2 instances that are behind them."""
-    fact = facts_by_name().get(group.instance_type.removeprefix("ml."))
-    if fact is None or not group.instance_type.startswith("ml."):
+    capacity = capacity_of_training(group.instance_type)
+    if capacity is None:
         raise client_exception(
             f"serviceRequestPayload is not valid: the instance type {group.instance_type} is not"
             " known."
         )
-    return NodeGroup(count=group.instance_count, demand=capacity_of_fact(fact))
+    return NodeGroup(count=group.instance_count, demand=capacity)
 
 
 def _timeout_ms_of(request: Json, training: TrainingRequest) -> int:

@@ -6,7 +6,11 @@ what is there: whether a queue or a share exists is found out where the yard is 
 
 from collections.abc import Sequence
 
-from batchyard.api.batch.rules.names import environment_arn_of, queue_arn_of
+from batchyard.api.batch.rules.names import (
+    environment_arn_of,
+    queue_arn_of,
+    service_environment_arn_of,
+)
 from batchyard.api.batch.rules.quota import (
     LIMITS,
     PREEMPTION,
@@ -15,8 +19,10 @@ from batchyard.api.batch.rules.quota import (
     check_preemption,
     check_sharing,
 )
+from batchyard.api.batch.rules.service_rules import check_service_limits
+from batchyard.engine.catalogue import capacity_of_training
 from batchyard.model.amounts import Amount
-from batchyard.model.capacity_use import MILLI
+from batchyard.model.capacity_use import MILLI, UnitQuantity
 from batchyard.model.fair_share import WEIGHT_ONE
 from batchyard.model.ids import HostId, Scope
 from batchyard.model.limits import (
@@ -49,6 +55,10 @@ def changes_of(scope: Scope, request: Json) -> Changes:
             environment_arn_of(scope, each["computeEnvironment"]): MILLI
             * _at_least(each["maxvCpus"], 0, "maxvCpus")
             for each in request.get("computeEnvironments") or []
+        },
+        instance_limits={
+            service_environment_arn_of(scope, each["serviceEnvironment"]): _limits_of(each)
+            for each in request.get("serviceEnvironments") or []
         },
         machines={
             HostId(each.get("host") or _ONLY_HOST): _machine_of(each)
@@ -132,6 +142,11 @@ def _weight_of(share: Json) -> int:
     return weight
 
 
+def _limits_of(each: Json) -> dict[str, int]:
+    check_service_limits(each[LIMITS])
+    return {limit["capacityUnit"]: limit["maxCapacity"] for limit in each[LIMITS]}
+
+
 def _quota_of(share: Json) -> QuotaChange:
     """Read what a quota share would have, in the words of UpdateQuotaShare; it is not replaced."""
     limits: list[Json] = share.get(LIMITS) or []
@@ -187,13 +202,9 @@ def _submission_of(scope: Scope, each: Json, number: int) -> Submission:
     timeout_ms: int | None = each.get("timeoutMs")
     if timeout_ms is not None:
         _at_least(timeout_ms, 1, "timeoutMs")
-    cpu_milli = round(each["vcpus"] * MILLI)
-    demand = Amount(
-        cpu_milli=_at_least(cpu_milli, 1, "vcpus in thousandths"),
-        memory_mib=_at_least(each["memoryMib"], 1, "memoryMib"),
-        gpu_count=_at_least(each.get("gpus", 0), 0, "gpus"),
-    )
-    nodes = equal_nodes(_check_range(each.get("nodes", 1), "nodes", 1, NODE_COUNT_MAX), demand)
+    demand = _demand_of(each)
+    count = _check_range(each.get("nodes", 1), "nodes", 1, NODE_COUNT_MAX)
+    nodes = equal_nodes(count, demand)
     if nodes is not None and size is not None:
         raise client_exception("arraySize is not applicable for multi-node jobs.")
     return Submission(
@@ -202,6 +213,9 @@ def _submission_of(scope: Scope, each: Json, number: int) -> Submission:
         queue_arn=queue_arn_of(scope, each["jobQueue"]),
         demand=whole_demand(demand, nodes),
         nodes=nodes,
+        capacity_use=(UnitQuantity(unit=each["instanceType"], quantity=count),)
+        if "instanceType" in each
+        else (),
         run_ms=_at_least(each["runMs"], 0, "runMs"),
         exit_code=_check_range(each.get("exitCode", 0), "exitCode", 0, _EXIT_CODE_MAX),
         attempts_max=_check_range(each.get("attempts", 1), "attempts", 1, ATTEMPTS_MAX),
@@ -212,4 +226,24 @@ def _submission_of(scope: Scope, each: Json, number: int) -> Submission:
         array_size=size,
         timeout_ms=timeout_ms,
         depends_on=tuple(dict.fromkeys(each.get("dependsOn") or ())),
+    )
+
+
+def _demand_of(each: Json) -> Amount:
+    """Give what a job, or each of its nodes, takes: what it says, or what its type has."""
+    name: str | None = each.get("instanceType")
+    if name is not None:
+        given = [member for member in ("vcpus", "memoryMib", "gpus") if member in each]
+        if given:
+            raise client_exception(f"instanceType and {given[0]} cannot be given together.")
+        capacity = capacity_of_training(name)
+        if capacity is None:
+            raise client_exception(f"The instance type {name} is not known.")
+        return capacity
+    if "vcpus" not in each or "memoryMib" not in each:
+        raise client_exception("Either instanceType, or vcpus and memoryMib must be given.")
+    return Amount(
+        cpu_milli=_at_least(round(each["vcpus"] * MILLI), 1, "vcpus in thousandths"),
+        memory_mib=_at_least(each["memoryMib"], 1, "memoryMib"),
+        gpu_count=_at_least(each.get("gpus", 0), 0, "gpus"),
     )
