@@ -72,6 +72,54 @@ MUTANTS = (
         "    job.unmet = tuple(each for each in job.unmet if each != event.dependency_id)\n",
         "    job.unmet = tuple(each for each in job.unmet if each != event.dependency_id)[1:]\n",
     ),
+    Mutant(
+        "there is one attempt more than was asked for",
+        "core/attempts.py",
+        "        len(job.progress.attempts) < job.attempts_max\n",
+        "        len(job.progress.attempts) <= job.attempts_max\n",
+    ),
+    Mutant(
+        "a job that was given up is tried again",
+        "core/attempts.py",
+        "    elif is_given_up(job):\n",
+        "    elif False:\n",
+    ),
+    Mutant(
+        "a rule about an exit code holds for every exit code",
+        "core/retrying.py",
+        "            and _matches(rule.on_exit_code, exit_code)\n",
+        "",
+    ),
+    Mutant(
+        "an attempt that was stopped may still succeed",
+        "core/attempts.py",
+        "    if verdict.is_success and attempt.stop_cause is None:\n",
+        "    if verdict.is_success:\n",
+    ),
+    Mutant(
+        "the last in line is the first",
+        "core/viewing.py",
+        "        return InOrder(waiting_jobs(state, queue.line))\n",
+        "        return InOrder(reversed(list(waiting_jobs(state, queue.line))))\n",
+    ),
+    Mutant(
+        "a quota share takes what it likes",
+        "scheduler/quota.py",
+        "return all(self._may_use(share, unit, quantity) for unit, quantity in use.items())",
+        "return True",
+    ),
+    Mutant(
+        "an instance is launched where maxvCpus is reached",
+        "scheduler/ledger.py",
+        "            return budget.cpu_milli_launched < most\n",
+        "            return budget.cpu_milli_launched <= most\n",
+    ),
+    Mutant(
+        "a task without its secret is judged again with its batch",
+        "engine/dispatch.py",
+        "            self._refuse(effect, trouble.reason)\n",
+        "            self._end_unstarted(effect.task_id, trouble.reason)\n",
+    ),
 )
 
 

@@ -36,6 +36,8 @@ from tests.simulation.replays import check_replays
 from tests.simulation.restored import compare, restored
 from tests.simulation.schedule import Schedule
 from tests.simulation.server import Server
+from tests.simulation.turns import Turns
+from tests.simulation.verdicts import Verdicts
 
 _START_MS = 1_800_000_000_000
 #: Virtual time that all work may take to end once faults are over.
@@ -82,6 +84,8 @@ class Run:
         self.log: list[str] | None = None
         self.result = Result(seed=schedule.seed)
         self.observer = Observer()
+        self.verdicts = Verdicts(self.observer.accepted)
+        self.turns = Turns(self.observer)
         self.hosts = self._draw_hosts()
         self.scripts = Scripts(schedule.seed)
         self.machine = WatchedMachine(
@@ -171,6 +175,8 @@ class Run:
         for event in events:
             self.note(event)
             self.observer.see(event)
+            self.verdicts.see(event)
+            self.turns.see(event)
             self.callers.see(event)
             if isinstance(event, AttemptEnded):
                 self._check_ended(event.job_id)

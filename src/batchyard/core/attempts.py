@@ -4,7 +4,7 @@ Decides by reference/jobs.md sections 1.4, 6 and 7. Refuses to know how a contai
 
 Rules that hold here: an attempt is placed only where it fits at this moment; a job is SUCCEEDED
 only if its process exited with 0 by itself; a job that was terminated, timed out, or whose queue
-is going is never tried again.
+is going is never tried again, and neither is a child whose array was cancelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from batchyard.core import events as e
 from batchyard.core.bookkeeping import attempt_of, is_node
 from batchyard.core.consumables import have_all
 from batchyard.core.effects import ForgetTask, StartTask
-from batchyard.core.endings import Failure, Success, end, wish_reason_of
+from batchyard.core.endings import Failure, Success, end, is_given_up, wish_reason_of
 from batchyard.core.heads import explain_heads, give_up_heads
 from batchyard.core.inputs import TaskEnded, TaskStarted, TaskTaken
 from batchyard.core.instances import give_up, launch, settle_instances
@@ -251,10 +251,12 @@ def _end_attempt(turn: Turn, job: Job, verdict: Verdict, status_reason: str, at_
     _emit_end(turn, job, verdict, status_reason, at_ms)
     if verdict.is_success and attempt.stop_cause is None:
         end(turn, [Success(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
-    elif may_go_on(turn.state, job, attempt) or _may_retry(turn.state, job, attempt):
-        turn.emit(e.JobRetried(job_id=job.id))
-    else:
+    elif not (may_go_on(turn.state, job, attempt) or _may_retry(turn.state, job, attempt)):
         end(turn, [Failure(job_id=job.id, status_reason=status_reason, at_ms=at_ms)])
+    elif is_given_up(job):
+        end(turn, [Failure(job_id=job.id, status_reason=wish_reason_of(job), at_ms=at_ms)])
+    else:
+        turn.emit(e.JobRetried(job_id=job.id))
     settle_instances(turn, attempt)
     settle_drained(turn, job.queue_arn, attempt.environment_arn)
     settle_drained_share(turn, job.queue_arn, job.quota_share)

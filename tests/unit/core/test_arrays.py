@@ -227,6 +227,15 @@ class TestStopping:
         assert yard.progress[job_id(1)].status_reason == "enough"
         assert yard.progress[job_id(1)].is_cancelled
 
+    def test_what_runs_on_after_a_cancel_of_the_parent_is_not_tried_again(self, yard: Yard) -> None:
+        yard.feed(a_job(1, array_size=2, attempts=3))
+        yard.round()
+        yard.feed(i.CancelJob(job_id=job_id(1), reason="enough"))
+        run(yard, (child(1, 0), 1), (child(1, 1), 0))
+        assert summary(yard, 1) == {"SUCCEEDED": 1, "FAILED": 1}
+        assert yard.progress[child(1, 0)].status_reason == "enough"
+        assert len(yard.progress[child(1, 0)].attempts) == 1
+
     def test_terminate_of_the_parent_stops_what_runs(self, yard: Yard) -> None:
         yard.feed(a_job(1, array_size=5, attempts=3))
         yard.round()

@@ -169,6 +169,15 @@ def test_an_interruption_stops_what_runs_and_says_which_host_it_was(running):
     assert running.status(1) is JobStatus.RUNNABLE, "it has another attempt"
 
 
+def test_a_job_that_was_terminated_while_its_instance_goes_is_not_tried_again(running):
+    instance_id = the_instance(running).record.id
+    running.feed(i.InterruptInstance(instance_id=instance_id, notice_ms=0, is_forced=True))
+    running.feed(i.TerminateJob(job_id=job_id(1), reason="enough"))
+    running.feed(running.ended(1, 143))
+    assert running.status(1) is JobStatus.FAILED
+    assert running.progress[job_id(1)].status_reason == "enough"
+
+
 def test_an_interruption_with_notice_lets_attempts_end_by_themselves(running):
     instance_id = the_instance(running).record.id
     _, effects = running.feed(
