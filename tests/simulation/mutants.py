@@ -109,12 +109,6 @@ MUTANTS = (
         "return True",
     ),
     Mutant(
-        "an instance is launched where maxvCpus is reached",
-        "scheduler/ledger.py",
-        "            return budget.cpu_milli_launched < most\n",
-        "            return budget.cpu_milli_launched <= most\n",
-    ),
-    Mutant(
         "a task without its secret is judged again with its batch",
         "engine/dispatch.py",
         "            self._refuse(effect, trouble.reason)\n",

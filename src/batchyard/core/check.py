@@ -97,7 +97,10 @@ def check_attempt_counts_within_limit(state: State) -> None:
         progress = job.progress
         ended = len(progress.attempts)
         live = 1 if progress.attempt is not None else 0
-        _demand(ended + live <= job.attempts_max, f"{job.id} has too many attempts")
+        most = job.attempts_max
+        if is_node(job) and job.parent is not None:  # Its own end counts, though its job's may not.
+            most += job.parent.progress.preempted_count
+        _demand(ended + live <= most, f"{job.id} has too many attempts")
         _check_preempted(job)
         numbers = [attempt.number for attempt in progress.attempts]
         if is_node(job):  # It may not have come to begin in each attempt of its job.
