@@ -4,7 +4,8 @@ Decides whose submissions matter to whom, and how a stretch of the past is laid 
 Refuses to know how long these jobs run.
 
 Rules: each run first draws, with replacement, the stretches that its past is made of: so what is
-not known of how much comes in moves all of its future. From these stretch after stretch is drawn.
+not known of how much comes in moves all of its future. From these stretch after stretch is drawn;
+if nothing came in in any of them, nothing comes.
 Bursts and batches stay what they were, and jobs that waited for others of their stretch do so
 again. If two days are known a stretch is a day, from this time of day on, and if two weeks are, one
 of the same day of the week; else a tenth of what is known. Too few submissions say nothing: then
@@ -78,13 +79,16 @@ class Past:
     def laid_ahead(
         self, origins: dict[JobId, Origin], *, seed: int, run: int
     ) -> Iterator[tuple[int, i.AcceptJob]]:
-        """Give what comes in, without end; each job's origin is entered before it comes."""
+        """Give what comes in, without end if anything does; each job's origin is entered before it comes."""
         use = self.use
         if use is None:
             return
         chance = Random(f"{seed}/{run}/arrivals")  # noqa: S311
         block_ms = _block_ms(use.window_ms)
         version = self._version(chance, use.window_ms, block_ms)
+        every = {offset_ms for offsets in version for offset_ms in offsets}
+        if not any(any(self._block(each, use.window_ms, block_ms)) for each in sorted(every)):
+            return
         seq, began_ms, number = self.first_seq, self.now_ms, 0
         while True:
             offsets = version[number % len(version)]

@@ -115,3 +115,14 @@ def test_what_waited_for_another_job_of_its_stretch_does_so_again() -> None:
     assert len(waiting) > 15
     for each in waiting:
         assert known[each.depends_on[0]] == each.created_ms - MINUTE
+
+
+def test_a_run_may_draw_a_past_in_which_nobody_came_in() -> None:
+    """All came in within one of a thousand minutes: most stretches that can be drawn are empty."""
+    burst = [
+        replace(each, job=replace(each.job, created_ms=MINUTE if place else 0))
+        for place, each in enumerate(came(50))
+    ]
+    past = past_of(burst, [queue_arn()], now_ms=1000 * MINUTE, first_seq=1)
+    found = [len(list(islice(past.laid_ahead({}, seed=1, run=run), 60))) for run in range(40)]
+    assert set(found) == {0, 60}
