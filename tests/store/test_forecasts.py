@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from batchyard.model.forecast import HitRate, Interval
 from batchyard.model.ids import DefinitionArn
-from batchyard.model.records import JobProgress
+from batchyard.model.records import JobProgress, StopCause
 from batchyard.model.status import JobStatus
 from batchyard.store import Store, forecasts, run_times
 from batchyard.store.live_jobs import write_progress
@@ -77,9 +78,34 @@ async def test_the_past_is_read_by_definition_and_queue(store: Store) -> None:
     name = DefinitionArn(job.definition_arn).rsplit("/", 1)[-1].rsplit(":", 1)[0]
     kind = run_times.Kind(name, job.queue_arn)
     batch = str(job.created_ms // 60_000)
-    assert live == {job.id: run_times.Origin(kind, batch)}
+    trait = run_times.trait_of(None, job.demand)
+    assert live == {job.id: run_times.Origin(kind, batch, trait)}
     await store.write(lambda conn: write_progress(conn, [(job.id, ended(1000))]))
     (past,) = await store.read(run_times.read_past_attempts)
-    assert (past.kind, past.batch) == (kind, batch)
+    assert (past.kind, past.batch, past.trait) == (kind, batch, trait)
     assert (past.kind, past.starting_ms, past.running_ms) == (kind, 910, 4000)
     assert await store.read(run_times.read_origins_of_live) == {}
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_kept"),
+    [
+        (StopCause.TIMED_OUT, True),
+        (StopCause.TERMINATED, True),
+        (StopCause.INSTANCE_TERMINATED, False),
+        (StopCause.CROSS_SHARE_PREEMPTION, False),
+    ],
+)
+async def test_what_was_stopped_says_how_long_others_run_unless_the_yard_cut_it_short(
+    store: Store, cause: StopCause, is_kept: bool
+) -> None:
+    job = a_job()
+    await store.append_job(job)
+    progress = ended(1000, status=JobStatus.FAILED)
+    (attempt,) = progress.attempts
+    stopped = replace(attempt, stop_cause=cause, exit_code=143, reason="Host EC2: gone")
+    progress = replace(progress, attempts=(stopped,))
+    await store.write(lambda conn: write_progress(conn, [(job.id, progress)]))
+    found = await store.read(run_times.read_past_attempts)
+    told = [(each.running_ms, each.exit_code, each.reason) for each in found]
+    assert told == ([(4000, 0, None)] if is_kept else [])

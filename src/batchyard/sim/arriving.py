@@ -3,9 +3,13 @@
 Decides whose submissions matter to whom, and how a stretch of the past is laid into the future.
 Refuses to know how long these jobs run.
 
-Rules: stretch after stretch is drawn anew in each run, so that how much comes in varies as it did;
-bursts and batches stay what they were. If two days are known a stretch is a day, from this time of
-day on; else a tenth of what is known. Too few submissions say nothing: then none are expected.
+Rules: each run first draws, with replacement, the stretches that its past is made of: so what is
+not known of how much comes in moves all of its future. From these stretch after stretch is drawn;
+if nothing came in in any of them, nothing comes.
+Bursts and batches stay what they were, and jobs that waited for others of their stretch do so
+again. If two days are known a stretch is a day, from this time of day on, and if two weeks are, one
+of the same day of the week; else a tenth of what is known. Too few submissions say nothing: then
+none are expected.
 """
 
 from bisect import bisect_left
@@ -27,6 +31,9 @@ from batchyard.store.run_times import Origin, PastArrival
 #: nobody was expected before 20 were known, half of the starts came later than foretold.
 BATCHES_MIN = 5
 _DAY_MS = 86_400_000
+_WEEK_DAYS = 7
+#: Ours: from so many on a day of the week goes by its like.
+_WEEKS_MIN = 2
 #: Ours: into how many stretches a past of less than two days is cut.
 _BLOCKS = 10
 
@@ -72,30 +79,52 @@ class Past:
     def laid_ahead(
         self, origins: dict[JobId, Origin], *, seed: int, run: int
     ) -> Iterator[tuple[int, i.AcceptJob]]:
-        """Give what comes in, without end; each job's origin is entered before it comes."""
+        """Give what comes in, without end if anything does; each job's origin is entered before it comes."""
         use = self.use
         if use is None:
             return
         chance = Random(f"{seed}/{run}/arrivals")  # noqa: S311
-        seq, began_ms, block_ms = self.first_seq, self.now_ms, _block_ms(use.window_ms)
+        block_ms = _block_ms(use.window_ms)
+        version = self._version(chance, use.window_ms, block_ms)
+        every = {offset_ms for offsets in version for offset_ms in offsets}
+        if not any(any(self._block(each, use.window_ms, block_ms)) for each in sorted(every)):
+            return
+        seq, began_ms, number = self.first_seq, self.now_ms, 0
         while True:
-            for after_ms, past in self._block(chance, use.window_ms, block_ms):
-                job_id = _id_of(f"{seed}/{run}/{seq}")
-                kind, batch = past.origin.kind, past.origin.batch
-                origins[job_id] = Origin(kind, f"{batch} again {began_ms}")
-                yield began_ms + after_ms, _come_again(past, job_id, seq, began_ms + after_ms)
+            offsets = version[number % len(version)]
+            new_ids: dict[JobId, JobId] = {}
+            offset_ms = chance.choice(offsets)
+            for after_ms, past in self._block(offset_ms, use.window_ms, block_ms):
+                job_id = new_ids[past.job.id] = _id_of(f"{seed}/{run}/{seq}")
+                origin = past.origin
+                origins[job_id] = replace(origin, batch=f"{origin.batch} again {began_ms}")
+                depends_on = tuple(new_ids[each] for each in past.job.depends_on if each in new_ids)
+                at_ms = began_ms + after_ms
+                yield at_ms, _come_again(past, job_id, seq, at_ms, depends_on)
                 seq += 1
             began_ms += block_ms
+            number += 1
+
+    def _version(self, chance: Random, window_ms: int, block_ms: int) -> list[list[int]]:
+        """Draw which stretches there were, by where they begin in the past.
+
+        One list, or one for each day of the week, today's first.
+        """
+        if block_ms < _DAY_MS:
+            return [[chance.randrange(window_ms) for _ in range(_BLOCKS)]]
+        days = window_ms // _DAY_MS
+        weeks = days // _WEEK_DAYS
+        if weeks < _WEEKS_MIN:
+            ago = [range(1, days + 1)]
+        else:
+            ago = [range(_WEEK_DAYS - day, days + 1, _WEEK_DAYS) for day in range(_WEEK_DAYS)]
+        return [[window_ms - chance.choice(each) * _DAY_MS for _ in each] for each in ago]
 
     def _block(
-        self, chance: Random, window_ms: int, block_ms: int
+        self, offset_ms: int, window_ms: int, block_ms: int
     ) -> Iterator[tuple[int, PastArrival]]:
-        """Draw a stretch of the past, which goes round, with times from its beginning."""
+        """Give a stretch of the past, which goes round, with times from its beginning."""
         since_ms = self.now_ms - window_ms
-        if block_ms == _DAY_MS:
-            offset_ms = window_ms - chance.randint(1, window_ms // _DAY_MS) * _DAY_MS
-        else:
-            offset_ms = chance.randrange(window_ms)
         for turn_ms in (0, window_ms):
             low_ms, high_ms = offset_ms - turn_ms, offset_ms - turn_ms + block_ms
             first = bisect_left(self.arrivals, since_ms + low_ms, key=_created_ms)
@@ -139,12 +168,14 @@ def _created_ms(past: PastArrival) -> int:
     return past.job.created_ms
 
 
-def _come_again(past: PastArrival, job_id: JobId, seq: int, at_ms: int) -> i.AcceptJob:
+def _come_again(
+    past: PastArrival, job_id: JobId, seq: int, at_ms: int, depends_on: tuple[JobId, ...]
+) -> i.AcceptJob:
     again = replace(
         past.job,
         id=job_id,
         seq=seq,
-        depends_on=(),
+        depends_on=depends_on,
         depends_on_each=(),
         created_ms=at_ms,
         progress=JobProgress(),

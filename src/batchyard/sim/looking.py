@@ -26,7 +26,7 @@ from batchyard.sim.changing import ComingIn
 from batchyard.sim.durations import Draws, History
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
-from batchyard.store.run_times import Origin
+from batchyard.store.run_times import Kind, Origin
 
 #: Ours: with so many the ends of an interval are known well enough.
 RUNS_MAX = 100
@@ -100,6 +100,13 @@ class Yard(Struct, frozen=True, kw_only=True):
     arrivals: Sequence[tuple[int, i.AcceptJob]] = ()
     #: What is known for certain of how attempts go.
     certain: Mapping[JobId, Fate] = {}
+
+
+def kinds_of(state: State, yard: Yard) -> dict[Kind, None]:
+    """Name the kinds of what lives and of what may come in."""
+    came = () if yard.past is None else yard.past.arrivals
+    origins = [yard.origins[each] for each in state.jobs if each in yard.origins]
+    return dict.fromkeys(each.kind for each in (*origins, *(one.origin for one in came)))
 
 
 def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:

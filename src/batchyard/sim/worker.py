@@ -25,7 +25,17 @@ from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.durations import History
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
-from batchyard.sim.looking import Question, See, Seen, Yard, first_to_start, future_of, look, see
+from batchyard.sim.looking import (
+    Question,
+    See,
+    Seen,
+    Yard,
+    first_to_start,
+    future_of,
+    kinds_of,
+    look,
+    see,
+)
 from batchyard.sim.meaning import refusal_of
 from batchyard.sim.task import Answer, Task
 from batchyard.store import Connection
@@ -93,6 +103,7 @@ def _comparison(state: State, other: State, yard: Yard, task: Task) -> Compariso
 
 def copies(state: State, yard: Yard, question: Question) -> See:
     """Give what makes runs of a state that stays as it is."""
+    yard.history.prepare(kinds_of(state, yard))
 
     def make(number: int, bounds: Bounds) -> Seen:
         return _decode(on_a_copy(lambda: _encode(see(state, yard, question, number, bounds))))

@@ -10,8 +10,9 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, Row, select
 
+from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId, QueueArn
-from batchyard.model.records import JobProgress, QueuedJob
+from batchyard.model.records import JobProgress, QueuedJob, StopCause
 from batchyard.store import codec
 from batchyard.store.job_rows import QUEUED_COLUMNS, queued_of
 from batchyard.store.schema import children, jobs
@@ -39,6 +40,8 @@ class Origin(Struct, frozen=True):
     kind: Kind
     #: Jobs of a kind that came in together: an array's children, or those of the same minute.
     batch: str
+    #: What else its jobs have in common: whose they are (the share), and what each needs.
+    trait: str = ""
 
 
 class PastArrival(Struct, frozen=True, kw_only=True):
@@ -54,6 +57,7 @@ class PastAttempt(Struct, frozen=True, kw_only=True):
     kind: Kind
     #: See `Origin`.
     batch: str = ""
+    trait: str = ""
     #: From its place to its start, and from its start to its end, in milliseconds.
     starting_ms: int
     running_ms: int
@@ -62,28 +66,31 @@ class PastAttempt(Struct, frozen=True, kw_only=True):
     stopped_ms: int
 
 
+#: What a kind, a batch and a trait are read from.
+_ORIGIN = (
+    jobs.c.id,
+    jobs.c.definition_arn,
+    jobs.c.queue_arn,
+    jobs.c.created_ms,
+    jobs.c.array_size,
+    jobs.c.share_identifier,
+    jobs.c.cpu_milli,
+    jobs.c.memory_mib,
+    jobs.c.gpu_count,
+)
 _ENDED = (
-    select(
-        jobs.c.id,
-        jobs.c.definition_arn,
-        jobs.c.queue_arn,
-        jobs.c.created_ms,
-        jobs.c.array_size,
-        jobs.c.progress,
-    )
+    select(*_ORIGIN, jobs.c.progress)
     .where(jobs.c.stopped_ms.is_not(None))
     .order_by(jobs.c.stopped_ms.desc())
     .limit(_JOBS_MAX)
 )
-_LIVE = select(
-    jobs.c.id, jobs.c.definition_arn, jobs.c.queue_arn, jobs.c.created_ms, jobs.c.array_size
-).where(jobs.c.stopped_ms.is_(None))
+_LIVE = select(*_ORIGIN).where(jobs.c.stopped_ms.is_(None))
 _ARRIVED = select(*QUEUED_COLUMNS).order_by(jobs.c.seq.desc()).limit(_ARRIVALS_MAX)
-_ARRIVED_FROM = (
-    select(jobs.c.id, jobs.c.definition_arn, jobs.c.queue_arn, jobs.c.created_ms, jobs.c.array_size)
-    .order_by(jobs.c.seq.desc())
-    .limit(_ARRIVALS_MAX)
-)
+_ARRIVED_FROM = select(*_ORIGIN).order_by(jobs.c.seq.desc()).limit(_ARRIVALS_MAX)
+
+#: Who stopped an attempt that nevertheless says how long its like run: its user, and its own limit.
+#: All others cut short what would have gone on.
+_STOPPED_ALIKE = (StopCause.TERMINATED, StopCause.TIMED_OUT)
 
 
 def read_origins_of_live(conn: Connection) -> dict[JobId, Origin]:
@@ -131,16 +138,30 @@ def _of_children(conn: Connection, parent_id: str, origin: Origin) -> Iterator[P
 
 def _attempts_of(origin: Origin, progress: JobProgress) -> Iterable[PastAttempt]:
     for each in progress.attempts:
-        if each.started_ms is not None and each.stopped_ms is not None and each.stop_cause is None:
-            yield PastAttempt(
-                kind=origin.kind,
-                batch=origin.batch,
-                starting_ms=max(0, each.started_ms - each.placed_ms),
-                running_ms=max(0, each.stopped_ms - each.started_ms),
-                exit_code=each.exit_code,
-                reason=each.reason,
-                stopped_ms=each.stopped_ms,
-            )
+        if each.started_ms is None or each.stopped_ms is None or not is_telling(each.stop_cause):
+            continue
+        # What was stopped is over, and is not tried again.
+        was_stopped = each.stop_cause is not None
+        yield PastAttempt(
+            kind=origin.kind,
+            batch=origin.batch,
+            trait=origin.trait,
+            starting_ms=max(0, each.started_ms - each.placed_ms),
+            running_ms=max(0, each.stopped_ms - each.started_ms),
+            exit_code=0 if was_stopped else each.exit_code,
+            reason=None if was_stopped else each.reason,
+            stopped_ms=each.stopped_ms,
+        )
+
+
+def is_telling(cause: StopCause | None) -> bool:
+    """Tell whether the time of an attempt that was stopped, or was not, says how others will go."""
+    return cause is None or cause in _STOPPED_ALIKE
+
+
+def trait_of(share_identifier: str | None, demand: Amount) -> str:
+    """Name what jobs of a kind may have in common besides: the share, a space, what each needs."""
+    return f"{share_identifier or ''} {demand.cpu_milli}/{demand.memory_mib}/{demand.gpu_count}"
 
 
 class _Kinds:
@@ -156,4 +177,6 @@ class _Kinds:
             name = row.definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]
             kind = self._known[key] = Kind(name, QueueArn(intern(row.queue_arn)))
         batch = row.id if row.array_size is not None else str(row.created_ms // _BATCH_MS)
-        return Origin(kind, intern(batch))
+        demand = Amount(cpu_milli=row.cpu_milli, memory_mib=row.memory_mib, gpu_count=row.gpu_count)
+        trait = trait_of(row.share_identifier, demand)
+        return Origin(kind, intern(batch), intern(trait))

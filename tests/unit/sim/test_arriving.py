@@ -74,3 +74,55 @@ def test_too_few_batches_say_nothing() -> None:
 def test_queues_that_do_not_matter_are_left_out() -> None:
     past = past_of(came(30), [queue_arn("no")], now_ms=30 * MINUTE, first_seq=1)
     assert past.use is None
+
+
+def test_how_much_comes_in_differs_from_run_to_run_as_it_did_in_the_past() -> None:
+    """Half of the past is empty: over long futures some runs see twice as much as others."""
+    busy = came(100, every_ms=MINUTE)
+    now_ms = 200 * MINUTE
+    past = past_of(busy, [queue_arn()], now_ms=now_ms, first_seq=1)
+    last_ms = []
+    for run in range(30):
+        coming = list(islice(past.laid_ahead({}, seed=1, run=run), 1000))
+        last_ms.append(coming[-1][0] - now_ms)
+    assert max(last_ms) > 1.5 * min(last_ms)
+
+
+def test_after_two_weeks_a_day_goes_by_the_same_day_of_the_week() -> None:
+    """Jobs come in on two days of each week alone: three weeks to the hour."""
+    hour = 60 * MINUTE
+    jobs = [each for each in came(21 * 24, every_ms=hour) if each.job.seq // 24 % 7 in (0, 3)]
+    past = past_of(jobs, [queue_arn()], now_ms=21 * 24 * hour, first_seq=1)
+    assert past.use is not None
+    for run in range(5):
+        coming = islice(past.laid_ahead({}, seed=1, run=run), 96)
+        days = [at_ms // (24 * hour) % 7 for at_ms, _ in coming]
+        assert days == [0] * 24 + [3] * 24 + [0] * 24 + [3] * 24
+
+
+def test_what_waited_for_another_job_of_its_stretch_does_so_again() -> None:
+    pairs = came(40)
+    chained = [
+        replace(each, job=replace(each.job, depends_on=(pairs[place - 1].job.id,)))
+        if place % 2
+        else each
+        for place, each in enumerate(pairs)
+    ]
+    past = past_of(chained, [queue_arn()], now_ms=40 * MINUTE, first_seq=1)
+    coming = [each.job for _, each in islice(past.laid_ahead({}, seed=1, run=0), 60)]
+    known = {each.id: each.created_ms for each in coming}
+    waiting = [each for each in coming if each.depends_on]
+    assert len(waiting) > 15
+    for each in waiting:
+        assert known[each.depends_on[0]] == each.created_ms - MINUTE
+
+
+def test_a_run_may_draw_a_past_in_which_nobody_came_in() -> None:
+    """All came in within one of a thousand minutes: most stretches that can be drawn are empty."""
+    burst = [
+        replace(each, job=replace(each.job, created_ms=MINUTE if place else 0))
+        for place, each in enumerate(came(50))
+    ]
+    past = past_of(burst, [queue_arn()], now_ms=1000 * MINUTE, first_seq=1)
+    found = [len(list(islice(past.laid_ahead({}, seed=1, run=run), 60))) for run in range(40)]
+    assert set(found) == {0, 60}

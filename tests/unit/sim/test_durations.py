@@ -17,10 +17,19 @@ from tests.unit.sim.futures import KIND, a_past
 RUNS = 400
 
 
-def drawn(past: list[PastAttempt], number: int = 1, *, batch: str = "new", running=None, **asked):
+def drawn(
+    past: list[PastAttempt],
+    number: int = 1,
+    *,
+    batch: str = "new",
+    trait: str = "",
+    kind=KIND,
+    running=None,
+    **asked,
+):
     """Give the run times of a job in many futures, in seconds."""
     asked = {"elapsed_ms": None, "timeout_ms": None, **asked}
-    origins = {job_id(each): Origin(KIND, batch) for each in (1, 2)}
+    origins = {job_id(each): Origin(kind, batch, trait) for each in (1, 2)}
     history = History(past)
     fates = [
         Draws(history, origins, running or {}, seed=1, run=run).fate_of(job_id(number), 1, **asked)
@@ -85,3 +94,68 @@ def test_what_has_run_for_a_while_ends_later_than_that() -> None:
     rest = [each - 100 for each in drawn(past, elapsed_ms=100_000)]
     assert min(rest) > 0
     assert fmean(rest) == pytest.approx(40, rel=0.3)
+
+
+def of_owners(spread_between: float, spread_within: float) -> list[PastAttempt]:
+    """Six owners, each of whom has submitted ten times: the first is the fastest."""
+    chance = Random(3)
+    past = []
+    for turn in range(60):
+        owner = turn % 6
+        middle = 100 * exp(spread_between * (owner - 2.5))
+        times = [middle * exp(chance.gauss(0, spread_within)) for _ in range(3)]
+        past += [
+            replace(each, batch=str(turn), trait=f"u{owner} {turn % 2}") for each in a_past(times)
+        ]
+    return past
+
+
+def test_jobs_of_an_owner_go_by_how_long_those_of_that_owner_took() -> None:
+    alike = of_owners(0.8, 0.2)
+    first, last = (sorted(drawn(alike, trait=f"u{each} 7"))[RUNS // 2] for each in (0, 5))
+    assert first == pytest.approx(100 * exp(-2.0), rel=0.5)
+    assert last == pytest.approx(100 * exp(2.0), rel=0.5)
+
+
+def test_owners_make_no_difference_where_they_made_none() -> None:
+    unlike = of_owners(0.0, 0.8)
+    first, last = (sorted(drawn(unlike, trait=f"u{each} 7"))[RUNS // 2] for each in (0, 5))
+    assert first == pytest.approx(last, rel=0.4)
+
+
+def test_run_times_that_grow_are_followed() -> None:
+    """From 100 s to ten times as much; the latest come first in a past."""
+    chance = Random(8)
+    times = [100 * 10 ** (place / 80) * exp(chance.gauss(0, 0.2)) for place in range(80)]
+    told = sorted(drawn(a_past(reversed(times))))
+    assert told[RUNS // 2] > 500
+
+
+def test_a_definition_that_is_new_may_differ_as_much_as_others_do() -> None:
+    kinds = [type(KIND)(name, KIND.queue_arn) for name in "abcdef"]
+    alike = [each for kind in kinds for each in a_past([95, 100, 100, 105] * 3, kind)]
+    unlike = [
+        each
+        for place, kind in enumerate(kinds)
+        for each in a_past([3**place, 3**place * 1.1] * 6, kind)
+    ]
+    new = type(KIND)("new", KIND.queue_arn)
+    near, far = (quantiles(drawn(past, kind=new), n=10) for past in (alike, unlike))
+    assert near[8] / near[0] < far[8] / far[0] / 3
+    # Two of it have ended: the rest is like these.
+    few = a_past([2000, 2100], new)
+    assert quantiles(drawn(few + unlike, kind=new), n=10)[0] > 1000
+
+
+def test_what_runs_of_a_new_definition_for_longer_than_others_moves_the_rest_of_it() -> None:
+    known = a_past([60, 61, 62, 63, 64] * 3, type(KIND)("known", KIND.queue_arn))
+    running = {Origin(KIND, "new"): [600_000] * 4}
+    assert quantiles(drawn(known, running=running), n=10)[0] > 300
+
+
+def test_a_guess_where_nothing_is_known_is_a_wide_one() -> None:
+    told = quantiles(drawn([]), n=10)
+    assert told[0] < 300
+    assert told[8] > 1200
+    assert min(drawn([], elapsed_ms=3_600_000)) > 3600
+    assert correlation(drawn([], 1), drawn([], 2)) > 0.4
