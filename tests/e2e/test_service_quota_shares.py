@@ -7,6 +7,8 @@ be preempted again fails. Training programs run until there is a file of their n
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.e2e.live_yard import live_yard, own_client, until
+from tests.e2e.live_yard import BATCHYARD, live_yard, own_client, until
 from tests.e2e.test_service_jobs import BUCKET, Lab
 
 pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
@@ -209,3 +211,51 @@ def test_what_would_help_a_service_job_is_called_by_its_name(lab: Lab) -> None:
     lab.batch.update_service_environment(serviceEnvironment=QUEUE, state="ENABLED")
     release(lab, "end")
     assert lab.ended(job_id)["status"] == "SUCCEEDED"
+
+
+def told_by(lab: Lab, *arguments: str) -> Any:
+    """Run `batchyard` as its user does, and read the JSON that it prints."""
+    run = subprocess.run(
+        [*BATCHYARD, *arguments, "--json"],
+        env=lab.yard.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout)
+
+
+def test_training_can_be_supposed_and_simulated_again(lab: Lab, tmp_path: Path) -> None:
+    """Six jobs on four instances, two of them borrowed; the lender's job would stop one."""
+    held = [submit(lab, "borrower", f"held-{number}") for number in range(6)]
+    for job_id in held[:4]:
+        lab.reach("RUNNING", job_id)
+    trace = tmp_path / "tomorrow.csv"
+    trace.write_text(
+        "id,submit_s,run_s,queue,instance_type,nodes,share_identifier\n"
+        f"new,60,300,{QUEUE},{TYPE},1,lender\n"
+    )
+
+    told = told_by(lab, "what-if", "--submit", str(trace))
+    groups = {each.get("shareIdentifier"): each for each in told["groups"]}
+    assert groups["borrower"]["preemptedAfterCount"] == 1
+    assert (groups["lender"]["submittedCount"], groups["lender"]["failingCount"]) == (1, 0)
+    assert groups["lender"]["submitted"]["waitP50Ms"] == 0
+    [stopped] = told["preemptions"]
+    assert stopped["jobId"] in held[:4]
+
+    larger = ("--max-instances", f"{QUEUE}:{TYPE}=6", "--quota", f"{QUEUE}/borrower:{TYPE}=4")
+    told = told_by(lab, "what-if", *larger)
+    assert {each["jobId"] for each in told["gainers"]} == set(held[4:])
+    assert told["losers"] == []
+
+    release(lab, "end")
+    for job_id in held:
+        lab.reach("SUCCEEDED", job_id)
+    history = told_by(lab, "simulate", "--history")
+    [run] = history["runs"]
+    assert run["job_count_by_status"] == {"FAILED": 0, "SUCCEEDED": 6}
+    # As it was: two of the six wait for the first that ends.
+    assert sum(point["waiting"] > 0 for point in run["over_time"]) > 0
+    [line] = run["cost"]
+    assert (line["instance_type"], line["count"]) == (TYPE, 6)

@@ -14,6 +14,7 @@ from batchyard.cli.options import data_dir_option
 from batchyard.cli.simulate_source import read_file, read_server
 from batchyard.cli.tables import print_table
 from batchyard.sim.config import BadConfig, Config, read_config
+from batchyard.sim.csv_trace import NEEDED_TEXT, OTHER_COLUMNS
 from batchyard.sim.job_list import JobList
 from batchyard.sim.reading import READERS
 from batchyard.sim.report import Comparison, Failures, NeverRuns, RunReport
@@ -29,7 +30,12 @@ _PROGRESS_S = 2.0
 _SHARES_SHOWN_MAX = 20
 
 
-@click.command("simulate")
+@click.command(
+    "simulate",
+    epilog=f"A CSV trace has a head. Its columns are {NEEDED_TEXT}; and if need be"
+    f" {', '.join(OTHER_COLUMNS)}. What they mean, and what a configuration looks like, is in"
+    " docs/simulate.md.",
+)
 @click.argument(
     "trace_path",
     metavar="[TRACE]",
@@ -44,10 +50,18 @@ _SHARES_SHOWN_MAX = 20
     "config_paths",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Environments, queues and policies in TOML; give it again for each one to compare.",
+    help="Environments, instances, queues, policies and quota shares in TOML; give it again for"
+    " each one to compare.",
 )
-@click.option("--format", "kind", type=click.Choice(sorted(READERS)), help="Of TRACE.")
-@click.option("--seed", type=int, default=0, help="Of Spot interruptions.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(sorted(READERS)),
+    help="Of TRACE, where its name does not end with it.",
+)
+@click.option(
+    "--seed", type=int, default=0, help="Of Spot interruptions: equal seeds give equal bytes."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--html",

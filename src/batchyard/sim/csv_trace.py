@@ -91,6 +91,11 @@ _COLUMNS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+#: The columns that a trace must have, as a sentence for people, and all the others.
+NEEDED_TEXT = f"{', '.join(_NEEDED)}, and {' and '.join(_SIZES)}, or {_INSTANCE_TYPE}"
+OTHER_COLUMNS = tuple(each for each in _COLUMNS if each not in (*_NEEDED, *_SIZES, _INSTANCE_TYPE))
+
+
 def parse_csv(lines: Iterable[str], name: str) -> Trace:
     """Read a trace. Raises `BadTrace` at the first cell that is wrong."""
     reader = csv.reader(lines, strict=True)

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from batchyard.cli.main import main
+from batchyard.sim.csv_trace import parse_csv
+from batchyard.sim.trace import BadTrace
 
 TRACE = """\
 id,submit_s,run_s,vcpus,memory_mib,user
@@ -131,3 +133,16 @@ def test_the_same_bytes_in_any_process(files) -> None:
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+def test_help_names_every_column_of_a_csv_trace() -> None:
+    shown = " ".join(run("--help").stdout.split())
+    said = parse_error_of("none")
+    for column in said.partition("there are: ")[2].split(", "):
+        assert column in shown
+
+
+def parse_error_of(column: str) -> str:
+    with pytest.raises(BadTrace) as caught:
+        parse_csv([column], "t.csv")
+    return str(caught.value)
