@@ -79,7 +79,7 @@ class Past:
     def laid_ahead(
         self, origins: dict[JobId, Origin], *, seed: int, run: int
     ) -> Iterator[tuple[int, i.AcceptJob]]:
-        """Give what comes in, without end if anything does; each job's origin is entered before it comes."""
+        """Give what comes in, without end if anything does; origins are entered before."""
         use = self.use
         if use is None:
             return
