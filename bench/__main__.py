@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "engine": "jobs a second through the live engine, with a backend whose tasks end at once",
     "loading": "how long a server takes to be in charge again with a full queue",
     "rounds": "what a round costs by what lies around: environments, hosts, types, rooms, shares",
+    "explaining": "what it costs to explain one of a million jobs, wherever it stands",
     "simulate": "a week of 20,000 jobs under the simulator, beside the core alone",
     "graphs": "what an edge of a graph of a million dependencies costs in the core",
     "forecast": "how often the intervals of forecasts hold, walked forward over made-up traces",

@@ -41,7 +41,10 @@ class Case:
     numbers: dict[str, int] = field(default_factory=dict)
     #: What DescribeJobs says; None: the text.
     status_reason: str | None = None
+    #: Each alone helps.
     changes: Sequence[Told] = ()
+    #: None alone does, but all of these.
+    together: Sequence[Told] = ()
     #: Of a yard of its own.
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -204,10 +207,53 @@ def the_machine_is_full_for_fargate(w: World) -> str:
 
 @case(
     cause="CAPACITY",
+    text="Asked 2 vCPUs, 512 MiB; no instance with room is registered with ce.",
+    changes=[("REGISTER_INSTANCE", None, 1)],
+)
+def nothing_is_registered(w: World) -> str:
+    w.unmanaged()
+    w.queue()
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text=(
+        "For another c6i.large: asked 2 vCPUs; the machine has 0 vCPUs; short by 2 vCPUs, and asked"
+        " 3,961 MiB; the machine has 78 MiB; short by 3,883 MiB."
+    ),
+    status_reason=NO_ROOM,
+    together=[("ADD_CAPACITY", "VCPUS", 2), ("ADD_CAPACITY", "MEMORY_MIB", 3883)],
+    settings={"machine": Amount(cpu_milli=4000, memory_mib=8000)},
+)
+def the_machine_has_no_room_for_another_instance(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    for _ in range(2):
+        w.submit(vcpus=2)
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="ENVIRONMENT",
+    text="Compute environment ce is DISABLED.",
+    status_reason="ACTION_REQUIRED - CE(s) associated with the job queue are disabled.",
+    together=[("ENABLE_ENVIRONMENT", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
+)
+def its_environment_is_disabled_and_full(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.submit(vcpus=2)
+    w.disable("ce")
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
     text=(
         "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU; short by 1 vCPU."
     ),
-    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("REGISTER_INSTANCE", None, 1)],
 )
 def registered_instances_are_full(w: World) -> str:
     w.unmanaged()
@@ -233,6 +279,33 @@ def a_license_is_short(w: World) -> str:
     w.consumable(total=3)
     w.submit(needs={"license": 2})
     return w.submit(needs={"license": 2}, is_subject=True)
+
+
+@case(
+    cause="CONSUMABLE",
+    text="Asked 2 of license; 1 available: short by 1.",
+    together=[("ADD_CONSUMABLE", None, 1), ("ADD_CONSUMABLE", None, 3)],
+)
+def two_are_short(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    w.consumable(total=3)
+    w.consumable("seat", total=1)
+    w.submit(needs={"license": 2, "seat": 1})
+    return w.submit(needs={"license": 2, "seat": 3}, is_subject=True)
+
+
+@case(
+    cause="CONSUMABLE",
+    text="Asked 1 of license; 0 available: short by 1.",
+    together=[("RAISE_MAX_VCPUS", None, 1), ("ADD_CONSUMABLE", None, 1)],
+)
+def a_license_and_room_are_short(w: World) -> str:
+    w.environment()
+    w.queue()
+    w.consumable()
+    w.submit(vcpus=2, needs={"license": 1})
+    return w.submit(vcpus=2, needs={"license": 1}, is_subject=True)
 
 
 @case(cause="CONSUMABLE", text="Asked 2 of license, which does not exist any more.")
@@ -315,7 +388,7 @@ def another_of_its_share_has_priority(w: World) -> str:
     cause="QUOTA",
     text="Asked 2 vCPUs; quota share a uses 3 vCPUs of 4 and does not borrow: short by 1 vCPU.",
     numbers={"used_milli": 3000, "limit_milli": 4000, "short_milli": 1000},
-    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_QUOTA", None, 1)],
 )
 def its_quota_is_used_up(w: World) -> str:
     w.quota_queue(a=(4, {"strategy": "RESERVE"}), b=(4, {"strategy": "RESERVE"}))
@@ -330,6 +403,7 @@ def its_quota_is_used_up(w: World) -> str:
         "Asked 1 vCPU; quota share a uses 6 vCPUs of 4 and may borrow 2 vCPUs (borrowLimit 50):"
         " short by 1 vCPU."
     ),
+    changes=[("RAISE_QUOTA", None, 1)],
 )
 def its_share_may_borrow_no_more(w: World) -> str:
     w.quota_queue(
@@ -346,6 +420,7 @@ def its_share_may_borrow_no_more(w: World) -> str:
         "Asked 1 vCPU; quota share a uses 6 vCPUs of 4, and the others lend 0 vCPUs more: short by"
         " 1 vCPU."
     ),
+    changes=[("RAISE_QUOTA", None, 1)],
 )
 def others_lend_no_more(w: World) -> str:
     w.quota_queue(a=(4, {"strategy": "LEND_AND_BORROW"}), b=(2, {"strategy": "LEND"}))
@@ -360,6 +435,7 @@ def others_lend_no_more(w: World) -> str:
         "Asked 2 vCPUs; quota share b uses 0 vCPUs of 4, and what it leaves idle is lent until it"
         " is taken back: short by 2 vCPUs."
     ),
+    together=[("RAISE_MAX_VCPUS", None, 1), ("RAISE_QUOTA", None, 2)],
 )
 def what_is_its_own_is_lent(w: World) -> str:
     w.yard.jobs.behave(job_name="stubborn", run=None, ignores_sigterm=True)
@@ -377,11 +453,36 @@ def what_is_its_own_is_lent(w: World) -> str:
         "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share"
         " capacity limits."
     ),
-    changes=[("ASK_FOR_LESS", "VCPUS", 1)],
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_QUOTA", None, 1)],
 )
 def above_its_quota(w: World) -> str:
     w.quota_queue(a=(1, {"strategy": "RESERVE"}), b=(4, {"strategy": "RESERVE"}))
     return w.submit(vcpus=2, shareIdentifier="a", is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text="se uses 2 of 2 NUM_INSTANCES; asked 1: short by 1.",
+    changes=[("RAISE_CAPACITY_LIMIT", None, 1)],
+)
+def a_service_environment_is_full(w: World) -> str:
+    w.service_queue(2)
+    w.submit_service_job(2)
+    return w.submit_service_job(1)
+
+
+@case(
+    cause="NEVER_FITS",
+    text="se uses 0 of 2 NUM_INSTANCES; asked 3: short by 1.",
+    status_reason=(
+        "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE - Service environment(s) associated with"
+        " the job queue cannot meet the capacity requirement of the job."
+    ),
+    changes=[("RAISE_CAPACITY_LIMIT", None, 1)],
+)
+def above_the_limit_of_its_service_environment(w: World) -> str:
+    w.service_queue(2)
+    return w.submit_service_job(3)
 
 
 # -- jobs that wait for jobs, parts of jobs, and what is on its way ------------------------------

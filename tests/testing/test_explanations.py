@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.testing.states import CASES, Case
-from tests.testing.worlds import World, Worlds, one_less, with_change
+from tests.testing.worlds import World, Worlds, check_all_that_is_told
 
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -54,21 +54,20 @@ def test_the_reason_is_told_in_numbers(worlds: Worlds, own: ExitStack, name: str
     assert case.numbers.items() <= first["numbers"].items()
     found = [(each["kind"], each.get("dimension"), each["by"]) for each in told["changes"]]
     assert found == list(case.changes)
+    together = told.get("together", {}).get("changes", [])
+    found = [(each["kind"], each.get("dimension"), each["by"]) for each in together]
+    assert found == list(case.together)
     shown = bare(world, world.job(job_id)["statusReason"])
     assert shown == (case.text if case.status_reason is None else case.status_reason)
 
 
-@pytest.mark.parametrize("name", [name for name, each in CASES.items() if each.changes])
+@pytest.mark.parametrize(
+    "name", [name for name, each in CASES.items() if each.changes or each.together]
+)
 def test_each_change_starts_the_job_and_one_unit_less_does_not(
     worlds: Worlds, own: ExitStack, name: str
 ) -> None:
     case = CASES[name]
     world, job_id, told = build(worlds, own, case)
     assert not world.has_started(job_id)
-    for change in told["changes"]:
-        made = with_change(worlds, case.script, own, change, change["by"], **case.settings)
-        assert made[0].has_started(made[1]), change
-        less = one_less(change, world.asked)
-        if less:
-            made = with_change(worlds, case.script, own, change, less, **case.settings)
-            assert not made[0].has_started(made[1]), change
+    check_all_that_is_told(worlds, case.script, own, told, world.asked, **case.settings)

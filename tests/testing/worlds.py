@@ -6,7 +6,9 @@ kind of change is for a caller of AWS Batch. Refuses to know what should be told
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from itertools import count
@@ -20,6 +22,8 @@ NETWORK = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
 NOTHING = Amount()
 #: A job with such a status has started.
 STARTED = ("STARTING", "RUNNING", "SUCCEEDED")
+#: What a caller cannot change of a job afterwards, nor of a machine.
+_MADE_FROM_THE_BEGINNING = ("ASK_FOR_LESS", "RAISE_SCHEDULING_PRIORITY", "ADD_CAPACITY")
 #: An account may have 50 queues; no world makes more than two.
 _WORLDS_PER_YARD = 20
 
@@ -109,6 +113,39 @@ class World:
                 resourceSharingConfiguration=sharing,
                 preemptionConfiguration={"inSharePreemption": "DISABLED"},
             )
+
+    def service_queue(self, limit: int) -> None:
+        self.batch.create_service_environment(
+            serviceEnvironmentName=self.named("se"),
+            serviceEnvironmentType="SAGEMAKER_TRAINING",
+            capacityLimits=[{"capacityUnit": "NUM_INSTANCES", "maxCapacity": limit}],
+        )
+        self.batch.create_job_queue(
+            jobQueueName=self.named("jq"),
+            jobQueueType="SAGEMAKER_TRAINING",
+            priority=1,
+            serviceEnvironmentOrder=[{"order": 1, "serviceEnvironment": self.named("se")}],
+        )
+
+    def submit_service_job(self, instances: int) -> str:
+        payload = {
+            "AlgorithmSpecification": {"TrainingImage": "busybox", "TrainingInputMode": "File"},
+            "RoleArn": "arn:aws:iam::000000000000:role/training",
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
+            "ResourceConfig": {
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": instances,
+                "VolumeSizeInGB": 1,
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+        }
+        job_id: str = self.batch.submit_service_job(
+            jobName="train",
+            jobQueue=self.named("jq"),
+            serviceJobType="SAGEMAKER_TRAINING",
+            serviceRequestPayload=json.dumps(payload),
+        )["jobId"]
+        return job_id
 
     def disable(self, environment: str) -> None:
         self.batch.update_compute_environment(
@@ -205,7 +242,11 @@ class World:
     # -- looking --------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.batch.describe_jobs(jobs=[job_id])["jobs"][0]
+        """Describe a job, or a service job."""
+        described = self.batch.describe_jobs(jobs=[job_id])["jobs"]
+        if not described:
+            return dict(self.batch.describe_service_job(jobId=job_id))
+        found: dict[str, Any] = described[0]
         return found
 
     def told(self, job_id: str) -> dict[str, Any]:
@@ -232,10 +273,7 @@ class World:
                     computeEnvironment=name, computeResources={"maxvCpus": most + by}
                 )
             case "ENABLE_ENVIRONMENT":
-                if by and ":service-environment/" in change["subject"]:
-                    self.batch.update_service_environment(serviceEnvironment=name, state="ENABLED")
-                elif by:
-                    self.batch.update_compute_environment(computeEnvironment=name, state="ENABLED")
+                self.batch.update_compute_environment(computeEnvironment=name, state="ENABLED")
             case "RAISE_QUEUE_PRIORITY":
                 priority = self._queue(name)["priority"]
                 self.batch.update_job_queue(jobQueue=name, priority=priority + by)
@@ -244,16 +282,39 @@ class World:
                     consumableResource=name, operation="ADD", quantity=by
                 )
             case "LOWER_RESERVATION":
-                arn = self.policy_by_queue[name]
-                [policy] = self.batch.describe_scheduling_policies(arns=[arn])["schedulingPolicies"]
-                fair = policy["fairsharePolicy"]
-                percent = fair["computeReservation"] - by
-                self.batch.update_scheduling_policy(
-                    arn=arn, fairsharePolicy={**fair, "computeReservation": percent}
-                )
+                self._lower_reservation(name, by)
+            case "REGISTER_INSTANCE":
+                refusal = self.register_instance(self._local(name), count=by, **change["size"])
+                assert refusal is None
+            case "RAISE_QUOTA":
+                self._raise_quota(change["subject"], change["capacityUnit"], by)
+            case "RAISE_CAPACITY_LIMIT":
+                self._raise_capacity_limit(name, change["capacityUnit"], by)
             case other:
                 raise AssertionError(other)
         self.yard.settle()
+
+    def _local(self, name: str) -> str:
+        return name.removeprefix(self.named(""))
+
+    def _lower_reservation(self, queue: str, by: int) -> None:
+        arn = self.policy_by_queue[queue]
+        [policy] = self.batch.describe_scheduling_policies(arns=[arn])["schedulingPolicies"]
+        fair = policy["fairsharePolicy"]
+        self.batch.update_scheduling_policy(
+            arn=arn,
+            fairsharePolicy={**fair, "computeReservation": fair["computeReservation"] - by},
+        )
+
+    def _raise_quota(self, arn: str, unit: str, by: int) -> None:
+        share = self.batch.describe_quota_share(quotaShareArn=arn)
+        limits = _raised(share["capacityLimits"], unit, by)
+        self.batch.update_quota_share(quotaShareArn=arn, capacityLimits=limits)
+
+    def _raise_capacity_limit(self, name: str, unit: str, by: int) -> None:
+        found = self.batch.describe_service_environments(serviceEnvironments=[name])
+        limits = _raised(found["serviceEnvironments"][0]["capacityLimits"], unit, by)
+        self.batch.update_service_environment(serviceEnvironment=name, capacityLimits=limits)
 
     def _environment(self, name: str) -> dict[str, Any]:
         found = self.batch.describe_compute_environments(computeEnvironments=[name])
@@ -263,6 +324,13 @@ class World:
     def _queue(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.batch.describe_job_queues(jobQueues=[name])["jobQueues"][0]
         return found
+
+
+def _raised(limits: list[dict[str, Any]], unit: str, by: int) -> list[dict[str, Any]]:
+    """Give capacity limits with one of them higher; one that is not there counts as 0."""
+    by_unit = {each["capacityUnit"]: each["maxCapacity"] for each in limits}
+    by_unit[unit] = by_unit.get(unit, 0) + by
+    return [{"capacityUnit": each, "maxCapacity": most} for each, most in by_unit.items() if most]
 
 
 #: Builds a world and gives the job that waits in it.
@@ -302,28 +370,39 @@ def open_yard(**settings: Any) -> Any:
     return yard(run=timedelta(days=365), are_container_quota_shares_allowed=True, **settings)
 
 
-def with_change(
+def with_changes(
     worlds: Worlds,
     script: Script,
     own: ExitStack,
-    change: Mapping[str, Any],
-    by: int,
+    changes: Sequence[Mapping[str, Any]],
     **settings: Any,
 ) -> tuple[World, str]:
-    """Build a world once more, and make `by` units of a change in it."""
-    unit = amount_of(change, by)
-    match change["kind"]:
-        case "ASK_FOR_LESS":
-            return worlds.build(script, own, less=unit, **settings)
-        case "RAISE_SCHEDULING_PRIORITY":
-            return worlds.build(script, own, priority_more=by, **settings)
-        case "ADD_CAPACITY":
-            more = {**settings, "machine": settings["machine"] + unit}
-            return worlds.build(script, own, **more)
-        case _:
-            world, job_id = worlds.build(script, own, **settings)
-            world.change(_in_world(change, world), by)
-            return world, job_id
+    """Build a world once more, and make changes in it, of each as many units as it says."""
+    less, priority_more = NOTHING, 0
+    for each in changes:
+        amount = amount_of(each, each["by"])
+        match each["kind"]:
+            case "ASK_FOR_LESS":
+                less += amount
+            case "RAISE_SCHEDULING_PRIORITY":
+                priority_more += each["by"]
+            case "ADD_CAPACITY":
+                settings = {**settings, "machine": settings["machine"] + amount}
+            case _:
+                pass
+    world, job_id = worlds.build(script, own, less=less, priority_more=priority_more, **settings)
+    for each in changes:
+        if each["kind"] not in _MADE_FROM_THE_BEGINNING:
+            world.change(_in_world(each, world), each["by"])
+    return world, job_id
+
+
+def with_one_less(
+    changes: Sequence[Mapping[str, Any]], at: int, asked: Amount
+) -> list[Mapping[str, Any]]:
+    """Give the changes with one unit less of one of them."""
+    less = {**changes[at], "by": one_less(changes[at], asked)}
+    return [each for each in (*changes[:at], less, *changes[at + 1 :]) if each["by"]]
 
 
 def amount_of(change: Mapping[str, Any], by: int) -> Amount:
@@ -340,10 +419,8 @@ def amount_of(change: Mapping[str, Any], by: int) -> Amount:
 
 
 def _in_world(change: Mapping[str, Any], world: World) -> Mapping[str, Any]:
-    """Name the same thing in another world."""
-    head, _, name = change["subject"].rpartition("/")
-    local = name.split("-", 1)[-1]
-    return {**change, "subject": f"{head}/{world.named(local)}"}
+    """Name the same thing in another world; names there begin with the world's."""
+    return {**change, "subject": re.sub(r"\bw[0-9]+-", world.named(""), change["subject"])}
 
 
 def one_less(change: Mapping[str, Any], asked: Amount) -> int:
@@ -360,3 +437,25 @@ def one_less(change: Mapping[str, Any], asked: Amount) -> int:
 
 def _is_fargate_size(asked: Amount) -> bool:
     return asked.memory_mib in MEMORY_MIB_BY_CPU_MILLI.get(asked.cpu_milli, ())
+
+
+def check_all_that_is_told(
+    worlds: Worlds,
+    script: Script,
+    own: ExitStack,
+    told: Mapping[str, Any],
+    asked: Amount,
+    **settings: Any,
+) -> None:
+    """Make each change that is told in a world of its own, and each with one unit less."""
+    ways: list[list[Mapping[str, Any]]] = [[each] for each in told["changes"]]
+    if "together" in told:
+        ways.append(told["together"]["changes"])
+    for way in ways:
+        world, job_id = with_changes(worlds, script, own, way, **settings)
+        assert world.has_started(job_id), way
+        for at in range(len(way)):
+            less = with_one_less(way, at, asked)
+            if less:
+                world, job_id = with_changes(worlds, script, own, less, **settings)
+                assert not world.has_started(job_id), (way, less)

@@ -48,6 +48,8 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         click.echo(f"    (who went ahead is known since {since} UTC)")
     for change in answer.get("changes", []):
         click.echo(f"  > {change['text']}")
+    if together := answer.get("together"):
+        click.echo(f"  > {together['text']}")
     # It takes a moment: what is known already is shown before.
     if answer["status"] in _WAITING and (forecast := _forecast_of(client, job)):
         click.echo(f"  ~ {forecast}")

@@ -5,8 +5,7 @@ plan on the state as it would be (see `supposing`). So what is told is never a r
 job starts in the next round with the change, and with one unit less it does not. Refuses to know
 why: see `explaining`.
 
-Waiting for an instance that starts is not being kept: instances count as ready at once, those on
-their way, too. A job asks for less only as far as AWS Batch would take it: whole vCPUs and any MiB,
+A job asks for less only as far as AWS Batch would take it: whole vCPUs and any MiB,
 or a size that Fargate has.
 
 A guess from what is short comes first; where it is right, two rounds settle a kind. Nothing is
@@ -14,26 +13,25 @@ tried for jobs that many others stand before: only their end would help.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
 from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import available_of
-from batchyard.core.state import Environment, Job, Queue, State
+from batchyard.core.quota_books import counted_use
+from batchyard.core.state import Environment, Host, Job, Queue, State
 from batchyard.core.supposing import suppose
-from batchyard.core.viewing import view_of
+from batchyard.core.trying import Tried, try_next_round
 from batchyard.core.waiting_line import steps_to_the_front
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import NUM_INSTANCES, count_instances
 from batchyard.model.explanation import Change, ChangeKind, Dimension
 from batchyard.model.fargate_sizes import MEMORY_MIB_BY_CPU_MILLI
-from batchyard.model.ids import HostId
-from batchyard.model.instances import InstanceId
+from batchyard.model.ids import HostId, quota_share_arn_in
 from batchyard.model.limits import MEMORY_MIB_MIN, QUEUE_PRIORITY_MAX, SCHEDULING_PRIORITY_MAX
 from batchyard.model.status import ResourceState
-from batchyard.scheduler.round import plan_round
-from batchyard.scheduler.view import View
 
 #: Ours: at most so many machines are thought of as larger, those with most room first.
 HOSTS_TRIED_MAX = 4
@@ -44,98 +42,140 @@ _CAPACITY_MAX = {
     Dimension.GPUS: 1 << 6,
 }
 _MAX_VCPUS_MAX = 1 << 16
+#: Of limits by capacity unit: vCPUs, MiB, GPUs, instances.
+_LIMIT_MAX = 1 << 26
 
 #: In thousandths.
 _VCPU = 1000
 _FARGATE_UNIT_MILLI = 250
 
-#: A change of some kind, a guess of its size, and the sizes that make sense, which rise.
-Candidate = tuple[Change, int, Sequence[int]]
+#: A change of some kind; a guess of its size, from what is placed before the job with the most of
+#: it; and the sizes that make sense, which rise.
+Candidate = tuple[Change, Callable[[Amount], int], Sequence[int]]
 
 
 def find_changes(state: State, job: Job, now_ms: int) -> list[Change]:
     """Give the smallest change of each kind with which a RUNNABLE job starts in the next round.
 
-    It must not be one of those that start as it is: see `starts_as_it_is`.
+    It must not be one of those that start as it is.
     """
-    queue = state.queues.get(job.queue_arn)
-    if queue is None:
-        return []
     found = []
-    for kind, guess, sizes in _candidates(state, job, queue):
-        holds = partial(_starts_with, state, job, kind, now_ms)
-        by = _least(holds, guess, sizes)
-        if by is not None:
-            found.append(replace(kind, by=by))
+    for kind, guess, sizes in _candidates(state, job):
+
+        def with_(by: int, kind: Change = kind) -> Tried:
+            return _try_with(state, job, [replace(kind, by=by)], now_ms)
+
+        most = with_(sizes[-1])
+        if most.starts:
+            found.append(replace(kind, by=_least(with_, guess(most.before), sizes)))
     return found
 
 
-def starts_as_it_is(state: State, job: Job, now_ms: int) -> bool:
-    """Tell whether a RUNNABLE job has its place in the next round, on an instance that starts."""
-    return _starts_in(state, job, now_ms)
+def find_together(state: State, job: Job, now_ms: int) -> list[Change]:
+    """Give changes that start a RUNNABLE job together, where none does alone; empty: none found.
 
-
-def _starts_with(state: State, job: Job, kind: Change, now_ms: int, by: int) -> bool:
-    """Tell whether a job starts in the next round after `by` units of a change."""
-    return _starts_in(suppose(state, replace(kind, by=by)), job, now_ms)
-
-
-def _starts_in(state: State, job: Job, now_ms: int) -> bool:
-    plan = plan_round(_without_boot(view_of(state, now_ms)))
-    return any(each.job_id == job.id for each in plan.placements)
-
-
-def _without_boot(view: View) -> View:
-    """Let instances be ready at once: waiting for one that starts is not being kept."""
-    at_once = {
-        each.arn: replace(
-            each,
-            launching=replace(each.launching, boot_ms=0),
-            ready=_joined(each.ready, each.starting) if each.starting else each.ready,
-            starting={},
-        )
-        for each in view.environments
-        if each.launching is not None
-    }
-    queues = [
-        replace(queue, environments=[at_once.get(each.arn, each) for each in queue.environments])
-        for queue in view.queues
+    Each is needed, and with one unit less of any of them the job does not start.
+    """
+    rest = [
+        (kind, guess, sizes)
+        for kind, guess, sizes in _candidates(state, job)
+        # Amounts that Fargate has depend on each other.
+        if kind.kind is not ChangeKind.ASK_FOR_LESS or kind.unit_milli == _VCPU
     ]
-    environments = [at_once.get(each.arn, each) for each in view.environments]
-    return replace(view, queues=queues, environments=environments)
+    most = [replace(kind, by=sizes[-1]) for kind, _, sizes in rest]
+    tried = _try_with(state, job, most, now_ms)
+    if not tried.starts:
+        return []
+    for at in reversed(range(len(most))):  # What is thought of last is given up first.
+        without = _try_with(state, job, most[:at] + most[at + 1 :], now_ms)
+        if without.starts:
+            tried = without
+            del rest[at], most[at]
+    for at, (kind, guess, sizes) in enumerate(rest):
+
+        def with_(by: int, at: int = at, kind: Change = kind) -> Tried:
+            changes = [*most[:at], replace(kind, by=by), *most[at + 1 :]]
+            return _try_with(state, job, changes, now_ms)
+
+        most[at] = replace(kind, by=_least(with_, guess(tried.before), sizes))
+    return most
 
 
-def _joined(
-    ready: Mapping[Amount, Iterable[InstanceId]], starting: Mapping[Amount, Iterable[InstanceId]]
-) -> Mapping[Amount, Iterable[InstanceId]]:
-    return {free: [*ready.get(free, ()), *starting.get(free, ())] for free in {**ready, **starting}}
+def _try_with(state: State, job: Job, changes: Sequence[Change], now_ms: int) -> Tried:
+    """Tell what a round would do with a job after all of some changes."""
+    for each in changes:
+        state = suppose(state, each)
+    return try_next_round(state, job, now_ms)
 
 
-def _candidates(state: State, job: Job, queue: Queue) -> Iterator[Candidate]:
+def _candidates(state: State, job: Job) -> Iterator[Candidate]:
     """Yield each change worth a try."""
+    queue = state.queues.get(job.queue_arn)
+    if queue is None:
+        return
     environments = [
         state.environments[arn] for arn in queue.environment_arns if arn in state.environments
     ]
     for environment in environments:
         if environment.state is ResourceState.DISABLED and environment.fault is None:
-            yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), 1, (1,)
+            yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), _one, (1,)
     if job.nodes is None and not job.is_service:
         yield from _smaller_demands(state, job, environments)
     for environment in environments:
         if environment.is_unmanaged or environment.limits is not None:  # It has no maximum.
             continue
         change = Change(kind=ChangeKind.RAISE_MAX_VCPUS, subject=environment.arn)
-        short = environment.used.cpu_milli + job.demand.cpu_milli - environment.cpu_milli_max
-        yield change, max(1, -(-short // 1000)), _up_to(_MAX_VCPUS_MAX)
+        yield change, partial(_vcpus_short, environment, job), _up_to(_MAX_VCPUS_MAX)
+    yield from _other_limits(queue, job, environments)
     yield from _larger_hosts(state, job)
     for need in job.needs:
         short = need.quantity - available_of(state.consumables, need.arn)
         if short > 0 and need.arn in state.consumables:
             change = Change(kind=ChangeKind.ADD_CONSUMABLE, subject=need.arn)
-            found = state.consumables[need.arn]
-            yield change, short, _up_to(need.quantity + found.used_up + found.held)
+            yield change, partial(_constant, short), _up_to(_LIMIT_MAX)
     yield from _other_orders(state, queue)
     yield from _other_places(state, job)
+
+
+def _vcpus_short(environment: Environment, job: Job, before: Amount) -> int:
+    asked = before.cpu_milli + job.demand.cpu_milli
+    return -(-(environment.used.cpu_milli + asked - environment.cpu_milli_max) // _VCPU)
+
+
+def _other_limits(
+    queue: Queue, job: Job, environments: Sequence[Environment]
+) -> Iterator[Candidate]:
+    """Think of instances that somebody registers, and of limits by capacity unit."""
+    for environment in environments:
+        if environment.is_unmanaged:
+            change = Change(
+                kind=ChangeKind.REGISTER_INSTANCE, subject=environment.arn, size=_size_for(job)
+            )
+            yield change, _one, _up_to(1 if job.nodes is None else len(job.nodes.demands))
+        if environment.limits is not None:
+            change = Change(kind=ChangeKind.RAISE_CAPACITY_LIMIT, subject=environment.arn)
+            units = (
+                [NUM_INSTANCES]
+                if NUM_INSTANCES in environment.limits
+                else count_instances(job.capacity_use)
+            )
+            for unit in units:
+                yield replace(change, unit=unit), _one, _up_to(_LIMIT_MAX)
+    if job.quota_share is not None:
+        arn = quota_share_arn_in(queue.arn, job.quota_share)
+        change = Change(kind=ChangeKind.RAISE_QUOTA, subject=arn)
+        for unit in counted_use(queue, job.use):
+            yield replace(change, unit=unit), _one, _up_to(_LIMIT_MAX)
+
+
+def _size_for(job: Job) -> Amount:
+    """Give the smallest instance that may be registered for a job, or for any of its nodes."""
+    demands = [job.demand] if job.nodes is None else job.nodes.demands
+    return Amount(
+        cpu_milli=max(-(-each.cpu_milli // _VCPU) * _VCPU for each in demands),
+        memory_mib=max(MEMORY_MIB_MIN, *(each.memory_mib for each in demands)),
+        gpu_count=max(each.gpu_count for each in demands),
+    )
 
 
 def _other_places(state: State, job: Job) -> Iterator[Candidate]:
@@ -147,13 +187,17 @@ def _other_places(state: State, job: Job) -> Iterator[Candidate]:
     if steps is None or job.priority >= SCHEDULING_PRIORITY_MAX:
         return
     most = min(steps, SCHEDULING_PRIORITY_MAX - job.priority)
-    yield Change(kind=ChangeKind.RAISE_SCHEDULING_PRIORITY, subject=job.id), most, _up_to(most)
+    yield (
+        Change(kind=ChangeKind.RAISE_SCHEDULING_PRIORITY, subject=job.id),
+        partial(_constant, most),
+        _up_to(most),
+    )
 
 
 def _other_orders(state: State, queue: Queue) -> Iterator[Candidate]:
     if queue.policy is not None and queue.policy.reservation_percent:
         percent = queue.policy.reservation_percent
-        yield Change(kind=ChangeKind.LOWER_RESERVATION, subject=queue.arn), 1, _up_to(percent)
+        yield Change(kind=ChangeKind.LOWER_RESERVATION, subject=queue.arn), _one, _up_to(percent)
     above = [
         other.priority
         for other in state.queues.values()
@@ -164,7 +208,7 @@ def _other_orders(state: State, queue: Queue) -> Iterator[Candidate]:
     if above and queue.priority < QUEUE_PRIORITY_MAX:
         change = Change(kind=ChangeKind.RAISE_QUEUE_PRIORITY, subject=queue.arn)
         guess = min(above) - queue.priority + 1
-        yield change, guess, _up_to(QUEUE_PRIORITY_MAX - queue.priority)
+        yield change, partial(_constant, guess), _up_to(QUEUE_PRIORITY_MAX - queue.priority)
 
 
 def _smaller_demands(
@@ -189,7 +233,8 @@ def _smaller_demands(
     for dimension, sizes, unit, shorts in by_dimension:
         short = min((each for each in shorts if each > 0), default=unit)
         if sizes:
-            yield replace(change, dimension=dimension), max(1, -(-short // unit)), sizes
+            guess = partial(_constant, -(-short // unit))
+            yield replace(change, dimension=dimension), guess, sizes
 
 
 def _sizes(demand: Amount) -> tuple[Sequence[int], Sequence[int]]:
@@ -216,44 +261,58 @@ def _larger_hosts(state: State, job: Job) -> Iterator[Candidate]:
         return (-free.gpu_count, -free.cpu_milli, -free.memory_mib, host_id)
 
     for host_id in sorted(state.hosts, key=room_on)[:HOSTS_TRIED_MAX]:
-        host = state.hosts[host_id]
-        short = job.demand - (host.capacity - host.used)
         change = Change(kind=ChangeKind.ADD_CAPACITY, subject=host_id)
-        for dimension, guess in (
-            (Dimension.VCPUS, -(-short.cpu_milli // 1000)),
-            (Dimension.MEMORY_MIB, short.memory_mib),
-            (Dimension.GPUS, short.gpu_count if job.demand.gpu_count else 0),
-        ):
-            if dimension is not Dimension.GPUS or guess > 0:
-                sizes = _up_to(_CAPACITY_MAX[dimension])
-                yield replace(change, dimension=dimension), max(1, guess), sizes
+        for dimension, most in _CAPACITY_MAX.items():
+            if dimension is not Dimension.GPUS or job.demand.gpu_count:
+                sized = replace(change, dimension=dimension)
+                guess = partial(_short_on, state.hosts[host_id], job, dimension)
+                yield sized, guess, _up_to(most)
+
+
+def _short_on(host: Host, job: Job, dimension: Dimension, before: Amount) -> int:
+    short = before + job.demand - (host.capacity - host.used)
+    match dimension:
+        case Dimension.VCPUS:
+            return -(-short.cpu_milli // _VCPU)
+        case Dimension.MEMORY_MIB:
+            return short.memory_mib
+        case Dimension.GPUS:
+            return short.gpu_count
+
+
+def _constant(guess: int, _before: Amount) -> int:
+    return guess
+
+
+def _one(_before: Amount) -> int:
+    return 1
 
 
 def _up_to(most: int) -> Sequence[int]:
     return range(1, most + 1)
 
 
-def _least(holds: Callable[[int], bool], guess: int, sizes: Sequence[int]) -> int | None:
-    """Give the least of some rising sizes that holds, where its neighbour below does not.
+def _least(with_: Callable[[int], Tried], guess: int, sizes: Sequence[int]) -> int:
+    """Give the least of some rising sizes that helps, where its neighbour below does not.
 
-    `sizes` must hold one or more. None: none was found. Beyond that neighbour there may be smaller
-    ones that hold, if holding does not go on once it has begun.
+    The last of them is known to help. Beyond that neighbour there may be smaller ones that help, if
+    helping does not go on once it has begun.
     """
     last = len(sizes) - 1
-    at = min(bisect_left(sizes, guess), last)
-    if holds(sizes[at]):
-        if at == 0 or not holds(sizes[at - 1]):
-            return sizes[at]
-        low, high = -1, at - 1
+    at, step = min(bisect_left(sizes, guess), last), 1
+    if at == last or with_(sizes[at]).starts:
+        low, high = at - 1, at
+        while low >= 0 and with_(sizes[low]).starts:
+            step *= 2
+            low, high = max(-1, low - step), low
     else:
-        low, high = at, min(2 * at + 1, last)
-        while not holds(sizes[high]):
-            if high == last:
-                return None
-            low, high = high, min(2 * high + 1, last)
+        low, high = at, min(at + step, last)
+        while high != last and not with_(sizes[high]).starts:
+            step *= 2
+            low, high = high, min(high + step, last)
     while high - low > 1:
         middle = (low + high) // 2
-        if holds(sizes[middle]):
+        if with_(sizes[middle]).starts:
             high = middle
         else:
             low = middle

@@ -9,10 +9,11 @@ the rules at the head of `scheduler.round`; the changes that would help are trie
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 
-from batchyard.core.changes import find_changes, starts_as_it_is
+from batchyard.core.changes import find_changes, find_together
 from batchyard.core.consumables import available_of
 from batchyard.core.explaining_quota import in_share, quota_reason
 from batchyard.core.state import Environment, Job, Queue, State, child_status
+from batchyard.core.trying import try_next_round
 from batchyard.core.viewing import has_waiting, view_of
 from batchyard.model.amounts import vcpus_text
 from batchyard.model.capacity_use import count_instances
@@ -26,8 +27,8 @@ from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View,
 
 #: Ours: beyond it, jobs that stand before one are not counted.
 AHEAD_COUNTED_MAX = 1000
-#: Ours: for jobs that more stand before, no change of capacity is thought of.
-_AHEAD_FOR_CHANGES_MAX = 100
+#: Ours: for jobs that more stand before, no change is thought of.
+_AHEAD_FOR_CHANGES_MAX = 30
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
 _MS_PER_S = 1000
@@ -147,7 +148,8 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
     own = _own_reasons(state, job, view, now_ms)
     may_think = ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more
     changes: Sequence[Change] = ()
-    if may_think and starts_as_it_is(state, job, now_ms):
+    together: Sequence[Change] = ()
+    if may_think and try_next_round(state, job, now_ms).starts:
         reasons = [_on_its_way(state, job, now_ms)]
     else:
         # An instance that starts is for others then.
@@ -159,12 +161,15 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
             reasons = [Reason(cause=Cause.CAPACITY, text=text)]
         if may_think:
             changes = find_changes(state, job, now_ms)
+        if not changes and not ahead:
+            together = find_together(state, job, now_ms)
     return Explanation(
         job_id=job.id,
         status=JobStatus.RUNNABLE,
         summary=_summary_of(reasons),
         reasons=tuple(reasons),
         changes=tuple(changes),
+        together=tuple(together),
         ahead_count=ahead,
         are_more_ahead=are_more,
         at_ms=now_ms,

@@ -6,6 +6,7 @@ reading, and good for as long as the state does not change. Costs O(hosts + envi
 """
 
 from collections import ChainMap
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace as changed
 from typing import cast
@@ -14,55 +15,29 @@ from msgspec.structs import replace
 
 from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import Consumable
-from batchyard.core.state import Job, State
+from batchyard.core.state import Environment, Instance, Job, Queue, State
 from batchyard.core.waiting_line import MovedLine
 from batchyard.model.amounts import Amount
-from batchyard.model.capacity_use import use_of_demand
+from batchyard.model.capacity_use import MILLI, added, use_of_demand
 from batchyard.model.explanation import Change, ChangeKind, Dimension
-from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
+from batchyard.model.ids import (
+    ConsumableArn,
+    EnvironmentArn,
+    HostId,
+    JobId,
+    QueueArn,
+    QuotaShareArn,
+    split_quota_share_arn,
+)
+from batchyard.model.instances import InstanceId
+from batchyard.model.records import InstanceRecord
 from batchyard.model.status import ResourceState
 
 
 def suppose(state: State, change: Change) -> State:
     """Give the state with the change in it."""
     other = copy(state)
-    match change.kind:
-        case ChangeKind.ASK_FOR_LESS:
-            _ask_for_less(other, JobId(change.subject), amount_of(change))
-        case ChangeKind.RAISE_MAX_VCPUS:
-            arn = EnvironmentArn(change.subject)
-            environment = state.environments[arn]
-            most = environment.cpu_milli_max + change.by * change.unit_milli
-            other.environments = state.environments | {
-                arn: changed(environment, cpu_milli_max=most)
-            }
-        case ChangeKind.ENABLE_ENVIRONMENT:
-            arn = EnvironmentArn(change.subject)
-            enabled = changed(state.environments[arn], state=ResourceState.ENABLED)
-            other.environments = state.environments | {arn: enabled}
-        case ChangeKind.ADD_CAPACITY:
-            host_id = HostId(change.subject)
-            host = state.hosts[host_id]
-            other.hosts = state.hosts | {
-                host_id: changed(host, capacity=host.capacity + amount_of(change))
-            }
-        case ChangeKind.RAISE_QUEUE_PRIORITY:
-            queue_arn = QueueArn(change.subject)
-            queue = state.queues[queue_arn]
-            other.queues = state.queues | {
-                queue_arn: changed(queue, priority=queue.priority + change.by)
-            }
-        case ChangeKind.ADD_CONSUMABLE:
-            _add_consumable(other, ConsumableArn(change.subject), change.by)
-        case ChangeKind.LOWER_RESERVATION:
-            queue_arn = QueueArn(change.subject)
-            queue = state.queues[queue_arn]
-            assert queue.policy is not None, queue_arn
-            percent = queue.policy.reservation_percent - change.by
-            policy = replace(queue.policy, reservation_percent=percent)
-            other.queues = state.queues | {queue_arn: changed(queue, policy=policy)}
-        case ChangeKind.RAISE_SCHEDULING_PRIORITY:
-            _raise_priority(other, JobId(change.subject), change.by)
+    _MADE_BY_KIND[change.kind](other, change)
     return other
 
 
@@ -79,8 +54,52 @@ def amount_of(change: Change) -> Amount:
             return Amount()
 
 
-def _ask_for_less(state: State, job_id: JobId, less: Amount) -> None:
+def _raise_max_vcpus(state: State, change: Change) -> None:
+    environment = state.environments[EnvironmentArn(change.subject)]
+    most = environment.cpu_milli_max + change.by * change.unit_milli
+    _put_environment(state, changed(environment, cpu_milli_max=most))
+
+
+def _enable_environment(state: State, change: Change) -> None:
+    environment = state.environments[EnvironmentArn(change.subject)]
+    _put_environment(state, changed(environment, state=ResourceState.ENABLED))
+
+
+def _raise_capacity_limit(state: State, change: Change) -> None:
+    environment = state.environments[EnvironmentArn(change.subject)]
+    limits = added(environment.limits or {}, {change.unit: change.by})
+    _put_environment(state, changed(environment, limits=limits))
+
+
+def _put_environment(state: State, environment: Environment) -> None:
+    state.environments = state.environments | {environment.arn: environment}
+
+
+def _add_capacity(state: State, change: Change) -> None:
+    host = state.hosts[HostId(change.subject)]
+    larger = changed(host, capacity=host.capacity + amount_of(change))
+    state.hosts = state.hosts | {host.id: larger}
+
+
+def _raise_queue_priority(state: State, change: Change) -> None:
+    queue = state.queues[QueueArn(change.subject)]
+    _put_queue(state, changed(queue, priority=queue.priority + change.by))
+
+
+def _lower_reservation(state: State, change: Change) -> None:
+    queue = state.queues[QueueArn(change.subject)]
+    assert queue.policy is not None, queue.arn
+    percent = queue.policy.reservation_percent - change.by
+    _put_queue(state, changed(queue, policy=replace(queue.policy, reservation_percent=percent)))
+
+
+def _put_queue(state: State, queue: Queue) -> None:
+    state.queues = state.queues | {queue.arn: queue}
+
+
+def _ask_for_less(state: State, change: Change) -> None:
     """A child asks for what its array asks for, so that changes, too."""
+    job_id, less = JobId(change.subject), amount_of(change)
     job = state.find(job_id)
     assert job is not None, job_id
     asking = [job] if job.parent is None else [job, job.parent]
@@ -88,8 +107,9 @@ def _ask_for_less(state: State, job_id: JobId, less: Amount) -> None:
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
 
 
-def _raise_priority(state: State, job_id: JobId, by: int) -> None:
+def _raise_priority(state: State, change: Change) -> None:
     """Let a job, with its array, stand elsewhere in the line of its share."""
+    job_id, by = JobId(change.subject), change.by
     job = state.find(job_id)
     assert job is not None, job_id
     line = line_of(state, job)
@@ -104,7 +124,7 @@ def _raise_priority(state: State, job_id: JobId, by: int) -> None:
         assert job.share_identifier is not None, job_id
         share = changed(queue.shares[job.share_identifier], line=moved)
         other = changed(queue, shares=queue.shares | {job.share_identifier: share})
-    state.queues = state.queues | {queue.arn: other}
+    _put_queue(state, other)
     asking = [job] if job.parent is None else [job, job.parent]
     others = {each.id: changed(each, priority=each.priority + by) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
@@ -116,7 +136,66 @@ def _asking(job: Job, demand: Amount) -> Job:
     return changed(job, demand=demand, use=use_of_demand(demand) if is_counted else job.use)
 
 
-def _add_consumable(state: State, arn: ConsumableArn, more: int) -> None:
+def _register_instances(state: State, change: Change) -> None:
+    """Give an environment instances, each on the first machine with room; none where none has."""
+    for number in range(change.by):
+        _register_one(state, EnvironmentArn(change.subject), change.size, number)
+
+
+def _register_one(state: State, arn: EnvironmentArn, size: Amount | None, number: int) -> None:
+    environment = state.environments[arn]
+    assert size is not None, arn
+    host = next(
+        (each for each in state.hosts.values() if size.fits_in(each.capacity - each.used)), None
+    )
+    if host is None:
+        return
+    instance_id = InstanceId(f"supposed-{number}")
+    record = InstanceRecord(
+        id=instance_id,
+        environment_arn=arn,
+        instance_type="",
+        host_id=host.id,
+        capacity=size,
+        is_spot=False,
+        launched_ms=0,
+        ready_ms=0,
+    )
+    ready = environment.ready.with_another(size, instance_id)
+    _put_environment(state, changed(environment, ready=ready))
+    state.hosts = state.hosts | {host.id: changed(host, used=host.used + size)}
+    added_instance = {instance_id: Instance(record=record, is_ready=True)}
+    state.instances = cast("dict[InstanceId, Instance]", ChainMap(added_instance, state.instances))
+
+
+def _raise_quota(state: State, change: Change) -> None:
+    queue_arn, name = split_quota_share_arn(QuotaShareArn(change.subject))
+    queue = state.queues[queue_arn]
+    assert queue.quota_shares is not None, queue_arn
+    share = queue.quota_shares[name]
+    limits = added(share.terms.limits, {change.unit: change.by * MILLI})
+    shares = queue.quota_shares | {name: changed(share, terms=replace(share.terms, limits=limits))}
+    _put_queue(state, changed(queue, quota_shares=shares))
+
+
+def _add_consumable(state: State, change: Change) -> None:
+    arn = ConsumableArn(change.subject)
     found = state.consumables[arn]
-    other: Consumable = changed(found, given=found.given + more)
+    other: Consumable = changed(found, given=found.given + change.by)
     state.consumables = state.consumables | {arn: other}
+
+
+#: How each kind is made in a state that shares everything with another one.
+_MADE_BY_KIND: Mapping[ChangeKind, Callable[[State, Change], None]] = {
+    ChangeKind.ASK_FOR_LESS: _ask_for_less,
+    ChangeKind.RAISE_MAX_VCPUS: _raise_max_vcpus,
+    ChangeKind.ADD_CAPACITY: _add_capacity,
+    ChangeKind.RAISE_QUEUE_PRIORITY: _raise_queue_priority,
+    ChangeKind.ADD_CONSUMABLE: _add_consumable,
+    ChangeKind.ENABLE_ENVIRONMENT: _enable_environment,
+    ChangeKind.LOWER_RESERVATION: _lower_reservation,
+    ChangeKind.REGISTER_INSTANCE: _register_instances,
+    ChangeKind.RAISE_QUOTA: _raise_quota,
+    ChangeKind.RAISE_CAPACITY_LIMIT: _raise_capacity_limit,
+    ChangeKind.RAISE_SCHEDULING_PRIORITY: _raise_priority,
+}

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.model.status import JobStatus
 
@@ -75,6 +76,12 @@ class ChangeKind(StrEnum):
     ADD_CONSUMABLE = "ADD_CONSUMABLE"
     ENABLE_ENVIRONMENT = "ENABLE_ENVIRONMENT"
     LOWER_RESERVATION = "LOWER_RESERVATION"
+    #: Instances of an UNMANAGED environment, as large as the job, or its largest node, asks for.
+    REGISTER_INSTANCE = "REGISTER_INSTANCE"
+    #: A capacity limit of a quota share.
+    RAISE_QUOTA = "RAISE_QUOTA"
+    #: A capacity limit of a service environment.
+    RAISE_CAPACITY_LIMIT = "RAISE_CAPACITY_LIMIT"
     #: Within its share; of an array's child, that of its array.
     RAISE_SCHEDULING_PRIORITY = "RAISE_SCHEDULING_PRIORITY"
 
@@ -94,8 +101,8 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind: ChangeKind
-    #: What changes: the ARN of an environment, queue, policy or consumable resource, the id of a
-    #: host, or of the job itself.
+    #: What changes: the ARN of an environment, queue, quota share or consumable resource, the id of
+    #: a host, or of the job itself.
     subject: str
     #: Set for ASK_FOR_LESS and ADD_CAPACITY.
     dimension: Dimension | None = None
@@ -104,6 +111,10 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: int = 1
     #: In thousandths of a vCPU per unit, where the unit is vCPUs.
     unit_milli: int = 1000
+    #: Of a limit: of which capacity unit.
+    unit: str = ""
+    #: Of REGISTER_INSTANCE: what each of the instances gives to jobs.
+    size: Amount | None = None
 
 
 class AheadRule(StrEnum):
@@ -140,7 +151,10 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: In one line.
     summary: str
     reasons: tuple[Reason, ...] = ()
+    #: Each alone would start it.
     changes: tuple[Change, ...] = ()
+    #: Where none alone would: these all together.
+    together: tuple[Change, ...] = ()
     #: How many jobs of its queue, or of its share, stand before it.
     ahead_count: int | None = None
     #: There are more than `ahead_count`.

@@ -114,6 +114,17 @@ def name_in_arn(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
+def quota_share_arn_in(queue_arn: QueueArn, name: str) -> QuotaShareArn:
+    """Spell the ARN of a quota share of a queue."""
+    return QuotaShareArn(f"{queue_arn}/quota-share/{name}")
+
+
+def split_quota_share_arn(arn: QuotaShareArn) -> tuple[QueueArn, str]:
+    """Give the queue's ARN and the name in the ARN of a quota share."""
+    queue_arn, name = arn.split("/quota-share/", 1)
+    return QueueArn(queue_arn), name
+
+
 def is_service_environment_arn(arn: EnvironmentArn) -> bool:
     """Tell a service environment from a compute environment."""
     return ":service-environment/" in arn

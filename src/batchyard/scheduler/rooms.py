@@ -34,6 +34,16 @@ class RoomGroups(dict[Amount, dict[InstanceId, None]]):
             _add(self.sizes, free)
         group[instance_id] = None
 
+    def with_another(self, free: Amount, instance_id: InstanceId) -> "RoomGroups":
+        """Give the groups as they would be with one more instance; costs O(rooms)."""
+        groups = RoomGroups()
+        groups.update(self)
+        groups.sizes = list(self.sizes)
+        if free in groups:
+            groups[free] = dict(groups[free])
+        groups.enter(free, instance_id)
+        return groups
+
     def leave(self, free: Amount, instance_id: InstanceId) -> None:
         """Take an instance out, if it is there."""
         group = self.get(free)

@@ -103,11 +103,23 @@ def _lacks_of_instances(
     found = [] if miss is None else [miss]
     if terms is None:
         if not found:
-            text = f"No instance with room is registered with {name_in_arn(environment.arn)}."
-            found = [Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)]
+            found = [_nothing_registered(environment, demand)]
         return found
     of_launch = _lacks_of_launch(environment, terms, demand, hosts)
     return [*found, *of_launch] if of_launch else []
+
+
+def _nothing_registered(environment: EnvironmentView, demand: Amount) -> Reason:
+    """Say that no instance that somebody registered has any room."""
+    return Reason(
+        cause=Cause.CAPACITY,
+        text=(
+            f"Asked {demand.text()}; no instance with room is registered with"
+            f" {name_in_arn(environment.arn)}."
+        ),
+        subject=environment.arn,
+        numbers={f"asked_{name}": asked for name, asked, _ in _dimensions(demand, Amount())},
+    )
 
 
 def _lacks_of_launch(

@@ -242,7 +242,9 @@ def test_an_explanation_tells_what_is_registered():
     yard = a_yard()
     yard.feed(a_job(1, cpu_milli=9000))
     yard.round()
-    assert _texts(yard, 1) == ["No instance with room is registered with ce."]
+    assert _texts(yard, 1) == [
+        "Asked 9 vCPUs, 512 MiB; no instance with room is registered with ce."
+    ]
     yard.feed(a_registration())
     yard.round()
     assert _texts(yard, 1) == [

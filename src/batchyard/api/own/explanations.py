@@ -4,7 +4,7 @@ Decides how an explanation is shown. Refuses to find reasons: the engine does, f
 memory, or from the records beside another engine.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from batchyard.api.own.jobs import read_named_job
 from batchyard.engine.explainer import TooMuchToRestore
@@ -15,6 +15,8 @@ from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal
 from batchyard.store import Store
 from batchyard.wire.call import Call
+
+_MILLI = 1000
 
 #: Explains a live job; None: it is not live. Raises `TooMuchToRestore`.
 ExplainJob = Callable[[JobId], Awaitable[Explanation | None]]
@@ -58,6 +60,7 @@ def _shown(found: Explanation) -> Json:
         "summary": found.summary,
         "reasons": [_reason(each) for each in found.reasons],
         "changes": [_change(each) for each in found.changes],
+        "together": None if not found.together else _together(found.together),
         "wentAhead": [
             {"jobId": each.job_id, "at": each.at_ms, "rule": each.rule.value}
             for each in found.went_ahead
@@ -80,38 +83,72 @@ def _reason(reason: Reason) -> Json:
 
 
 def _change(change: Change) -> Json:
+    return _bare_change(change) | {"text": text_of(change)}
+
+
+def _bare_change(change: Change) -> Json:
+    size = change.size
     return {
         "kind": change.kind.value,
         "subject": change.subject,
         "dimension": None if change.dimension is None else change.dimension.value,
         "by": change.by,
         "unitMilli": change.unit_milli if change.dimension is Dimension.VCPUS else None,
-        "text": text_of(change),
+        "capacityUnit": change.unit or None,
+        "size": None
+        if size is None
+        else {
+            "vcpus": size.cpu_milli // _MILLI,
+            "memoryMib": size.memory_mib,
+            "gpus": size.gpu_count,
+        },
     }
 
 
-def text_of(change: Change) -> str:
-    """Say what would have to be otherwise, in one sentence."""
-    name = name_in_arn(change.subject)
-    match change.kind:
-        case ChangeKind.ASK_FOR_LESS:
-            other = f"it asked for {_quantity(change)} less"
-        case ChangeKind.RAISE_MAX_VCPUS:
-            other = f"maxvCpus of {name} were {change.by} higher"
-        case ChangeKind.ADD_CAPACITY:
-            other = f"machine {name} had {_quantity(change)} more"
-        case ChangeKind.RAISE_QUEUE_PRIORITY:
-            other = f"the priority of job queue {name} were {change.by} higher"
-        case ChangeKind.ADD_CONSUMABLE:
-            other = f"there were {change.by} more of {name}"
-        case ChangeKind.ENABLE_ENVIRONMENT:
-            kind = "service" if ":service-environment/" in change.subject else "compute"
-            other = f"{kind} environment {name} were ENABLED"
-        case ChangeKind.LOWER_RESERVATION:
-            other = f"computeReservation of job queue {name} were {change.by} lower"
-        case ChangeKind.RAISE_SCHEDULING_PRIORITY:
-            other = f"its scheduling priority within its share were {change.by} higher"
-    return f"It would start now if {other}."
+def _together(changes: Sequence[Change]) -> Json:
+    return {"changes": [_bare_change(each) for each in changes], "text": text_of(*changes)}
+
+
+def text_of(*changes: Change) -> str:
+    """Say what would have to be otherwise, all of it, in one sentence."""
+    return f"It would start now if {', and '.join(_condition_of(each) for each in changes)}."
+
+
+#: What would have to be otherwise, by kind of change.
+_CONDITIONS: Mapping[ChangeKind, str] = {
+    ChangeKind.ASK_FOR_LESS: "it asked for {quantity} less",
+    ChangeKind.RAISE_MAX_VCPUS: "maxvCpus of {name} were {by} higher",
+    ChangeKind.ADD_CAPACITY: "machine {name} had {quantity} more",
+    ChangeKind.RAISE_QUEUE_PRIORITY: "the priority of job queue {name} were {by} higher",
+    ChangeKind.ADD_CONSUMABLE: "there were {by} more of {name}",
+    ChangeKind.ENABLE_ENVIRONMENT: "{environment} environment {name} were ENABLED",
+    ChangeKind.LOWER_RESERVATION: "computeReservation of job queue {name} were {by} lower",
+    ChangeKind.REGISTER_INSTANCE: "{instances} were registered with {name}",
+    ChangeKind.RAISE_QUOTA: "the {unit} limit of quota share {name} were {by} higher",
+    ChangeKind.RAISE_CAPACITY_LIMIT: "the {unit} limit of service environment {name} were {by}"
+    " higher",
+    ChangeKind.RAISE_SCHEDULING_PRIORITY: "its scheduling priority within its share were {by}"
+    " higher",
+}
+
+
+def _condition_of(change: Change) -> str:
+    is_service = ":service-environment/" in change.subject
+    return _CONDITIONS[change.kind].format(
+        name=name_in_arn(change.subject),
+        by=change.by,
+        unit=change.unit,
+        quantity=_quantity(change),
+        environment="service" if is_service else "compute",
+        instances=_instances(change),
+    )
+
+
+def _instances(change: Change) -> str:
+    size = "" if change.size is None else change.size.text()
+    if change.by == 1:
+        return f"an instance with {size}"
+    return f"{change.by} instances with {size} each"
 
 
 def _quantity(change: Change) -> str:
