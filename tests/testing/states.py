@@ -144,6 +144,22 @@ def types_with_too_little_memory(w: World) -> str:
 
 @case(
     cause="NEVER_FITS",
+    text=(
+        "Asked 2 vCPUs; the nearest instance type, c6i.large, of ce has 1 vCPU; short by 1 vCPU. No"
+        " machine has room for a whole c6i.large."
+    ),
+    status_reason=NEVER_FITS,
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("ADD_CAPACITY", "VCPUS", 1)],
+    settings={"machine": Amount(cpu_milli=1000, memory_mib=2000)},
+)
+def no_machine_is_as_large_as_a_type(w: World) -> str:
+    w.environment(vcpus=16)
+    w.queue()
+    return w.submit(vcpus=2, is_subject=True)
+
+
+@case(
+    cause="NEVER_FITS",
     text="Asked 1 GPU; the nearest instance type, c6i.large, of ce has 0 GPUs; short by 1 GPU.",
     status_reason=NEVER_FITS,
     changes=[("ASK_FOR_LESS", "GPUS", 1)],
@@ -495,6 +511,33 @@ def another_job_must_end(w: World) -> str:
     return w.submit(dependsOn=[{"jobId": w.submit()}], is_subject=True)
 
 
+@case(
+    cause="STOPPING",
+    text="It was cancelled (not needed), and fails once what it waits for is over.",
+    status_reason="Waits for job ID, which is RUNNING.",
+)
+def it_was_cancelled_while_it_waits(w: World) -> str:
+    w.environment()
+    w.queue()
+    job_id = w.submit(dependsOn=[{"jobId": w.submit()}], is_subject=True)
+    w.batch.cancel_job(jobId=job_id, reason="not needed")
+    return job_id
+
+
+@case(
+    cause="STOPPING",
+    text="It has been told to stop: a caller has terminated it: enough.",
+    status_reason="",
+)
+def it_is_terminated_and_takes_its_time(w: World) -> str:
+    w.yard.jobs.behave(job_name="deaf", run=None, ignores_sigterm=True)
+    w.environment()
+    w.queue()
+    job_id = w.submit("deaf", is_subject=True)
+    w.batch.terminate_job(jobId=job_id, reason="enough")
+    return job_id
+
+
 @case(cause="DEPENDENCY", text="Waits for job ID:1, which is PENDING.")
 def the_child_before_it_must_end(w: World) -> str:
     w.environment()
@@ -535,6 +578,34 @@ def nodes_above_the_maximum(w: World) -> str:
     w.environment(vcpus=4)
     w.queue()
     return w.submit(definition=w.nodes(3, vcpus=2), is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text="ce has room for 1 of the 2 nodes, which start together.",
+    numbers={"asked_nodes": 2, "free_nodes": 1, "short_nodes": 1},
+    changes=[("RAISE_MAX_VCPUS", None, 1)],
+)
+def nodes_need_room_together(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    w.submit(vcpus=2)
+    return w.submit(definition=w.nodes(2, vcpus=2), is_subject=True)
+
+
+@case(
+    cause="CHILDREN",
+    text=(
+        "An array ends with its children; of 4 there are 2 RUNNABLE, 2 RUNNING. The first that"
+        " waits, ID:2: ce uses 4 vCPUs of maxvCpus 4 vCPUs: short by 1 vCPU."
+    ),
+    numbers={"runnable": 2, "running": 2},
+    status_reason="Waits for its children: 2 RUNNABLE, 2 RUNNING.",
+)
+def its_children_wait(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    return w.submit(vcpus=2, arrayProperties={"size": 4}, is_subject=True)
 
 
 @case(

@@ -6,9 +6,12 @@ the rules at the head of `scheduler.round`; the changes that would help are trie
 `changes`). Costs what it shows: at most AHEAD_COUNTED_MAX jobs are looked at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 
+from msgspec.structs import replace
+
+from batchyard.core.array import CODE_BY_STATUS, REST
 from batchyard.core.changes import find_changes, find_together
 from batchyard.core.consumables import available_of
 from batchyard.core.explaining_quota import in_share, quota_reason
@@ -20,9 +23,10 @@ from batchyard.model.capacity_use import count_instances
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import EnvironmentArn, JobId, child_id, name_in_arn
+from batchyard.model.records import StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.fair_share import FairOrder
-from batchyard.scheduler.shortage import lacks_of
+from batchyard.scheduler.shortage import lack_of_nodes, lacks_of
 from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View, WaitingJob
 
 #: Ours: beyond it, jobs that stand before one are not counted.
@@ -56,11 +60,11 @@ def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
     status = job.progress.status
     match status:
         case JobStatus.PENDING:
-            reasons = _why_pending(state, job)
+            reasons = [*_given_up(job), *_why_pending(state, job, now_ms)]
         case JobStatus.RUNNABLE:
             return _explain_runnable(state, job, now_ms)
         case _:
-            reasons = _why_not_over(job)
+            reasons = _why_not_over(job, now_ms)
     return Explanation(
         job_id=job_id,
         status=status,
@@ -80,9 +84,9 @@ def why_head_waits(state: State, job_id: JobId, view: View, now_ms: int) -> str 
 # -- PENDING ----------------------------------------------------------------------------------
 
 
-def _why_pending(state: State, job: Job) -> list[Reason]:
+def _why_pending(state: State, job: Job, now_ms: int) -> list[Reason]:
     if job.progress.array is not None and job.progress.array.rest is not None:
-        return [_why_children(job)]
+        return [_why_children(state, job, now_ms)]
     waits_for = list(_conditions_of(state, job))
     details = tuple(_dependency(state, each) for each in waits_for[:_NAMED_MAX])
     if not details:
@@ -127,16 +131,36 @@ def _dependency(state: State, job_id: JobId) -> Reason:
     )
 
 
-def _why_children(job: Job) -> Reason:
+def _why_children(state: State, job: Job, now_ms: int) -> Reason:
+    """Say how the children of an array stand, and what the first that waits is waiting for."""
     assert job.progress.array is not None, job.id
     counts = job.progress.array.count_by_status()
     live = {status: count for status, count in counts.items() if count and not status.is_terminal}
     text = ", ".join(f"{count} {status}" for status, count in live.items())
+    text = f"An array ends with its children; of {job.progress.array.size} there are {text}."
+    waiting = _first_waiting_child(job)
+    told = None if waiting is None else explain(state, waiting, now_ms)
+    if told is not None:
+        text += f" The first that waits, {waiting}: {told.summary}"
     return Reason(
         cause=Cause.CHILDREN,
-        text=f"An array ends with its children; of {job.progress.array.size} there are {text}.",
+        text=text,
+        subject=waiting or "",
         numbers={status.lower(): count for status, count in counts.items() if count},
+        details=() if told is None else told.reasons,
     )
+
+
+def _first_waiting_child(job: Job) -> JobId | None:
+    """Name the first RUNNABLE child of an array, or the first PENDING one."""
+    assert job.array is not None, job.id
+    assert job.progress.array is not None, job.id
+    for status in (JobStatus.RUNNABLE, JobStatus.PENDING):
+        codes = [CODE_BY_STATUS[status]] + [REST] * (job.progress.array.rest is status)
+        found = [at for code in codes if (at := job.array.codes.find(code)) >= 0]
+        if found:
+            return child_id(job.id, min(found))
+    return None
 
 
 # -- RUNNABLE ---------------------------------------------------------------------------------
@@ -192,13 +216,11 @@ def _on_its_way(state: State, job: Job, now_ms: int) -> Reason:
 
 
 def _instance_starting(arn: EnvironmentArn, *, in_ms: int) -> Reason:
-    seconds = -(-in_ms // _MS_PER_S)
-    unit = "second" if seconds == 1 else "seconds"
     return Reason(
         cause=Cause.INSTANCE_STARTING,
         text=(
             f"An instance for it is starting in {name_in_arn(arn)}; the first that starts there is"
-            f" ready in {seconds:,} {unit}."
+            f" ready in {_seconds(in_ms)}."
         ),
         subject=arn,
         numbers={"ready_in_ms": in_ms},
@@ -321,7 +343,7 @@ def why_out_of(
     elif environment.state is ResourceState.DISABLED:
         text = f"{kind} environment {name} is DISABLED."
     else:
-        lacks = lacks_of(view, job, hosts)
+        lacks = [_of_small_machine(environment, view, each) for each in lacks_of(view, job, hosts)]
         if len(lacks) == 1:
             return lacks[0]
         if lacks:
@@ -331,10 +353,19 @@ def why_out_of(
                 details=tuple(lacks),
             )  # fmt: skip
         if len(job.demands) > 1:
-            text = f"{name} has no room for all {len(job.demands)} nodes at once."
-            return Reason(cause=Cause.CAPACITY, text=text, subject=arn)
+            return lack_of_nodes(view, job, hosts)
         return Reason(cause=Cause.NOTHING, text=f"{name} has room.", subject=arn)
     return Reason(cause=Cause.ENVIRONMENT, text=text, subject=arn)
+
+
+def _of_small_machine(environment: Environment, view: EnvironmentView, reason: Reason) -> Reason:
+    """Add that an instance type is not whole here, where no machine is large enough for it."""
+    of_view = () if view.launching is None else view.launching.types
+    settings = environment.launching
+    if settings is None or len(of_view) != 1 or of_view[0] in settings.types:
+        return reason
+    text = f"{reason.text} No machine has room for a whole {of_view[0].name}."
+    return replace(reason, text=text)
 
 
 def _short_needs(state: State, job: Job) -> list[int]:
@@ -398,15 +429,56 @@ def _waiting_job(job: Job) -> WaitingJob:
 # -- later ------------------------------------------------------------------------------------
 
 
-def _why_not_over(job: Job) -> list[Reason]:
+def _why_not_over(job: Job, now_ms: int) -> list[Reason]:
     attempt = job.progress.attempt
-    if attempt is not None and attempt.stop_cause is not None:
-        return [Reason(cause=Cause.STOPPING, text="It has been told to stop.")]
+    if attempt is None:
+        return []
+    if attempt.stop_cause is not None:
+        why = _TEXT_BY_STOP_CAUSE[attempt.stop_cause]
+        if attempt.stop_cause is StopCause.TERMINATED and job.progress.wish_reason:
+            why = f"{why}: {job.progress.wish_reason}"
+        return [Reason(cause=Cause.STOPPING, text=f"It has been told to stop: {why}.")]
     if job.progress.status in (JobStatus.SCHEDULED, JobStatus.STARTING):
-        where = "" if attempt is None or attempt.instance_id is None else f" {attempt.instance_id}"
-        text = f"It has its place{where and ' on' + where}; its containers are being started."
-        return [Reason(cause=Cause.STARTING, text=text)]
+        on = "" if attempt.instance_id is None else f" on {attempt.instance_id}"
+        since_ms = max(0, now_ms - attempt.placed_ms)
+        return [
+            Reason(
+                cause=Cause.STARTING,
+                text=(
+                    f"It was placed{on} {_seconds(since_ms)} ago; its containers are being started."
+                ),
+                subject=attempt.instance_id or "",
+                numbers={"placed_ago_ms": since_ms},
+            )
+        ]
     return []
+
+
+_TEXT_BY_STOP_CAUSE: Mapping[StopCause, str] = {
+    StopCause.TERMINATED: "a caller has terminated it",
+    StopCause.TIMED_OUT: "its attempt has run for longer than its timeout",
+    StopCause.QUEUE_DELETED: "its job queue is being deleted",
+    StopCause.MAIN_NODE_ENDED: "the main node of its job has ended",
+    StopCause.INSTANCE_TERMINATED: "its instance is being terminated",
+    StopCause.SPOT_TASK_INTERRUPTED: "its Fargate Spot capacity was reclaimed",
+    StopCause.QUOTA_SHARE_DELETED: "its quota share is being deleted",
+    StopCause.CROSS_SHARE_PREEMPTION: "what its quota share has borrowed is taken back",
+    StopCause.IN_SHARE_PREEMPTION: "a job of higher priority takes its place in its quota share",
+}
+
+
+def _given_up(job: Job) -> Iterator[Reason]:
+    """Say that a job which waits for others will not run once they are over."""
+    is_terminated = job.progress.is_terminated
+    if is_terminated or job.progress.is_cancelled:
+        what, why = "terminated" if is_terminated else "cancelled", job.progress.wish_reason
+        text = f"It was {what} ({why}), and fails once what it waits for is over."
+        yield Reason(cause=Cause.STOPPING, text=text)
+
+
+def _seconds(ms: int) -> str:
+    seconds = -(-ms // _MS_PER_S)
+    return "1 second" if seconds == 1 else f"{seconds:,} seconds"
 
 
 def _first_in_order(reasons: Sequence[Reason]) -> Reason:

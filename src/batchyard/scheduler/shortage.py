@@ -5,15 +5,19 @@ there. Refuses to know whose turn it is. Looks at each different room once, howe
 have it; what it says is about a state in which nothing more can be placed.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from batchyard.model.amounts import Amount, gpus_text, mib_text, vcpus_text
 from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.explanation import Cause, Reason
-from batchyard.model.ids import name_in_arn
+from batchyard.model.ids import HostId, name_in_arn
 from batchyard.model.instances import InstanceType
 from batchyard.scheduler.allocation import choices, may_exceed_max
-from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, WaitingJob
+from batchyard.scheduler.ledger import Ledger
+from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, View, WaitingJob
 
 #: In thousandths.
 _VCPU = 1000
@@ -44,6 +48,34 @@ def lacks_of(
         found.append(_max_in_use(environment, total, environment.cpu_milli_used, short))
     miss = _miss_on_hosts(largest, hosts, "the job")
     return [*found, miss] if miss is not None else found
+
+
+def lack_of_nodes(
+    environment: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]
+) -> Reason:
+    """Say for how many nodes of a job there is room, which all need it at once.
+
+    Looks at every instance with room.
+    """
+    name, count = name_in_arn(environment.arn), len(job.demands)
+    on_any = dict.fromkeys(
+        (each for rooms in (environment.ready, environment.starting)
+         for group in rooms.values() for each in group),
+        hosts[0].host_id if hosts else HostId(""),
+    )  # fmt: skip
+    view = View(queues=(), hosts=hosts, environments=(environment,), host_by_instance=on_any)
+
+    def has_no_room(nodes: int) -> bool:
+        some = replace(job, node_demands=job.demands[:nodes])
+        return Ledger(view).take(environment, some) is None
+
+    room = bisect_left(range(1, count), True, key=has_no_room)
+    return Reason(
+        cause=Cause.CAPACITY,
+        text=f"{name} has room for {room} of the {count} nodes, which start together.",
+        subject=environment.arn,
+        numbers={"asked_nodes": count, "free_nodes": room, "short_nodes": count - room},
+    )
 
 
 def _lacks_of_service(
