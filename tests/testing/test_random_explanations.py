@@ -22,7 +22,7 @@ SEEDS_NIGHTLY = 300
 _KINDS = ("EC2", "EC2", "EC2", "SPOT", "FARGATE", "UNMANAGED")
 _FARGATE_SIZES = ((0.25, 512), (0.5, 1024), (1, 2048), (1, 4096), (2, 4096), (2, 8192))
 #: A machine cannot grow in a yard: a larger one from the beginning has another story.
-_NOT_MADE = ("ADD_CAPACITY",)
+_NOT_MADE = "ADD_CAPACITY"
 #: Lines that say nothing of the job: DescribeJobs may have them for a second, and no longer.
 _GENERIC = ("has just become RUNNABLE", "is about to look at it", "has not seen it yet")
 
@@ -55,8 +55,6 @@ class Drawn:
                 cpu_milli=chance.randint(1, 8) * 1000, memory_mib=chance.randint(3, 20) * 900
             )
             self.settings["machine"] = small
-        if chance.random() < 0.2:
-            self.settings["instance_boot_s"] = 60
 
     def _environment(self, chance: Random) -> dict[str, Any]:
         if self.kind == "FARGATE":
@@ -145,7 +143,11 @@ def check_seed(worlds: Worlds, own: ExitStack, seed: int) -> None:
         assert told["reasons"], told
         assert all(each["cause"] != "NOTHING" for each in told["reasons"]), told
         assert not any(each in shown["statusReason"] for each in _GENERIC), shown
-        check_all_that_is_told(worlds, script, own, told, world.asked, _NOT_MADE, **drawn.settings)
+        told["changes"] = [each for each in told["changes"] if each["kind"] != _NOT_MADE]
+        together = told.get("together", {"changes": []})["changes"]
+        if any(each["kind"] == _NOT_MADE for each in together):
+            del told["together"]
+        check_all_that_is_told(worlds, script, own, told, world.asked, **drawn.settings)
         return
 
 

@@ -447,7 +447,6 @@ def check_all_that_is_told(
     own: ExitStack,
     told: Mapping[str, Any],
     asked: Amount,
-    except_kinds: Sequence[str] = (),
     **settings: Any,
 ) -> None:
     """Make each change that is told in a world of its own, and each with one unit less."""
@@ -455,8 +454,6 @@ def check_all_that_is_told(
     if "together" in told:
         ways.append(told["together"]["changes"])
     for way in ways:
-        if any(each["kind"] in except_kinds for each in way):
-            continue
         world, job_id = with_changes(worlds, script, own, way, **settings)
         assert world.has_started(job_id), way
         for at in range(len(way)):
