@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import copy
 
 from msgspec.structs import replace
 
@@ -18,10 +19,12 @@ from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
 from batchyard.core.quota_books import quota_shares_of
+from batchyard.core.remembered import Remembered
 from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
+from batchyard.core.viewing import view_of
 from batchyard.model.ids import (
     ConsumableArn,
     EnvironmentArn,
@@ -44,6 +47,7 @@ from batchyard.model.records import (
     TimeLimit,
 )
 from batchyard.model.status import JobStatus
+from batchyard.scheduler.round import plan_round
 from batchyard.store import codec
 from tests.builders import run_round
 from tests.property.fairness import Fairness
@@ -349,9 +353,17 @@ class World:
 
     def plan(self) -> Outcome:
         self.fairness.look(self.state, self.now_ms)
+        self.check_remembered()
         outcome = self.absorb(run_round(self.state, self.now_ms))
         self.fairness.check_round(outcome.events)
         return outcome
+
+    def check_remembered(self) -> None:
+        """A round decides the same whether or not it uses what earlier ones found out."""
+        forgetful = copy(self.state)
+        forgetful.remembered = Remembered()
+        plain = plan_round(view_of(forgetful, self.now_ms))
+        assert plan_round(view_of(self.state, self.now_ms)) == plain
 
     def absorb(self, outcome: Outcome) -> Outcome:
         for event in outcome.events:

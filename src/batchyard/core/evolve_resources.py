@@ -24,6 +24,7 @@ def evolve_resource(  # noqa: C901, PLR0912 -- one branch an event
             state.environments[event.arn].is_draining = True
         case e.EnvironmentDeleted():
             del state.environments[event.arn]
+            state.remembered.forget(event.arn)
         case e.QueueSettled():
             _settle_queue(state, event)
         case e.QueueDraining():

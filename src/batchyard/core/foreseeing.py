@@ -89,7 +89,7 @@ def foresee_environment(state: State, wanted: PutEnvironment) -> Iterator[str]:
 
 
 def _environment_reasons(state: State, queue: Queue, job: WaitingJob) -> Iterator[Reason]:
-    machines = [host.capacity for host in state.hosts.values()]
+    machines = state.remembered.machines_like([host.capacity for host in state.hosts.values()])
     hosts = [
         HostView(host_id=host.id, capacity=host.capacity, used=Amount())
         for host in state.hosts.values()

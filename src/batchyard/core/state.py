@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from batchyard.core.array import REST, STATUS_BY_CODE, Array
 from batchyard.core.consumables import Consumable
 from batchyard.core.deadlines import Deadlines
+from batchyard.core.remembered import Remembered
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import UnitQuantity
@@ -307,6 +308,8 @@ class State:
     alarms: Deadlines[InstanceId] = field(default_factory=Deadlines)
     #: Deadlines of started attempts with a timeout; entries of ended ones are dropped lazily.
     deadlines: Deadlines[TaskId] = field(default_factory=Deadlines)
+    #: What rounds found out before; says nothing new, and may be thrown away at any time.
+    remembered: Remembered = field(default_factory=Remembered, compare=False, repr=False)
 
     def find(self, job_id: JobId) -> Job | None:
         """Give a live job, child or node; None: there is none (any more, or yet).

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import Consumable
+from batchyard.core.remembered import Remembered
 from batchyard.core.state import Environment, Instance, Job, Queue, State
 from batchyard.core.waiting_line import MovedLine
 from batchyard.model.amounts import Amount
@@ -37,6 +38,7 @@ from batchyard.model.status import ResourceState
 def suppose(state: State, change: Change) -> State:
     """Give the state with the change in it."""
     other = copy(state)
+    other.remembered = Remembered()
     _MADE_BY_KIND[change.kind](other, change)
     return other
 

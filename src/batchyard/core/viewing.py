@@ -4,7 +4,7 @@ Costs O(queues + shares + environments + hosts); jobs are seen lazily.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from heapq import merge
 
 from batchyard.core.consumables import available_of
@@ -23,7 +23,6 @@ from batchyard.model.fair_share import WEIGHT_ONE, FairShare
 from batchyard.model.ids import HostId
 from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.status import ResourceState
-from batchyard.scheduler.allocation import types_on
 from batchyard.scheduler.fair_share import FairOrder, ShareView, reserve_limit
 from batchyard.scheduler.view import (
     EnvironmentView,
@@ -39,7 +38,7 @@ from batchyard.scheduler.view import (
 
 def view_of(state: State, now_ms: int) -> View:
     """Show the state to one scheduling round. Valid until the state changes."""
-    machines = [host.capacity for host in state.hosts.values()]
+    machines = state.remembered.machines_like([host.capacity for host in state.hosts.values()])
     environment_views = {
         arn: view_environment(state, environment, machines)
         for arn, environment in state.environments.items()
@@ -91,10 +90,12 @@ class _HostByInstance(Mapping[InstanceId, HostId]):
 
 
 def view_environment(
-    state: State, environment: Environment, machines: Sequence[Amount]
+    state: State, environment: Environment, machines: list[Amount]
 ) -> EnvironmentView:
-    """Show one environment, with the types that machines of these capacities can stand for."""
-    settings = environment.launching
+    """Show one environment, with the types that machines of these capacities can stand for.
+
+    `machines` is what `Remembered.machines_like` gives.
+    """
     return EnvironmentView(
         arn=environment.arn,
         is_valid=environment.fault is None and not environment.is_draining,
@@ -103,24 +104,33 @@ def view_environment(
         cpu_milli_used=environment.used.cpu_milli,
         limits=environment.limits,
         instances_used=environment.instances_used,
-        launching=None
-        if settings is None
-        else LaunchTerms(
-            strategy=settings.strategy,
-            is_spot=settings.is_spot,
-            types=types_on(settings.types, machines),
-            cpu_milli_launched=environment.cpu_milli_launched,
-            cpu_milli_min=settings.cpu_milli_min,
-            cpu_milli_wanted=_wanted_of(environment, settings),
-            environment_uuid=environment.uuid,
-            launch_count=environment.launch_count,
-            boot_ms=settings.boot_ms,
-            is_above_max=is_above_max(state, environment),
-        ),
+        launching=_launch_terms(state, environment, machines),
         has_instances=environment.has_instances,
         is_unbounded=environment.is_unmanaged,
         ready=environment.ready,
         starting=environment.starting,
+    )
+
+
+def _launch_terms(
+    state: State, environment: Environment, machines: list[Amount]
+) -> LaunchTerms | None:
+    settings = environment.launching
+    if settings is None:
+        return None
+    order = state.remembered.order_of(environment.arn, settings, machines)
+    return LaunchTerms(
+        strategy=settings.strategy,
+        is_spot=settings.is_spot,
+        types=order.types,
+        order=order,
+        cpu_milli_launched=environment.cpu_milli_launched,
+        cpu_milli_min=settings.cpu_milli_min,
+        cpu_milli_wanted=_wanted_of(environment, settings),
+        environment_uuid=environment.uuid,
+        launch_count=environment.launch_count,
+        boot_ms=settings.boot_ms,
+        is_above_max=is_above_max(state, environment),
     )
 
 

@@ -40,15 +40,16 @@ class Amount(Struct, frozen=True, kw_only=True):
 
     def times_in(self, free: "Amount") -> int:
         """Tell how often this much fits; 0 for an amount of nothing."""
-        count = -1
-        for need, have in (
-            (self.cpu_milli, free.cpu_milli),
-            (self.memory_mib, free.memory_mib),
-            (self.gpu_count, free.gpu_count),
-        ):
-            if need > 0 and (count < 0 or have // need < count):
-                count = max(0, have // need)
-        return max(0, count)
+        count = None
+        if self.cpu_milli > 0:
+            count = free.cpu_milli // self.cpu_milli
+        if self.memory_mib > 0:
+            times = free.memory_mib // self.memory_mib
+            count = times if count is None or times < count else count
+        if self.gpu_count > 0:
+            times = free.gpu_count // self.gpu_count
+            count = times if count is None or times < count else count
+        return count if count is not None and count > 0 else 0
 
     def text(self) -> str:
         """Say it in words: `4 vCPUs, 16,384 MiB, 1 GPU`."""

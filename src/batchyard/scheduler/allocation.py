@@ -2,7 +2,8 @@
 
 Decides by reference/compute-and-scheduling.md section 1.9. Refuses to know what runs already.
 Prices are integers, and every order ends in the type's name, so that equal views give equal
-choices.
+choices. `choices` says the rules; `TypeOrder` gives the same, and keeps what does not change from
+round to round.
 
 - BEST_FIT: the cheapest type that the job fits, and no other: if there is no room for it, the job
   waits.
@@ -18,7 +19,9 @@ choices.
 - SPOT_CAPACITY_OPTIMIZED_PRIORITIZED: the deepest pool first, then by item of `instanceTypes`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from msgspec.structs import replace
 
@@ -32,12 +35,18 @@ _PERCENT = 100
 
 _Key = tuple[int | str, ...]
 
+#: Tells how many instances of a type there is still room for.
+DepthOf = Callable[[InstanceType], int]
+
+#: Ours: answers for so many different demands are kept, then they are begun anew.
+_DEMANDS_KEPT_MAX = 512
+
 
 def choices(
     strategy: AllocationStrategy,
     types: Sequence[InstanceType],
     demand: Amount,
-    depth_of: Callable[[InstanceType], int],
+    depth_of: DepthOf,
 ) -> list[InstanceType]:
     """Give the types to try for a job, in order. `depth_of` tells the depth of a type's pool."""
     fitting = [each for each in types if each.is_launchable and demand.fits_in(each.capacity)]
@@ -56,6 +65,97 @@ def choices(
             return sorted(
                 fitting, key=lambda each: (-depth_of(each), each.rank, *_by_price_per_vcpu(each))
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _ForDemand:
+    """What holds of the types for one demand, whatever the machines have left."""
+
+    #: In the order of the strategy. Types of one group differ in nothing that counts before depth.
+    groups: tuple[tuple[InstanceType, ...], ...]
+    #: See `TypeOrder.least`.
+    least: tuple[Amount, ...]
+    #: See `too_dear`.
+    dear: tuple[InstanceType, ...]
+    #: The demand fits one of the types, launchable or not.
+    fits_any: bool
+
+
+class TypeOrder:
+    """The types of one environment in the order of its strategy.
+
+    Holds for as long as the strategy and the types are these: nothing else goes into an answer that
+    is kept. What machines have left comes in with `depth_of`, and is asked anew each time.
+    """
+
+    __slots__ = ("_by_demand", "_in_order", "_uses_depth", "strategy", "types")
+
+    def __init__(self, strategy: AllocationStrategy, types: Sequence[InstanceType]) -> None:
+        self.strategy = strategy
+        self.types = types
+        self._uses_depth = strategy in _BEFORE_DEPTH
+        self._in_order: list[InstanceType] | None = None
+        self._by_demand: dict[Amount, _ForDemand] = {}
+
+    def choices(self, demand: Amount, depth_of: DepthOf) -> Iterator[InstanceType]:
+        """Give the same types in the same order as `choices`, as far as they are read.
+
+        Depth is asked only where it decides: among types of which none comes first otherwise.
+        """
+        for group in self._of(demand).groups:
+            if self._uses_depth and len(group) > 1:
+                # The group is in the order of what counts after depth, and sorting is stable.
+                yield from sorted(group, key=depth_of, reverse=True)
+            else:
+                yield from group
+
+    def least(self, demand: Amount) -> tuple[Amount, ...]:
+        """Give the smallest of what types for this demand take of a machine.
+
+        What any of these types takes is at least one of them in every dimension. So where no room
+        is for the smallest, there is none for any.
+        """
+        return self._of(demand).least
+
+    def too_dear(self, demand: Amount) -> tuple[InstanceType, ...]:
+        """See the function of that name."""
+        return self._of(demand).dear
+
+    def may_hold(self, demand: Amount) -> bool:
+        """Tell whether the demand fits any of the types."""
+        return self._of(demand).fits_any
+
+    def _of(self, demand: Amount) -> _ForDemand:
+        found = self._by_demand.get(demand)
+        if found is None:
+            if len(self._by_demand) >= _DEMANDS_KEPT_MAX:
+                self._by_demand.clear()
+            found = self._by_demand[demand] = self._find(demand)
+        return found
+
+    def _find(self, demand: Amount) -> _ForDemand:
+        if self._in_order is None:
+            launchable = [each for each in self.types if each.is_launchable]
+            self._in_order = sorted(launchable, key=_WITHOUT_DEPTH[self.strategy])
+        before = _BEFORE_DEPTH.get(self.strategy, _by_nothing)
+        fitting = [each for each in self._in_order if demand.fits_in(each.capacity)]
+        if self.strategy is AllocationStrategy.BEST_FIT:
+            fitting = fitting[:1]
+        return _ForDemand(
+            groups=tuple(tuple(group) for _, group in groupby(fitting, key=before)),
+            least=_least_of([each.capacity for each in fitting]),
+            dear=tuple(too_dear(self.types, demand)),
+            fits_any=any(demand.fits_in(each.capacity) for each in self.types),
+        )
+
+
+def _least_of(amounts: Sequence[Amount]) -> tuple[Amount, ...]:
+    """Leave out what is at least another one in every dimension."""
+    least: list[Amount] = []
+    for each in sorted(amounts, key=lambda each: (each.cpu_milli, each.memory_mib, each.gpu_count)):
+        if not any(other.fits_in(each) for other in least):
+            least.append(each)
+    return tuple(least)
 
 
 def types_on(types: Sequence[InstanceType], machines: Sequence[Amount]) -> Sequence[InstanceType]:
@@ -143,3 +243,28 @@ def _price_per_vcpu_of(each: InstanceType) -> int:
 def _size_of(each: InstanceType) -> _Key:
     capacity = each.capacity
     return (capacity.gpu_count, capacity.cpu_milli, capacity.memory_mib, each.name)
+
+
+def _by_rank_then_price_per_vcpu(each: InstanceType) -> _Key:
+    return (each.rank, *_by_price_per_vcpu(each))
+
+
+def _by_nothing(_each: InstanceType) -> int:
+    return 0
+
+
+#: The order of each strategy among types that are equally deep.
+_WITHOUT_DEPTH: Mapping[AllocationStrategy, Callable[[InstanceType], _Key]] = {
+    AllocationStrategy.BEST_FIT: _by_price,
+    AllocationStrategy.BEST_FIT_PROGRESSIVE: _by_price_per_vcpu,
+    AllocationStrategy.BEST_FIT_PROGRESSIVE_ORDERED: _by_rank_then_price_per_vcpu,
+    AllocationStrategy.SPOT_CAPACITY_OPTIMIZED: _by_price_per_vcpu,
+    AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED: _by_price_per_vcpu,
+    AllocationStrategy.SPOT_CAPACITY_OPTIMIZED_PRIORITIZED: _by_rank_then_price_per_vcpu,
+}
+#: Of strategies that look at depth: what goes before it.
+_BEFORE_DEPTH: Mapping[AllocationStrategy, Callable[[InstanceType], int]] = {
+    AllocationStrategy.SPOT_CAPACITY_OPTIMIZED: _by_nothing,
+    AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED: _price_per_vcpu_of,
+    AllocationStrategy.SPOT_CAPACITY_OPTIMIZED_PRIORITIZED: _by_nothing,
+}

@@ -20,12 +20,13 @@ Rules:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import added, are_within
 from batchyard.model.ids import EnvironmentArn, HostId
 from batchyard.model.instances import InstanceId, InstanceType, instance_id_of
-from batchyard.scheduler.allocation import choices, may_exceed_max, too_dear
+from batchyard.scheduler.allocation import DepthOf, TypeOrder, may_exceed_max
 from batchyard.scheduler.plan import Launch, Slot
 from batchyard.scheduler.rooms import Rooms
 from batchyard.scheduler.view import EnvironmentView, IdleInstance, LaunchTerms, View, WaitingJob
@@ -123,9 +124,9 @@ class Ledger:
         budget = self._budget_of(environment)
         if _is_full(budget):
             return None
-        order = choices(terms.strategy, terms.types, demand, self._depth_of)
-        order += too_dear(terms.types, demand)
-        return next((kind for kind in order if self._is_within_max(budget, kind)), None)
+        order = terms.order
+        kinds = chain(order.choices(demand, self._depths_of(order, demand)), order.too_dear(demand))
+        return next((kind for kind in kinds if self._is_within_max(budget, kind)), None)
 
     def _take_one(self, budget: _Budget, demand: Amount, *, may_launch: bool) -> _Held | None:
         if not budget.view.has_instances:
@@ -221,7 +222,10 @@ class Ledger:
         terms = budget.view.launching
         if terms is None or _is_full(budget):
             return False
-        for kind in choices(terms.strategy, terms.types, demand, self._depth_of):
+        order = terms.order
+        if not any(self._may_have_room(each) for each in order.least(demand)):
+            return False
+        for kind in order.choices(demand, self._depths_of(order, demand)):
             if self._is_within_max(budget, kind):
                 host_id = self._host_with_room(kind.capacity)
                 if host_id is not None:
@@ -256,20 +260,45 @@ class Ledger:
             return budget.cpu_milli_launched < most
         return budget.cpu_milli_launched + kind.capacity.cpu_milli <= most
 
-    def _depth_of(self, kind: InstanceType) -> int:
-        """Count the instances of a type that the hosts still have room for."""
-        return sum(kind.capacity.times_in(free) for free in self._free_by_host.values())
+    def _depths_of(self, order: TypeOrder, demand: Amount) -> DepthOf:
+        """Tell how to count the instances of a type for a demand that the hosts have room for.
+
+        A host with no room for the least of the types has none for any of them.
+        """
+        least = order.least(demand)
+        roomy = [
+            free
+            for free in self._free_by_host.values()
+            if any(each.times_in(free) for each in least)
+        ]
+        return lambda kind: sum(kind.capacity.times_in(free) for free in roomy)
+
+    def _may_have_room(self, amount: Amount) -> bool:
+        """Tell whether a host has room, or would have it without idle instances."""
+        for free in self._free_by_host.values():
+            if amount.fits_in(free):
+                return True
+        return self._room_with_less(amount) is not None
 
     def _host_with_room(self, amount: Amount) -> HostId | None:
         """Find a host with room; give up idle instances for it if there is none."""
         for host_id, free in self._free_by_host.items():
             if amount.fits_in(free):
                 return host_id
-        return self._make_room(amount)
+        found = self._room_with_less(amount)
+        if found is None:
+            return None
+        host_id, gone = found
+        for idle in gone:
+            self._give_up(idle)
+        return host_id
 
-    def _make_room(self, amount: Amount) -> HostId | None:
+    def _room_with_less(self, amount: Amount) -> tuple[HostId, list[IdleInstance]] | None:
+        """Find a host that has room without some of its idle instances: the longest idle ones."""
         if self._idle is None:
             self._idle = {each.instance_id: each for each in self._view.idle_instances}
+        if not self._idle:
+            return None
         for host in self._view.hosts:
             if not amount.fits_in(host.capacity):
                 continue
@@ -282,9 +311,7 @@ class Ledger:
                     gone.append(idle)
                     free += idle.capacity
             if amount.fits_in(free):
-                for idle in gone:
-                    self._give_up(idle)
-                return host.host_id
+                return host.host_id, gone
         return None
 
     def _may_give_up(self, idle: IdleInstance, gone: Sequence[IdleInstance]) -> bool:

@@ -67,8 +67,7 @@ def can_ever_hold(environment: EnvironmentView, job: WaitingJob, hosts: Sequence
     if sum(demand.cpu_milli for demand in demands) > environment.cpu_milli_max:
         return False
     if environment.launching is not None:
-        types = environment.launching.types
-        return all(any(demand.fits_in(kind.capacity) for kind in types) for demand in demands)
+        return all(map(environment.launching.order.may_hold, demands))
     if environment.has_instances:
         return True  # Somebody else brings the instances.
     return fit_machines(demands, [host.capacity for host in hosts])

@@ -15,6 +15,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
+from batchyard.scheduler.allocation import TypeOrder
 from batchyard.scheduler.quota import QuotaTerms, RunningJob, Use
 
 
@@ -59,6 +60,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
     is_spot: bool
     #: In the order of `instanceTypes`.
     types: Sequence[InstanceType]
+    #: What follows from the two.
+    order: TypeOrder
     #: Sum of the vCPUs of its instances, those on their way included, in thousandths.
     cpu_milli_launched: int
     #: What it keeps without any job: `minvCpus`, in thousandths.

@@ -12,7 +12,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
-from batchyard.scheduler.allocation import choices, on_spot, too_dear, types_on
+from batchyard.scheduler.allocation import TypeOrder, choices, on_spot, too_dear, types_on
 from batchyard.scheduler.plan import Obstacle, Plan
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import (
@@ -145,6 +145,7 @@ def an_environment(
             strategy=strategy,
             is_spot=False,
             types=types,
+            order=TypeOrder(strategy, types),
             cpu_milli_launched=launched * 1000,
             cpu_milli_min=vcpus_min * 1000,
             cpu_milli_wanted=vcpus_min * 1000,
