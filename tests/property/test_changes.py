@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from batchyard.core import inputs as i
 from batchyard.core.bookkeeping import line_of, set_priority
 from batchyard.core.explaining import explain
+from batchyard.core.remembered import Remembered
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.supposing import amount_of
@@ -101,6 +102,7 @@ def yards(draw, boots_ms=(0,)) -> tuple[State, dict[object, i.Input]]:
 def change_of(state: State, made: dict[object, i.Input], change: Change, by: int) -> State:
     """Carry a change out on a copy of the state."""
     other, sized = deepcopy(state), replace(change, by=by)
+    other.remembered = Remembered()  # What is written here no event tells of.
     if change.kind is ChangeKind.ASK_FOR_LESS:
         job = other.find(JobId(change.subject))
         assert job is not None

@@ -364,6 +364,8 @@ class World:
         forgetful.remembered = Remembered()
         plain = plan_round(view_of(forgetful, self.now_ms))
         assert plan_round(view_of(self.state, self.now_ms)) == plain
+        if self.state.remembered.is_settled(self.now_ms):
+            assert not step(self.state, plain, self.now_ms).events
 
     def absorb(self, outcome: Outcome) -> Outcome:
         for event in outcome.events:

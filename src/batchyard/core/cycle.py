@@ -22,5 +22,10 @@ def run_turn(state: State, inputs: Iterable[i.Input], now_ms: int) -> Outcome:
 
 
 def run_round(state: State, now_ms: int) -> Outcome:
-    """Plan a round, and make of the plan what still holds."""
-    return step(state, plan_round(view_of(state, now_ms)), now_ms)
+    """Plan a round, and make of the plan what still holds; none where it would change nothing."""
+    if state.remembered.is_settled(now_ms):
+        return Outcome()
+    view = view_of(state, now_ms)
+    outcome = step(state, plan_round(view), now_ms)
+    state.remembered.note_round(view, outcome.events, state.next_head_limit_ms())
+    return outcome

@@ -38,6 +38,7 @@ from batchyard.model.status import JobStatus
 
 def evolve(state: State, event: e.Event) -> Job | None:
     """Make the event true in the state; give the job, child or node whose record it changes."""
+    state.remembered.see(event)
     if isinstance(event, e.JobFact):
         return _evolve_job(state, event)
     evolve_resource(state, event)

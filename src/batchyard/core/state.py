@@ -338,13 +338,20 @@ class State:
             self.deadlines.next_ms(self.job_by_task.__contains__),
             self.alarms.next_ms(self.instances.__contains__),
             next_idle_ms(self),
-            *(
-                self.head_limit_ms(queue, head_of)
-                for queue in self.queues.values()
-                for head_of in heads_of(queue)
-            ),
+            self.next_head_limit_ms(),
         ]
         return min((at_ms for at_ms in times if at_ms is not None), default=None)
+
+    def next_head_limit_ms(self) -> int | None:
+        """Tell when the next head has been blocked for too long; None: no limit counts."""
+        times = [
+            at_ms
+            for queue in self.queues.values()
+            if queue.time_limits
+            for head_of in heads_of(queue)
+            if (at_ms := self.head_limit_ms(queue, head_of)) is not None
+        ]
+        return min(times, default=None)
 
     def head_limit_ms(self, queue: Queue, head_of: Queue | QuotaShare) -> int | None:
         """Tell when the head of a queue has been blocked for too long; None if no limit counts."""

@@ -98,13 +98,14 @@ class InOrder:
 
     def __init__(self, jobs: Iterable[WaitingJob]) -> None:
         self._rest = iter(jobs)
-        self._shown: WaitingJob | None = None
+        #: Who was looked at last, and not taken; None: nobody yet, or nobody is left.
+        self.shown: WaitingJob | None = None
 
     def peek(self) -> WaitingJob | None:
         """See `WaitingOrder`."""
-        if self._shown is None:
-            self._shown = next(self._rest, None)
-        return self._shown
+        if self.shown is None:
+            self.shown = next(self._rest, None)
+        return self.shown
 
     def is_held_back(self) -> bool:
         """See `WaitingOrder`."""
@@ -112,8 +113,8 @@ class InOrder:
 
     def take(self) -> None:
         """See `WaitingOrder`."""
-        assert self._shown is not None, "a job is looked at before it is taken"
-        self._shown = None
+        assert self.shown is not None, "a job is looked at before it is taken"
+        self.shown = None
 
     def pass_over(self) -> None:
         """See `WaitingOrder`."""

@@ -4,15 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from msgspec.structs import replace
 
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.viewing import view_of
+from batchyard.model.fair_share import FairShare
 from batchyard.model.instances import InstanceType
+from batchyard.model.status import JobStatus
 from batchyard.scheduler.allocation import TypeOrder
-from tests.builders import a_host, a_launching_environment, an_instance_type, environment_arn
+from tests.builders import (
+    a_host,
+    a_job,
+    a_launching_environment,
+    a_queue,
+    an_instance_type,
+    environment_arn,
+)
+from tests.unit.core.yard import Yard
+
+
+def is_settled(yard: Yard) -> bool:
+    return yard.state.remembered.is_settled(yard.now_ms)
+
+
+@pytest.fixture
+def full(yard: Yard) -> Yard:
+    """One job takes all there is, one is the blocked head, one stands behind it."""
+    yard.feed(*(a_job(number, cpu_milli=4000) for number in (1, 2, 3)))
+    yard.round()
+    yard.round()
+    assert is_settled(yard)
+    return yard
+
+
+def test_a_round_that_decided_nothing_is_not_made_again(full: Yard) -> None:
+    full.feed(full.started(1), a_job(4), a_job(5, after=(4,)))
+    assert is_settled(full)
+    assert full.round() == ([], [])
+
+
+def test_a_round_is_made_once_capacity_comes_free(full: Yard) -> None:
+    full.feed(full.ended(1, 0))
+    assert not is_settled(full)
+    full.round()
+    assert full.status(2) is JobStatus.STARTING
+
+
+def test_a_round_is_made_for_who_comes_in_before_the_one_it_stopped_at(full: Yard) -> None:
+    full.feed(a_job(0))
+    assert not is_settled(full)
+
+
+def test_a_round_is_made_for_who_comes_in_where_nobody_waited(full: Yard) -> None:
+    full.feed(a_queue("other", seq=2, environments=("ce",)))
+    full.round()
+    assert is_settled(full)
+    full.feed(a_job(4, queue="other", cpu_milli=8000))
+    assert not is_settled(full)
+
+
+def test_a_round_is_made_once_a_head_has_waited_for_long_enough(yard: Yard) -> None:
+    limits = {"MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 60_000}
+    yard.feed(a_queue(time_limits=limits), a_job(1, cpu_milli=8000))
+    yard.round()
+    assert is_settled(yard)
+    yard.now_ms += 60_000
+    assert not is_settled(yard)
+    yard.round()
+    assert yard.status(1) is JobStatus.FAILED
+
+
+def test_every_round_is_made_where_shares_have_a_history(yard: Yard) -> None:
+    fair = FairShare(window_ms=600_000, reservation_percent=0, weights=())
+    yard.feed(a_queue("fair", seq=2, policy=fair))
+    yard.round()
+    assert is_settled(yard), "nobody waits there"
+    for number in (1, 2):
+        yard.feed(a_job(number, queue="fair", cpu_milli=4000, share_identifier="a"))
+    yard.round()
+    yard.round()
+    assert not is_settled(yard)
 
 
 def an_environment_of(*vcpus: int) -> i.PutEnvironment:
