@@ -9,6 +9,7 @@ entry is dropped when it comes to the top, or when most entries are void.
 """
 
 import heapq
+from bisect import insort
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,8 @@ _Entry = tuple[int, int, int, int, JobId]
 #: (rank, submission number, index, job): what stands before another is less.
 Place = tuple[int, int, int, JobId]
 _JOB: Final = 3
+_TICKET: Final = 3
+_JOB_OF_ENTRY: Final = 4
 
 #: A smaller heap is not worth cleaning.
 _CLEAN_SIZE_MIN = 1024
@@ -30,16 +33,21 @@ _NEW = 1
 _RANKS_PER_PRIORITY = 2
 #: An array stands before its first child; where exactly is seen when it is unfolded.
 _UNFOLDED_LATER = -1
-#: Marks an entry of the frontier that is not in the heap: a child of an array being unfolded.
-_NOT_IN_HEAP = -1
 
 
 class WaitingLine:
-    """A line of jobs. Joining and leaving cost O(log n); reading the first k costs O(k log k)."""
+    """A line of jobs. Joining and leaving cost O(log n); reading the first k costs O(k).
 
-    __slots__ = ("_heap", "_rest_by_array", "_ticket_by_job", "_tickets_given")
+    What was read once stays in order: `_front` goes before everything in `_heap`, and grows as far
+    as somebody reads. Reading moves entries from the one to the other, and nothing else.
+    """
+
+    __slots__ = ("_first", "_front", "_heap", "_rest_by_array", "_ticket_by_job", "_tickets_given")
 
     def __init__(self) -> None:
+        #: In order. What is before `_first` is void; what is there is not, or nothing is.
+        self._front: list[_Entry] = []
+        self._first = 0
         self._heap: list[_Entry] = []
         #: Holds all and only the jobs and arrays in line, with the ticket that is valid for each.
         self._ticket_by_job: dict[JobId, int] = {}
@@ -69,52 +77,86 @@ class WaitingLine:
     def leave(self, job_id: JobId) -> None:
         del self._ticket_by_job[job_id]
         self._rest_by_array.pop(job_id, None)
-        if len(self._heap) >= max(_CLEAN_SIZE_MIN, 2 * len(self._ticket_by_job)):
-            self._heap = [entry for entry in self._heap if self._is_valid(entry)]
-            heapq.heapify(self._heap)
-        while self._heap and not self._is_valid(self._heap[0]):
-            heapq.heappop(self._heap)
+        self._clean()
 
     def front_seq(self) -> int:
         """Give the submission number of the first job; there must be one."""
-        return self._heap[0][1]
+        return (self._front[self._first] if self._front else self._heap[0])[1]
 
     def __iter__(self) -> Iterator[JobId]:
         """Yield the jobs in order without taking them out; lazy, for as many as are asked for."""
+        if not self._rest_by_array:
+            return (entry[_JOB_OF_ENTRY] for entry in self._entries())
         return (place[_JOB] for place in self.places())
 
     def places(self) -> Iterator[Place]:
         """Yield the same jobs, each with what decides where it stands."""
-        heap = self._heap
-        frontier: list[tuple[_Entry, int]] = [(heap[0], 0)] if heap else []
-        while frontier:
-            entry, at = heapq.heappop(frontier)
-            if at != _NOT_IN_HEAP:
-                for below in (2 * at + 1, 2 * at + 2):
-                    if below < len(heap):
-                        heapq.heappush(frontier, (heap[below], below))
-                if not self._is_valid(entry):
-                    continue
-            codes = self._rest_by_array.get(entry[4])
-            if codes is None:
-                yield entry[0], entry[1], entry[2], entry[4]
-                continue
-            rank, seq, index, ticket, job_id = entry
-            if at == _NOT_IN_HEAP:
-                yield rank, seq, index, child_id(job_id, index)
-            following = codes.find(0, index + 1)
-            if following >= 0:
-                child = (rank, seq, following, ticket, job_id)
-                heapq.heappush(frontier, (child, _NOT_IN_HEAP))
+        #: The next child of each array that is being unfolded.
+        unfolded: list[_Entry] = []
+        for entry in self._entries():
+            while unfolded and unfolded[0] < entry:
+                yield self._next_child(unfolded)
+            if entry[_JOB_OF_ENTRY] in self._rest_by_array:
+                self._unfold(unfolded, entry)
+            else:
+                yield entry[0], entry[1], entry[2], entry[_JOB_OF_ENTRY]
+        while unfolded:
+            yield self._next_child(unfolded)
+
+    def _entries(self) -> Iterator[_Entry]:
+        """Yield what is in line, in order."""
+        front, heap, tickets, at = self._front, self._heap, self._ticket_by_job, self._first
+        while True:
+            if at == len(front):
+                if not heap:
+                    return
+                front.append(heapq.heappop(heap))
+            entry = front[at]
+            at += 1
+            if tickets.get(entry[_JOB_OF_ENTRY]) == entry[_TICKET]:
+                yield entry
+
+    def _next_child(self, unfolded: list[_Entry]) -> Place:
+        """Take the first of the children out, and let the next one of its array be there."""
+        entry = heapq.heappop(unfolded)
+        self._unfold(unfolded, entry)
+        return entry[0], entry[1], entry[2], child_id(entry[_JOB_OF_ENTRY], entry[2])
+
+    def _unfold(self, unfolded: list[_Entry], entry: _Entry) -> None:
+        rank, seq, index, ticket, job_id = entry
+        following = self._rest_by_array[job_id].find(0, index + 1)
+        if following >= 0:
+            heapq.heappush(unfolded, (rank, seq, following, ticket, job_id))
 
     def _add(self, rank: int, seq: int, index: int, job_id: JobId) -> None:
         assert job_id not in self._ticket_by_job, job_id
         self._tickets_given += 1
         self._ticket_by_job[job_id] = self._tickets_given
-        heapq.heappush(self._heap, (rank, seq, index, self._tickets_given, job_id))
+        entry = (rank, seq, index, self._tickets_given, job_id)
+        if self._front and entry < self._front[-1]:
+            insort(self._front, entry, lo=self._first)
+        else:
+            heapq.heappush(self._heap, entry)
+
+    def _clean(self) -> None:
+        """Drop what is void at the top, and everything that is once most entries are."""
+        front, heap = self._front, self._heap
+        if len(front) + len(heap) >= max(_CLEAN_SIZE_MIN, 2 * len(self._ticket_by_job)):
+            front[:] = [entry for entry in front if self._is_valid(entry)]
+            heap[:] = [entry for entry in heap if self._is_valid(entry)]
+            heapq.heapify(heap)
+            self._first = 0
+        while self._first < len(front) and not self._is_valid(front[self._first]):
+            self._first += 1
+        if 2 * self._first > len(front):
+            del front[: self._first]
+            self._first = 0
+        if not front:
+            while heap and not self._is_valid(heap[0]):
+                heapq.heappop(heap)
 
     def _is_valid(self, entry: _Entry) -> bool:
-        return self._ticket_by_job.get(entry[4]) == entry[3]
+        return self._ticket_by_job.get(entry[_JOB_OF_ENTRY]) == entry[_TICKET]
 
 
 class MovedLine(WaitingLine):
@@ -139,6 +181,10 @@ class MovedLine(WaitingLine):
     def __len__(self) -> int:
         """Count what the line counts."""
         return len(self._line)
+
+    def __iter__(self) -> Iterator[JobId]:
+        """See `WaitingLine`."""
+        return (place[_JOB] for place in self.places())
 
     def __contains__(self, job_id: JobId) -> bool:
         return job_id in self._line

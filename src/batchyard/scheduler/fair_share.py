@@ -67,11 +67,14 @@ def decay_factor(elapsed_ms: int, window_ms: int) -> int:
     halvings = age >> _AGE_BITS
     if halvings > _FACTOR_BITS:
         return 0
-    factor = _ONE
-    shift = _AGE_BITS
-    for table in _TABLES:
-        shift -= _BYTE_BITS
-        factor = factor * table[age >> shift & _BYTE_MASK] >> _FACTOR_BITS
+    # Written out, for a round asks it of every share: from the first byte of the age to the last.
+    first, second, third, fourth, fifth, sixth = _TABLES
+    factor = first[age >> 40 & _BYTE_MASK]
+    factor = factor * second[age >> 32 & _BYTE_MASK] >> _FACTOR_BITS
+    factor = factor * third[age >> 24 & _BYTE_MASK] >> _FACTOR_BITS
+    factor = factor * fourth[age >> 16 & _BYTE_MASK] >> _FACTOR_BITS
+    factor = factor * fifth[age >> 8 & _BYTE_MASK] >> _FACTOR_BITS
+    factor = factor * sixth[age & _BYTE_MASK] >> _FACTOR_BITS
     return factor >> halvings
 
 

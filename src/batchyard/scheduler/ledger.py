@@ -72,6 +72,8 @@ class Ledger:
         self._view = view
         self._host_by_launched: dict[InstanceId, HostId] = {}
         self._budgets: dict[EnvironmentArn, _Budget] = {}
+        #: How often room came to be where there was none: whoever found none before may now.
+        self.growth_count = 0
         #: Read once somebody needs room; those that were given up are taken out.
         self._idle: dict[InstanceId, IdleInstance] | None = None
 
@@ -181,6 +183,7 @@ class Ledger:
 
     def release(self, environment: EnvironmentView, slot: Slot, amount: Amount) -> None:
         """Count room as free again that a job holds, or held before `take`."""
+        self.growth_count += 1
         budget = self._budget_of(environment)
         budget.cpu_milli_used -= amount.cpu_milli
         if slot.instance_id is None:
@@ -195,6 +198,7 @@ class Ledger:
     ) -> None:
         """Count instances of a service environment as free again, or with sign -1 as used."""
         if instances:
+            self.growth_count += 1
             budget = self._budget_of(environment)
             less = {unit: -sign * count for unit, count in instances.items()}
             budget.instances_used = added(budget.instances_used, less)
@@ -251,6 +255,7 @@ class Ledger:
         )
         rooms = budget.starting if terms.boot_ms else budget.ready
         rooms.add(instance_id, kind.capacity)
+        self.growth_count += 1
 
     def _is_within_max(self, budget: _Budget, kind: InstanceType) -> bool:
         terms = budget.view.launching

@@ -32,6 +32,7 @@ from itertools import groupby
 
 from msgspec.structs import replace
 
+from batchyard.model.amounts import Amount
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
@@ -58,6 +59,9 @@ class _Turn:
     is_passing: bool = False
     looked_at: int = 0
     has_blocked_head: bool = False
+    #: What jobs that may pass asked for and did not get, since `ledger.growth_count` was this.
+    refused: set[Amount] = field(default_factory=set)
+    growth_count: int = 0
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ def plan_round(view: View) -> Plan:
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
         all_turns = turns = [_turn_of(made, queue) for queue in equals]
         while turns:
+            if len(turns) == 1:
+                _pass_over_refused(made, turns[0])
             turns = [turn for turn in turns if _serve_next(made, turn)]
         for turn in all_turns:
             if turn.of_shares is not None:
@@ -130,10 +136,39 @@ def _serve_next(made: _Round, turn: _Turn) -> bool:
             made.stock.take(job.needs)
             _note(made, job, environment, taken)
             return True
-    if not turn.is_passing and not _block(made, turn, job, lack):
+    if turn.is_passing:
+        _note_refused(made, turn, job, lack)
+    elif not _block(made, turn, job, lack):
         return False
     order.pass_over()
     return True
+
+
+def _pass_over_refused(made: _Round, turn: _Turn) -> None:
+    """Pass over jobs that ask for what others behind the same head have just been refused.
+
+    Jobs that pass launch nothing, so what is not there for one of them is not there for the next,
+    until somebody else brings more. Only where no other queue has a turn in between.
+    """
+    if not turn.refused or turn.growth_count != made.ledger.growth_count:
+        return
+    order, refused = turn.queue.waiting, turn.refused
+    while turn.looked_at < PASSERS_LOOKED_AT_MAX:
+        job = order.peek()
+        if job is None or job.demand not in refused or job.node_demands or job.instances:
+            return
+        turn.looked_at += 1
+        order.pass_over()
+
+
+def _note_refused(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) -> None:
+    """Keep what a job that may pass asked for in vain; with nodes it asks for more than that."""
+    if lack is not None or job.node_demands or job.instances:
+        return
+    if turn.growth_count != made.ledger.growth_count:
+        turn.growth_count = made.ledger.growth_count
+        turn.refused.clear()
+    turn.refused.add(job.demand)
 
 
 def _lack_of(made: _Round, order: WaitingOrder, job: WaitingJob) -> Obstacle | None:
