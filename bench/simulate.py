@@ -13,6 +13,10 @@ hour, the others as fast as they can be served, so that thousands wait until the
 Their limit is the ordinary week, in line, of the same run::
 
     python -m bench.simulate --policy fifo --overloaded spot
+
+And what a simulated start costs a forecast of a job deep in a queue (see `deep`)::
+
+    python -m bench.simulate --deep
 """
 
 import argparse
@@ -42,6 +46,7 @@ from batchyard.sim.job_table import job_id_of, number_of
 from batchyard.sim.reporting import report_of
 from batchyard.sim.simulation import Simulation, simulate
 from batchyard.sim.trace import Trace, TraceJob
+from bench import deep
 
 JOBS = 20_000
 WEEK_MS = 7 * 86_400_000
@@ -130,7 +135,19 @@ class Overload:
 
 async def run() -> bool:
     """Measure the week, in line and by shares, and those that are overloaded."""
-    return await measure(JOBS, ("fifo", "fair"), tuple(OVERLOADED))
+    is_met = await measure(JOBS, ("fifo", "fair"), tuple(OVERLOADED))
+    return await measure_deep() and is_met
+
+
+async def measure_deep() -> bool:
+    """Measure what a simulated start costs a forecast of a job deep in a queue."""
+    found = deep.Deep(**await _in_own_process("--deep"))
+    ratio = found.forecast_us / found.core_us
+    print(
+        f"  forecast in a queue of {deep.JOBS:,}: {found.forecast_us:.0f} us a start ="
+        f" {ratio:.2f} times the core alone; goal: {deep.GOAL}"
+    )
+    return ratio <= deep.GOAL
 
 
 async def measure(jobs: int, policies: tuple[str, ...], overloaded: tuple[str, ...] = ()) -> bool:
@@ -348,12 +365,17 @@ def main() -> int:
         default=[],
         help="weeks that are too much, beside the first policy",
     )
+    parser.add_argument("--deep", action="store_true", help="the forecast in a deep queue, alone")
     parser.add_argument("--worker", action="store_true", help="measure here, and print JSON")
     chosen: Any = parser.parse_args()
+    if not chosen.worker and chosen.deep:
+        return 0 if asyncio.run(measure_deep()) else 1
     if not chosen.worker:
         weeks = measure(chosen.jobs, tuple(chosen.policy), tuple(chosen.overloaded))
         return 0 if asyncio.run(weeks) else 1
-    if chosen.overloaded:
+    if chosen.deep:
+        print(json.dumps(asdict(deep.measure())))
+    elif chosen.overloaded:
         print(json.dumps(asdict(_overload(chosen.jobs, chosen.overloaded[0]))))
     else:
         print(json.dumps(asdict(_work(chosen.jobs, chosen.policy[0]))))
