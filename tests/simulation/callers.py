@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchyard.core.events import AttemptPlaced, Event, JobSucceeded
-from batchyard.model.ids import JobId, whole_id_of
+from batchyard.model.ids import JobId, is_part_id, whole_id_of
 from batchyard.model.refusal import Refusal
 from batchyard.store import StoreTrouble
 from tests.simulation.observer import demand
@@ -43,6 +43,8 @@ class _Asked:
     item: Item
     tries: int = 0
     request: Mapping[str, Any] = field(default_factory=dict)
+    #: What it was asked of was there by then: children are once nothing holds up their array.
+    is_there: bool = True
     task: asyncio.Task[Any] | None = None
 
 
@@ -177,6 +179,9 @@ class Callers:
             self._world.observer.requests[asked.item.job] = request
         asked.tries += 1
         asked.request = request
+        job_id = JobId(request.get("jobId", ""))
+        spawned = self._world.observer.spawned
+        asked.is_there = not is_part_id(job_id) or whole_id_of(job_id) in spawned
         asked.task = server.call(asked.item.operation, request)
         asked.task.add_done_callback(partial(self._answered, number))
 
@@ -214,7 +219,8 @@ class Callers:
         item, error = asked.item, task.exception()
         if error is None:
             self._world.note("answered", item.operation, item.job)
-            self._note_wish(item.operation, asked.request)
+            if asked.is_there:
+                self._note_wish(item.operation, asked.request)
             if item.job:
                 self._take_id(item.job, JobId(task.result()["jobId"]))
             del self._open[number]
