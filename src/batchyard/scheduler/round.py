@@ -23,7 +23,8 @@ Rules (reference/compute-and-scheduling.md sections 1.8, 2.2 and 3.1):
    head like one without room.
 
 The cost of a round follows what it places: O(placements + queues + environments), not the length of
-the queues; behind a blocked head at most PASSERS_LOOKED_AT_MAX jobs are looked at.
+the queues; behind a blocked head at most PASSERS_LOOKED_AT_MAX jobs are looked at, and at most
+MISFITS_PASSED_MAX that fit nowhere are passed.
 """
 
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJo
 _NOT_TRIED = (Obstacle.CAPACITY_IN_USE, Obstacle.INSUFFICIENT_INSTANCE_CAPACITY)
 #: Ours: how far behind a blocked head a round looks for jobs that may pass.
 PASSERS_LOOKED_AT_MAX = 100
+#: Ours: how many jobs that fit nowhere a round passes in a queue. Those that ask for the same cost
+#: next to nothing.
+MISFITS_PASSED_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -58,6 +62,9 @@ class _Turn:
     #: A head is blocked that may need the hosts.
     is_passing: bool = False
     looked_at: int = 0
+    misfit_count: int = 0
+    #: What jobs asked for that fit nowhere; holds until `is_passing`.
+    misfits: set[Amount] = field(default_factory=set)
     has_blocked_head: bool = False
     #: What jobs that may pass asked for and did not get, since `ledger.growth_count` was this.
     refused: set[Amount] = field(default_factory=set)
@@ -120,27 +127,62 @@ def _serve_next(made: _Round, turn: _Turn) -> bool:
         if started is not None:
             _note(made, *started)
         return started is not None
-    order = turn.queue.waiting
-    job = order.peek()
+    job = turn.queue.waiting.peek()
     if job is None:
         return False
-    if turn.has_blocked_head:
-        turn.looked_at += 1
-        if turn.looked_at > PASSERS_LOOKED_AT_MAX:
-            return False
-    lack = _lack_of(made, order, job)
-    for environment in turn.environments if lack is None else ():
+    return (_serve_passer if turn.is_passing else _serve_head)(made, turn, job)
+
+
+def _serve_head(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
+    """Let a job start before which nobody waits but those that fit nowhere."""
+    if job.demand in turn.misfits and _is_plain(job):
+        return _pass_misfit(turn)
+    lack = _lack_of(made, turn.queue.waiting, job)
+    if lack is None and _start(made, turn, job):
+        return True
+    if not _block(made, turn, job, lack):
+        return False
+    if not turn.is_passing:
+        return _pass_misfit(turn)
+    turn.queue.waiting.pass_over()
+    return True
+
+
+def _serve_passer(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
+    """Let a job start before the head, where that can never be."""
+    turn.looked_at += 1
+    if turn.looked_at > PASSERS_LOOKED_AT_MAX:
+        return False
+    lack = _lack_of(made, turn.queue.waiting, job)
+    if lack is not None or not _start(made, turn, job):
+        _note_refused(made, turn, job, lack)
+        turn.queue.waiting.pass_over()
+    return True
+
+
+def _start(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
+    """Give a job the first room that there is for it, if there is any."""
+    for environment in turn.environments:
         taken = made.ledger.take(environment, job, may_launch=not turn.is_passing)
         if taken is not None:
-            order.take()
+            turn.queue.waiting.take()
             made.stock.take(job.needs)
             _note(made, job, environment, taken)
             return True
-    if turn.is_passing:
-        _note_refused(made, turn, job, lack)
-    elif not _block(made, turn, job, lack):
+    return False
+
+
+def _is_plain(job: WaitingJob) -> bool:
+    """Tell whether a job asks for its demand, in one place, and for nothing else."""
+    return not (job.node_demands or job.instances)
+
+
+def _pass_misfit(turn: _Turn) -> bool:
+    """Pass over a job that fits nowhere; False: these were enough of them."""
+    turn.misfit_count += 1
+    if turn.misfit_count > MISFITS_PASSED_MAX:
         return False
-    order.pass_over()
+    turn.queue.waiting.pass_over()
     return True
 
 
@@ -155,7 +197,7 @@ def _pass_over_refused(made: _Round, turn: _Turn) -> None:
     order, refused = turn.queue.waiting, turn.refused
     while turn.looked_at < PASSERS_LOOKED_AT_MAX:
         job = order.peek()
-        if job is None or job.demand not in refused or job.node_demands or job.instances:
+        if job is None or job.demand not in refused or not _is_plain(job):
             return
         turn.looked_at += 1
         order.pass_over()
@@ -163,7 +205,7 @@ def _pass_over_refused(made: _Round, turn: _Turn) -> None:
 
 def _note_refused(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) -> None:
     """Keep what a job that may pass asked for in vain; with nodes it asks for more than that."""
-    if lack is not None or job.node_demands or job.instances:
+    if lack is not None or not _is_plain(job):
         return
     if turn.growth_count != made.ledger.growth_count:
         turn.growth_count = made.ledger.growth_count
@@ -203,6 +245,8 @@ def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) ->
     if possible:
         turn.is_passing = True
         turn.environments = _others(turn.environments, possible)
+    elif _is_plain(job):
+        turn.misfits.add(job.demand)
     return bool(turn.environments)
 
 

@@ -86,3 +86,20 @@ def test_who_asks_for_what_was_refused_counts_as_looked_at() -> None:
     for behind, placed in ((most - 1, 1), (most, 0)):
         made = plan([fitting], [], [[head, *[refused] * behind, fitting]])
         assert len(made.placements) == placed
+
+
+def test_jobs_that_fit_nowhere_keep_nobody() -> None:
+    misfit, other, fitting = Amount(cpu_milli=101), Amount(cpu_milli=102), Amount(cpu_milli=2)
+    with patch.object(rounds, "MISFITS_PASSED_MAX", 300):
+        for number, placed in ((299, 2), (300, 2), (301, 0)):
+            misfits = [misfit, other] * (number // 2) + [misfit] * (number % 2)
+            made = plan([fitting], [fitting], [[*misfits, fitting, fitting]])
+            assert len(made.placements) == placed
+            assert [each.job_id for each in made.blocked] == ["0-0"]
+
+
+def test_those_who_start_behind_jobs_that_fit_nowhere_are_not_counted() -> None:
+    misfit, fitting = Amount(cpu_milli=101), Amount(cpu_milli=2)
+    many = rounds.PASSERS_LOOKED_AT_MAX + 50
+    made = plan([fitting] * many, [], [[misfit, *[fitting] * many]])
+    assert len(made.placements) == many
