@@ -21,10 +21,10 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, JobId, Scope, TaskId
 from batchyard.model.records import JobProgress, QueuedJob
 from batchyard.model.status import EnvironmentKind, ResourceState
-from batchyard.sim.durations import History
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import Question, Yard, see
+from batchyard.sim.past_runs import History
 from batchyard.store.run_times import Kind, Origin, PastAttempt
 
 JOBS = 100_000

@@ -31,11 +31,11 @@ from batchyard.model.records import StopCause
 from batchyard.model.status import JobStatus
 from batchyard.sim.arriving import past_of, running_of, whose_matter
 from batchyard.sim.driver import Driver
-from batchyard.sim.durations import History
 from batchyard.sim.fate import Fate
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
-from batchyard.sim.looking import Limits, Question, Seen, Yard, future_of, kinds_of, look, see
+from batchyard.sim.looking import Limits, Question, Seen, Yard, future_of, live_by_kind, look, see
+from batchyard.sim.past_runs import History
 from batchyard.store.run_times import PastArrival, PastAttempt, is_telling
 from bench.peers import PEERS, Peer
 from bench.yards import WORLDS, World, draw
@@ -47,6 +47,8 @@ JOBS_PER_MOMENT = 3
 #: Part of the time of a world within which is asked.
 _ASKED_FROM, _ASKED_UNTIL = 0.15, 0.9
 _MINUTE = 60_000
+#: A run of the future is given up after so many: what waits behind all others takes too long.
+_TURNS_MAX = 2000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Seen).decode
@@ -211,12 +213,12 @@ class Walk:
             past=past,
         )
         question = Question(wanted=tuple(wanted))
-        yard.history.prepare(kinds_of(state, yard))
+        yard.history.prepare(live_by_kind(state, yard))
 
         def make(number: int, bounds: Bounds) -> Seen:
             return _decode(on_a_copy(lambda: _encode(see(state, yard, question, number, bounds))))
 
-        found = look(make, Limits(runs_max=self._runs))
+        found = look(make, Limits(runs_max=self._runs, turns_per_run_max=_TURNS_MAX))
         future = future_of(found, yard, wanted, shown=range(len(wanted)))
         for each in future.jobs:
             peers = tuple(peer.ask(state, self._drawn, each.job_id, now_ms) for peer in self._peers)

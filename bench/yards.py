@@ -1,7 +1,7 @@
 """Yards that are made up, as traces that people have: what comes in, and how long it runs.
 
 Decides what a kind of yard is like, and draws one from a seed. Refuses to know what is forecast.
-Kinds that are `held_out` were not looked at while the method was made.
+Kinds that are `held_out` were not tuned on.
 """
 
 import random
@@ -98,7 +98,7 @@ WORLDS = (
     World(name="unequal shares", queues=(("shares", 1, True),), shares=_TEAMS),
     World(name="two priorities", queues=(("low", 1, False), ("high", 9, False))),
     World(name="from nothing", boot_s=120, load=0.8, batch=(1, 40)),
-    # Not looked at while the method was made.
+    # Not tuned on.
     World(name="bimodal", held_out=True, definitions=((60, 0.3), (240, 0.3)), law="bimodal"),
     World(
         name="wide and narrow",

@@ -15,7 +15,7 @@ from tests.e2e.test_quota_shares import make_share
 
 pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
-#: What nothing is known of is guessed to run for.
+#: What nothing is known of is guessed to run for, more or less.
 GUESS_MS = 600_000
 
 
@@ -34,7 +34,7 @@ def told_by(yard: LiveYard, *arguments: str) -> str:
 
 
 def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard) -> None:
-    """One job runs, two wait for it; nothing has ended yet, so each is guessed to take 10 min."""
+    """One job runs, two wait for it; nothing has ended yet: each takes about 10 min, so a guess."""
     client = own_client(yard)
     holder = yard.submit(HOLD)
     yard.reach("RUNNING", holder)
@@ -44,10 +44,8 @@ def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard
 
     told = client.get_job_forecast(jobId=second)
     starts_ms = began_ms + 2 * GUESS_MS
-    assert (told["status"], told["start"]) == (
-        "RUNNABLE",
-        {"p10": starts_ms, "p50": starts_ms, "p90": starts_ms},
-    )
+    assert told["status"] == "RUNNABLE"
+    assert began_ms < told["start"]["p10"] < starts_ms < told["start"]["p90"]
     assert (told["startedCount"], "gaveUp" in told) == (told["runCount"], False)
     assert [each["basis"] for each in told["bases"]] == ["DEFAULT"]
     assert told["hitRate"]["openCount"] == 1
@@ -56,8 +54,8 @@ def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard
     queue = client.get_queue_forecast(jobQueue=QUEUE)
     assert queue["waitingCount"] == 2
     assert [each["jobId"] for each in queue["jobs"]] == [first, second]
-    assert queue["allStarted"]["p50"] == starts_ms
-    assert queue["allEnded"]["p50"] == starts_ms + GUESS_MS
+    assert queue["allStarted"] == told["start"]
+    assert queue["allEnded"]["p50"] > queue["allStarted"]["p50"]
     assert json.loads(told_by(yard, "forecast", "--queue", QUEUE, "--json"))["waitingCount"] == 2
     assert second in told_by(yard, "forecast", second)
 

@@ -20,9 +20,9 @@ class Basis(StrEnum):
     QUEUE = "QUEUE"
     #: All jobs of the account and region.
     ALL = "ALL"
-    #: Nothing is known: it runs until its timeout.
+    #: Nothing is known: a guess below its timeout.
     TIMEOUT = "TIMEOUT"
-    #: Nothing is known, and it has no timeout: ten minutes.
+    #: Nothing is known, and it has no timeout: a guess around ten minutes.
     DEFAULT = "DEFAULT"
 
 

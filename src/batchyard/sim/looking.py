@@ -23,9 +23,10 @@ from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartFo
 from batchyard.model.ids import JobId
 from batchyard.sim.arriving import Past
 from batchyard.sim.changing import ComingIn
-from batchyard.sim.durations import Draws, History
+from batchyard.sim.durations import Draws
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
+from batchyard.sim.past_runs import History
 from batchyard.store.run_times import Kind, Origin
 
 #: Ours: with so many the ends of an interval are known well enough.
@@ -102,11 +103,17 @@ class Yard(Struct, frozen=True, kw_only=True):
     certain: Mapping[JobId, Fate] = {}
 
 
-def kinds_of(state: State, yard: Yard) -> dict[Kind, None]:
-    """Name the kinds of what lives and of what may come in."""
+def live_by_kind(state: State, yard: Yard) -> dict[Kind, int]:
+    """Count what lives of each kind, an array by its children; 0: it only may come in."""
     came = () if yard.past is None else yard.past.arrivals
-    origins = [yard.origins[each] for each in state.jobs if each in yard.origins]
-    return dict.fromkeys(each.kind for each in (*origins, *(one.origin for one in came)))
+    found = dict.fromkeys((each.origin.kind for each in came), 0)
+    for job in state.jobs.values():
+        origin = yard.origins.get(job.id)
+        if origin is not None:
+            array = job.progress.array
+            count = 1 if array is None else array.size
+            found[origin.kind] = found.get(origin.kind, 0) + count
+    return found
 
 
 def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:

@@ -22,7 +22,6 @@ from batchyard.model.what_if import Comparison
 from batchyard.sim.arriving import past_of, running_of, whose_matter
 from batchyard.sim.changing import Adjust, Arrivals, adjusting
 from batchyard.sim.comparing import Looked, compare
-from batchyard.sim.durations import History
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import (
@@ -32,11 +31,12 @@ from batchyard.sim.looking import (
     Yard,
     first_to_start,
     future_of,
-    kinds_of,
+    live_by_kind,
     look,
     see,
 )
 from batchyard.sim.meaning import refusal_of
+from batchyard.sim.past_runs import History
 from batchyard.sim.task import Answer, Task
 from batchyard.store import Connection
 from batchyard.store.database import reading_beside
@@ -103,7 +103,7 @@ def _comparison(state: State, other: State, yard: Yard, task: Task) -> Compariso
 
 def copies(state: State, yard: Yard, question: Question) -> See:
     """Give what makes runs of a state that stays as it is."""
-    yard.history.prepare(kinds_of(state, yard))
+    yard.history.prepare(live_by_kind(state, yard))
 
     def make(number: int, bounds: Bounds) -> Seen:
         return _decode(on_a_copy(lambda: _encode(see(state, yard, question, number, bounds))))

@@ -15,9 +15,9 @@ from batchyard.model.ids import TaskId
 from batchyard.model.what_if import Changes
 from batchyard.sim.changing import Arrivals
 from batchyard.sim.comparing import Looked, compare
-from batchyard.sim.durations import History
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import Limits, Question, See, Seen, Yard, future_of, look, see
+from batchyard.sim.past_runs import History
 from batchyard.store.run_times import Kind, Origin, PastAttempt
 from tests.builders import a_host, a_job, a_queue, an_environment, job_id, queue_arn
 

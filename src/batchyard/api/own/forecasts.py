@@ -51,8 +51,8 @@ _TEXT_BY_BASIS = {
     Basis.DEFINITION: "the last {count} attempts of that definition in that queue",
     Basis.QUEUE: "the last {count} attempts in that queue",
     Basis.ALL: "the last {count} attempts of all queues",
-    Basis.TIMEOUT: "its timeout, for nothing has ended yet",
-    Basis.DEFAULT: "a guess of 10 minutes, for nothing has ended yet",
+    Basis.TIMEOUT: "a guess below its timeout, for nothing has ended yet",
+    Basis.DEFAULT: "a guess around 10 minutes, for nothing has ended yet",
 }
 
 
