@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "scheduling": "what a decision costs, and a job that waits, by the length of the queue",
     "engine": "jobs a second through the live engine, with a backend whose tasks end at once",
     "loading": "how long a server takes to be in charge again with a full queue",
+    "inventory": "what a recording begins with in the middle: CPU and bytes for each live job",
     "rounds": "what a round costs by what lies around: environments, hosts, types, rooms, shares",
     "explaining": "what it costs to explain one of a million jobs, wherever it stands",
     "simulate": "a week of 20,000 jobs under the simulator, beside the core alone",

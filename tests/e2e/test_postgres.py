@@ -5,15 +5,18 @@ machines. One leads; when it dies the other takes over, and what ran on the dead
 as when an EC2 instance ends.
 """
 
+import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from batchyard.model import wording
-from tests.e2e.live_yard import LiveYard, live_yard, own_client, runtime_pids, until
+from tests.e2e.live_yard import BATCHYARD, LiveYard, live_yard, own_client, runtime_pids, until
 from tests.fixtures.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
@@ -108,6 +111,16 @@ def assert_both_explain(leading: LiveYard, standing_by: LiveYard, pending: str) 
     leading.ended(runnable)
 
 
+def assert_decisions_are_made_again(db: str, data_path: Path) -> None:
+    """Those of the dead server and those of the one that took over, beside both of them."""
+    command = [*BATCHYARD, "replay", "--db", db, "--data-dir", str(data_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)["recordings"]
+    assert [each["difference"] for each in told] == [None, None]
+    assert [len(each["decisions"]) for each in told] == [2, 2]
+
+
 def requirements(*, vcpus: int) -> list[dict[str, str]]:
     return [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": "16"}]
 
@@ -148,6 +161,7 @@ def test_a_second_server_stands_by_and_takes_over(db: str) -> None:
         assert re.fullmatch(terminated, first_attempt["statusReason"])
         assert second_attempt["container"]["exitCode"] == 0
         first.assert_each_ran_once(once, retried, after)
+        assert_decisions_are_made_again(db, first.data_path)
 
         second.kill()
         again = first.submit("exit 6")

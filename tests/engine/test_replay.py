@@ -12,6 +12,7 @@ from batchyard.compute.twin import Script
 from batchyard.core.transitions import InvariantBroken
 from batchyard.engine import recording
 from batchyard.engine.recording import RecordingLimits
+from batchyard.model.records import WishKind
 from batchyard.model.status import JobStatus
 from batchyard.sim.replay import replay_span
 from batchyard.store.recordings import read_spans
@@ -150,7 +151,7 @@ async def test_damage_is_told_from_a_difference(stage: Stage, tmp_path, what: st
     shown = CliRunner().invoke(replay, ["--db", f"sqlite:///{tmp_path / 'store.db'}"])
 
     assert shown.exit_code == 1
-    assert shown.output.startswith("recording 1: ")
+    assert shown.output.startswith("recording 1.1: ")
     assert shown.output.endswith(
         f"identical, then DAMAGED: record {shown_seq} cannot be read, or one before it is missing:"
         " its checksum is wrong\n"
@@ -177,7 +178,7 @@ async def test_what_another_version_recorded_is_passed_over(stage: Stage, tmp_pa
 
     refused, replayed = shown.output.splitlines()
     assert refused == (
-        "recording 1: NOT REPLAYED: it has version 1, and this batchyard reads"
+        "recording 1.1: NOT REPLAYED: it has version 1, and this batchyard reads"
         f" {recording.VERSION}; the batchyard that recorded it can replay it"
     )
     assert replayed.endswith("identical")
@@ -199,32 +200,133 @@ async def test_without_days_nothing_is_recorded(stage: Stage, tmp_path) -> None:
     assert shown.output.startswith("Error: nothing is recorded: see the setting recording_days")
 
 
-async def test_a_full_recording_ends_and_the_engine_goes_on(stage: Stage, monkeypatch) -> None:
-    monkeypatch.setattr(recording, "_MIB", 1)
-    stage.recording = RecordingLimits(days=7, mib_max=1)
+def small(byte_count_max: int = 200_000, span_count: int = 50) -> RecordingLimits:
+    """Give spans of some 4,000 bytes, whose inventories are taken two jobs at a time."""
+    return RecordingLimits(
+        days=7, byte_count_max=byte_count_max, span_count=span_count, piece_entries=2
+    )
+
+
+async def run_many(stage: Stage, first: int, last: int) -> None:
+    for number in range(first, last):
+        await run_jobs(stage, number)
+        stage.now_ms += 1_000
+
+
+async def byte_count(stage: Stage) -> int:
+    query = select(func.sum(func.length(recordings.c.body)))
+    return await stage.store.read(lambda conn: conn.execute(query).scalar_one())
+
+
+async def test_recordings_follow_each_other_while_the_engine_runs(stage: Stage) -> None:
+    """Some jobs wait for others and some run all the time: an inventory has more than one piece."""
+    stage.recording = small()
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    stage.machine.scripts["slow"] = Script(duration_ms=None)
+    await stage.create(vcpus=4, kind="FARGATE")
+    await stage.submit(101, 102, image="slow")
+    await stage.submit(103, 104, 105, after=[101])
+    async with stage.engine():
+        await run_many(stage, 1, 40)
+        placed = [job_id(number) for number in (101, 102, *range(1, 40))]
+
+    found = await replays(stage)
+
+    assert [each.is_identical for each in found] == [True] * len(found)
+    assert [(each.epoch, each.part) for each in found] == [
+        (1, part) for part in range(1, len(found) + 1)
+    ]
+    assert len(found) > 3
+    assert [each.job_id for span in found for each in span.decisions] == placed
+    pieces = select(func.count()).where(recordings.c.kind == "PIECE")
+    count = await stage.store.read(lambda conn: conn.execute(pieces).scalar_one())
+    assert count >= 3 * (len(found) - 1)
+
+
+async def test_all_recordings_together_stay_within_the_bound(stage: Stage) -> None:
+    stage.recording = small(byte_count_max=30_000, span_count=8)
     stage.machine.scripts["image"] = Script(duration_ms=0)
     await stage.create()
     async with stage.engine():
-        await run_jobs(stage, 1, 2)
+        for first in range(0, 120, 5):
+            await run_many(stage, first, first + 5)
+            assert await byte_count(stage) <= 30_000
 
-    assert await kinds(stage) == ["BEGINNING", "END"]
-    (found,) = await replays(stage)
-    assert (found.was_cut, found.difference, found.turn_count) == (True, None, 1)
+    found = await replays(stage)
+
+    assert found[0].part > 3
+    assert [each.part for each in found] == [*range(found[0].part, found[-1].part + 1)]
+    decided = [each.job_id for span in found for each in span.decisions]
+    assert decided
+    assert decided == [job_id(number) for number in range(120 - len(decided), 120)]
 
 
-async def test_with_too_many_live_jobs_no_recording_begins(stage: Stage, monkeypatch) -> None:
-    monkeypatch.setattr(recording, "LIVE_JOBS_MAX", 1)
+async def test_a_recording_lasts_a_day_at_most(stage: Stage) -> None:
+    stage.machine.scripts["image"] = Script(duration_ms=0)
     await stage.create()
-    await stage.submit(1, 2, image="slow")
-    stage.machine.scripts["slow"] = Script(duration_ms=None)
     async with stage.engine():
-        for number in (1, 2):
-            await stage.until(number, JobStatus.RUNNING)
-        before = await kinds(stage)
-    async with stage.engine():
-        pass
+        await run_jobs(stage, 1)
+        stage.now_ms += DAY_MS
+        await run_jobs(stage, 2)
+        await run_jobs(stage, 3)
+        stage.now_ms += 8 * DAY_MS
+        await run_jobs(stage, 4)
+        await run_jobs(stage, 5)
 
-    assert await kinds(stage) == before
+    # The first one ended eight days ago when the third began; the second ended then.
+    assert [span.part for span in await stage.store.read(read_spans)] == [2, 3]
+
+
+async def test_with_too_many_live_jobs_it_begins_a_few_turns_later(
+    stage: Stage, monkeypatch
+) -> None:
+    """At a start, writing all of them down would hold it up; it is done piece by piece then."""
+    monkeypatch.setattr(recording, "LIVE_JOBS_MAX", 1)
+    stage.recording = small(byte_count_max=10**6)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    stage.machine.scripts["slow"] = Script(duration_ms=None)
+    await stage.create(vcpus=8, kind="FARGATE")
+    await stage.submit(1, 2, 3, 4, 5, image="slow")
+    async with stage.engine():
+        for number in range(1, 6):
+            await stage.until(number, JobStatus.RUNNING)
+    before = await kinds(stage)
+    async with stage.engine():
+        while (await kinds(stage)) == before:
+            await asyncio.sleep(0)
+        await run_jobs(stage, 6)
+
+    after = (await kinds(stage))[len(before) :]
+    assert after[:4] == ["BEGINNING", "PIECE", "PIECE", "PIECE"]
+    assert "TURN" in after
+    assert [each.job_id for each in (await replays(stage))[-1].decisions] == [job_id(6)]
+
+
+async def test_where_too_much_is_live_it_ends_and_begins_again_with_less(stage: Stage) -> None:
+    """What a recording begins with must leave room: else there is none until half has ended."""
+    stage.recording = small(byte_count_max=60_000, span_count=14)
+    stage.machine.scripts["image"] = Script(duration_ms=0)
+    stage.machine.scripts["slow"] = Script(duration_ms=None)
+    await stage.create(vcpus=4, kind="FARGATE")
+    numbers = iter(range(1, 500))
+    async with stage.engine():
+        await stage.submit(500, image="slow")
+        await stage.submit(*range(501, 600), after=[500])
+        while (await kinds(stage))[-1] != "END":
+            await run_jobs(stage, next(numbers))
+        *_, full = await replays(stage)
+        for number in range(501, 600):
+            await stage.wish(WishKind.CANCEL, number, "enough")
+        attempt = (await stage.job(500)).progress.attempt
+        assert attempt is not None
+        stage.machine.finish(attempt.task_id)
+        await stage.until(599, JobStatus.FAILED)
+        while (await kinds(stage))[-1] != "TURN":
+            await run_jobs(stage, next(numbers))
+
+    assert (full.was_cut, full.is_identical) == (True, True)
+    newest = (await replays(stage))[-1]
+    assert (newest.is_identical, newest.was_cut, newest.part) == (True, False, full.part + 1)
 
 
 async def test_spans_that_ended_days_ago_are_deleted_at_a_start(stage: Stage) -> None:
@@ -241,16 +343,16 @@ async def test_spans_that_ended_days_ago_are_deleted_at_a_start(stage: Stage) ->
     assert [span.epoch for span in spans] == [2, 3, 4]
 
 
-async def test_the_oldest_spans_go_when_all_are_too_large(stage: Stage, monkeypatch) -> None:
+async def test_the_oldest_spans_go_when_all_are_too_large(stage: Stage) -> None:
     for _ in range(3):
         async with stage.engine():
             pass
-    monkeypatch.setattr(recording, "_MIB", 1)
-    stage.recording = RecordingLimits(days=7, mib_max=1)
+    size = await byte_count(stage)
+    stage.recording = RecordingLimits(days=7, byte_count_max=2 * size - 2, span_count=1)
     async with stage.engine():
         pass
 
-    assert [span.epoch for span in await stage.store.read(read_spans)] == [4]
+    assert [span.epoch for span in await stage.store.read(read_spans)] == [2, 3, 4]
 
 
 async def test_the_command_shows_what_started_when_and_where(stage: Stage, tmp_path) -> None:
@@ -267,12 +369,17 @@ async def test_the_command_shows_what_started_when_and_where(stage: Stage, tmp_p
 
     assert (shown.exit_code, as_json.exit_code, missing.exit_code) == (0, 0, 2)
     head, columns, row = shown.output.splitlines()
-    assert head.startswith("recording 1: 1970-01-01 00:16:40.000Z to ")
+    assert head.startswith("recording 1.1: 1970-01-01 00:16:40.000Z to ")
     assert head.endswith("1 attempts started: identical")
     assert columns.split() == ["STARTED", "JOB", "ATTEMPT", "ENVIRONMENT", "PLACE"]
     assert row.split()[2:] == [job_id(1), "1", "ce", instance_id]
-    assert as_json.output.startswith('{"recordings":[{"epoch":1,"began_ms":1000000,')
-    assert "there is no recording 9, but 1" in missing.output
+    assert as_json.output.startswith('{"recordings":[{"epoch":1,"part":1,"began_ms":1000000,')
+    assert "there is no recording 9, but 1.1" in missing.output
+    for chosen in ("1", "1.1"):
+        one = CliRunner().invoke(replay, [*url, "--span", chosen, "--decisions"])
+        assert (one.exit_code, one.output) == (0, shown.output)
+    for unknown in ("1.2", "x", "1.", ""):
+        assert CliRunner().invoke(replay, [*url, "--span", unknown]).exit_code == 2
 
 
 OTHER = """

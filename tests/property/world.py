@@ -51,6 +51,7 @@ from batchyard.scheduler.round import plan_round
 from batchyard.store import codec
 from tests.builders import run_round
 from tests.property.fairness import Fairness
+from tests.property.inventories import Inventories
 
 #: Told of a job, but no sign that something happened to it alone.
 _SILENT = (e.DependencyEnded, e.ChildrenDoomed)
@@ -314,6 +315,7 @@ class World:
         self.live_tasks: dict[TaskId, HostId] = {}
         #: What makes queues, environments and hosts, to make them again after a crash.
         self.resources: dict[object, i.Input] = {}
+        self.inventories = Inventories()
 
     def feed(self, happening: i.Input) -> Outcome:
         if isinstance(happening, (i.PutQueue, i.PutEnvironment)):
@@ -376,6 +378,7 @@ class World:
             elif isinstance(event, e.QuotaShareDeleted):
                 self.resources.pop((event.arn, event.name), None)
         self.store.commit(outcome)
+        self.inventories.see(self.state, outcome.events)
         for effect in outcome.effects:
             if isinstance(effect, StartTask) and effect.task_id not in self.live_tasks:
                 assert effect.task_id not in self.started_tasks, "an attempt was started twice"

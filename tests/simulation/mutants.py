@@ -29,6 +29,12 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "what changes while an inventory is taken is not taken down again",
+        "core/inventory.py",
+        "            yield event.job_id\n",
+        "            pass\n",
+    ),
+    Mutant(
         "capacity of an instance that is gone stays taken",
         "core/bookkeeping.py",
         "    state.hosts[record.host_id].used -= record.capacity\n",
@@ -49,10 +55,10 @@ MUTANTS = (
     Mutant(
         "effects are sent before they are durable",
         "engine/loop.py",
-        "        await self._commit(outcome, harvest.settled, now_ms, record)\n"
+        "        await self._commit(outcome, harvest.settled, now_ms, records)\n"
         "        self._dispatch.send(outcome.effects)\n",
         "        self._dispatch.send(outcome.effects)\n"
-        "        await self._commit(outcome, harvest.settled, now_ms, record)\n",
+        "        await self._commit(outcome, harvest.settled, now_ms, records)\n",
     ),
     Mutant(
         "a commit that failed is not tried again",

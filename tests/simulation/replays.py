@@ -13,7 +13,8 @@ from batchyard.store.reading import open_for_reading
 from batchyard.store.recordings import read_spans
 from tests.simulation.observer import Broken
 
-RECORDING = RecordingLimits(days=7)
+#: So little that a run has several recordings, whose inventories are taken over several turns.
+RECORDING = RecordingLimits(days=7, byte_count_max=128_000, span_count=32, piece_entries=3)
 
 
 def check_replays(path: Path) -> int:

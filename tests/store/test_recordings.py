@@ -8,7 +8,9 @@ from batchyard.store.reading import open_for_reading
 from batchyard.store.recordings import (
     RecordRow,
     append_record,
-    delete_old_spans,
+    delete_some,
+    drop_spans,
+    read_sizes,
     read_span,
     read_spans,
 )
@@ -17,12 +19,14 @@ DAY_MS = 86_400_000
 
 
 async def append(store: Store, epoch: int, kind: str, at_ms: int, size: int = 1) -> None:
-    row = (epoch, kind, at_ms, 1, b"d", b"x" * size)
+    row = (epoch, 1, kind, at_ms, 1, b"d", b"x" * size)
     await store.write(lambda conn: append_record(conn, row))
 
 
-async def drop(store: Store, before_ms: int, bytes_max: int) -> None:
-    await store.write(lambda conn: delete_old_spans(conn, before_ms=before_ms, bytes_max=bytes_max))
+async def drop(store: Store, before_ms: int, kept: int) -> int:
+    found: list[int] = []
+    await store.write(lambda conn: found.append(drop_spans(conn, before_ms=before_ms, kept=kept)))
+    return found[-1]
 
 
 async def epochs(store: Store) -> list[int]:
@@ -61,18 +65,28 @@ async def test_spans_go_once_they_ended_long_ago(store: Store) -> None:
         await append(store, epoch, "BEGINNING", at_ms)
 
     for before_ms, left in ((DAY_MS, [1, 2, 3]), (DAY_MS + 1, [2, 3]), (9 * DAY_MS, [3])):
-        await drop(store, before_ms, 100)
+        await drop(store, before_ms, 9)
         assert await epochs(store) == left
 
 
-async def test_the_oldest_spans_go_while_all_are_too_large(store: Store) -> None:
+async def test_all_but_the_newest_spans_go_and_their_records_bit_by_bit(store: Store) -> None:
     for epoch in (1, 2, 3):
         await append(store, epoch, "BEGINNING", epoch, size=10)
-        await append(store, epoch, "TURN", epoch, size=10)
+        await append(store, epoch, "TURN", epoch, size=epoch)
 
-    for bytes_max, left in ((60, [1, 2, 3]), (59, [2, 3]), (19, [])):
-        await drop(store, 0, bytes_max)
-        assert await epochs(store) == left
+    assert await store.read(read_sizes) == [11, 12, 13]
+    first_seq = await drop(store, 0, 1)
+
+    assert await epochs(store) == [3]
+    assert await store.read(read_sizes) == [13]
+    counts: list[int] = []
+    for _ in range(3):
+        await store.write(lambda conn: counts.append(delete_some(conn, first_seq, 1)))
+    assert counts == [1, 1, 0]
+    (span,) = await store.read(read_spans)
+    assert span.first_seq == first_seq
+    records = await store.read(lambda conn: list(read_span(conn, span)))
+    assert [each.kind for each in records] == ["BEGINNING", "TURN"]
 
 
 async def test_whoever_only_reads_sees_what_is_there_and_changes_nothing(
@@ -83,7 +97,7 @@ async def test_whoever_only_reads_sees_what_is_there_and_changes_nothing(
     with open_for_reading(url) as conn:
         assert [span.epoch for span in read_spans(conn)] == [1]
         with pytest.raises(SQLAlchemyError):
-            append_record(conn, (2, "BEGINNING", 20, 1, b"", b""))
+            append_record(conn, (2, 1, "BEGINNING", 20, 1, b"", b""))
         conn.rollback()
 
 

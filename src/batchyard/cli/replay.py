@@ -32,7 +32,9 @@ from batchyard.store.recordings import Span, read_spans
     type=click.Path(path_type=Path, dir_okay=False),
     help="Show also who would gain and lose under this configuration; see `batchyard simulate`.",
 )
-@click.option("--span", "chosen", type=int, help="Only the recording with this number.")
+@click.option(
+    "--span", "chosen", metavar="N", help="Only this recording, such as 3.2, or all of server 3."
+)
 @click.option("--decisions", is_flag=True, help="Show which job started when, and where.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(  # noqa: PLR0913 -- one parameter an option
@@ -40,7 +42,7 @@ def replay(  # noqa: PLR0913 -- one parameter an option
     data_dir: str | None,
     db: str | None,
     other_path: Path | None,
-    chosen: int | None,
+    chosen: str | None,
     decisions: bool,
     as_json: bool,
 ) -> None:
@@ -75,25 +77,32 @@ def _is_bad(found: Sequence[SpanReplay]) -> bool:
     return not read or any(not each.is_identical for each in read)
 
 
-def _spans(conn: Connection, chosen: int | None) -> Sequence[Span]:
+def _spans(conn: Connection, chosen: str | None) -> Sequence[Span]:
     spans = read_spans(conn)
     if not spans:
         raise click.ClickException(
             "nothing is recorded: see the setting recording_days; a recording begins when the"
             " server starts"
         )
-    wanted = [span for span in spans if chosen in (None, span.epoch)]
+    wanted = [span for span in spans if chosen in (None, str(span.epoch), _number(span))]
     if not wanted:
-        known = ", ".join(str(span.epoch) for span in spans)
+        known = ", ".join(map(_number, spans))
         raise click.UsageError(f"there is no recording {chosen}, but {known}")
     return wanted
 
 
+def _number(span: Span | SpanReplay) -> str:
+    """Name a recording: which time a server was in charge, and which of that time's."""
+    return f"{span.epoch}.{span.part}"
+
+
 def _show(found: Iterable[SpanReplay], *, with_decisions: bool) -> None:
     for each in found:
-        click.echo(f"recording {each.epoch}: {_summary(each)}")
+        click.echo(f"recording {_number(each)}: {_summary(each)}")
         if each.was_cut:
-            click.echo("  it reached recording_mib_max then; the next start begins another one")
+            click.echo(
+                "  it reached recording_mib_max then, and so much was live that no other one began"
+            )
         if with_decisions and each.decisions:
             print_table(
                 ("STARTED", "JOB", "ATTEMPT", "ENVIRONMENT", "PLACE"),

@@ -235,7 +235,9 @@ def make_backend(settings: Settings, sink: OutputSink) -> RunsHere:
 
 
 def _recording_limits(settings: Settings) -> RecordingLimits:
-    return RecordingLimits(days=settings.recording_days, mib_max=settings.recording_mib_max)
+    return RecordingLimits(
+        days=settings.recording_days, byte_count_max=settings.recording_mib_max * 2**20
+    )
 
 
 def _own_handlers(store: Store, engine: Engine, explainer: Explainer, seer: Oracle) -> Handlers:

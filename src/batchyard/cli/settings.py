@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     finished_job_retention_days: Annotated[int, Meta(ge=7)] = 7
     #: Days for which is kept what the server decided from, for `batchyard replay`; 0: nothing is.
     recording_days: Annotated[int, Meta(ge=0)] = 7
-    #: MiB after which that recording stops until the next start; older ones may take as much again.
+    #: MiB that all of that may take: the oldest goes first.
     recording_mib_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
     #: What the server logs: debug, info, warning, error.
     log_level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)$")] = "info"

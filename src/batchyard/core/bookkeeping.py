@@ -56,6 +56,24 @@ def enter_job(state: State, job: Job) -> None:
         _note_awaited_child(state, dependency_id)
 
 
+def enter_again(state: State, job: Job) -> None:
+    """Enter a job, child or node of an inventory: what is counted of it counts already."""
+    state.jobs[job.id] = job
+    queue = state.queues.get(job.queue_arn)
+    if queue is not None and job.parent is None:
+        queue.jobs[job.id] = None
+        if (quota_share := quota_share_of(state, job)) is not None:
+            quota_share.jobs[job.id] = None
+    if job.progress.status is JobStatus.RUNNABLE:
+        _join_line(state, job)
+    array = job.progress.array
+    if array is not None and array.rest is JobStatus.RUNNABLE:
+        _join_rest(state, job, array)
+    for dependency_id in job.unmet:
+        state.dependents.setdefault(dependency_id, []).append(job.id)
+        _note_awaited_child(state, dependency_id)
+
+
 def own_job(state: State, job_id: JobId, *, joins_line: bool = True) -> Job:
     """Give the live job that an event is about; a child of the rest leaves the rest with it.
 
@@ -129,15 +147,13 @@ def set_priority(state: State, job: Job, priority: int) -> None:
 
 def set_rest(state: State, parent: Job, status: JobStatus) -> ArrayProgress:
     """Change the status of every child of the rest at once."""
-    array, progress = parent.array, parent.progress.array
-    assert array is not None, parent.id
+    progress = parent.progress.array
     assert progress is not None, parent.id
     if progress.rest is JobStatus.RUNNABLE:
         _leave_line(state, parent, parent.id)
     progress.rest = status
-    line = line_of(state, parent)
-    if status is JobStatus.RUNNABLE and progress.rest_count and line is not None:
-        line.join_array(parent.id, parent.seq, array.codes, priority=parent.priority)
+    if status is JobStatus.RUNNABLE:
+        _join_rest(state, parent, progress)
     return progress
 
 
@@ -451,6 +467,13 @@ def _join_line(state: State, job: Job) -> None:
     if line is not None:
         is_retry = job.progress.was_tried
         line.join(job.id, job.seq, job.index, is_retry=is_retry, priority=job.priority)
+
+
+def _join_rest(state: State, parent: Job, progress: ArrayProgress) -> None:
+    line = line_of(state, parent)
+    if progress.rest_count and line is not None:
+        codes = array_of(parent).codes
+        line.join_array(parent.id, parent.seq, codes, priority=parent.priority)
 
 
 def _leave_line(state: State, job: Job, job_id: JobId) -> None:

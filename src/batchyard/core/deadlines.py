@@ -6,7 +6,7 @@ subject is over stays in the heap until it comes to the top, or until most entri
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=str)
@@ -20,14 +20,18 @@ class Deadlines(Generic[_Key]):
 
     __slots__ = ("_clean_size", "_heap")
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, _Key]] = []
+    def __init__(self, entries: Iterable[tuple[int, _Key]] = ()) -> None:
+        self._heap = sorted(entries)
         #: The size at which the heap is looked through for entries of the past.
         self._clean_size = _CLEAN_SIZE_MIN
 
     def __len__(self) -> int:
         """Count the entries, those of the past included."""
         return len(self._heap)
+
+    def entries(self) -> Sequence[tuple[int, _Key]]:
+        """Give all of them, those of the past included, in no order."""
+        return tuple(self._heap)
 
     def add(self, at_ms: int, key: _Key) -> None:
         heapq.heappush(self._heap, (at_ms, key))

@@ -29,7 +29,13 @@ from batchyard.engine.interruptions import InterruptionRate, Interruptions
 from batchyard.engine.launch import Surroundings
 from batchyard.engine.pace import Pace
 from batchyard.engine.placements import explain_in, read_placements
-from batchyard.engine.recording import NewRecord, Recorder, RecordingLimits
+from batchyard.engine.recording import (
+    NewRecord,
+    RecordedAt,
+    Recorder,
+    RecordingLimits,
+    TurnRecord,
+)
 from batchyard.engine.recovery import (
     build_state,
     collector_at_rest,
@@ -54,6 +60,8 @@ _COMMIT_PAUSE_S = 0.1
 _COMMIT_PAUSE_S_MAX = 5.0
 #: Pause before wishes that the store could not read are looked for again.
 _READ_PAUSE_S = 0.5
+#: Pause between two pieces of an inventory while nothing else is to be done: callers go first.
+_STOCKTAKING_PAUSE_S = 0.02
 
 _NO_DELAY = LaunchTimes()
 _NEVER = InterruptionRate()
@@ -213,8 +221,8 @@ class Engine:
         _log.info(
             "state_recovered", live_jobs=len(self._state.jobs), tasks=len(known), hosts=len(hosts)
         )
-        record = self._recorder.begin(stored, hosts=puts, known=known)
-        await self._commit(outcome, [], now_ms, record)
+        records = self._recorder.begin(stored, hosts=puts, known=known, now_ms=now_ms)
+        await self._commit(outcome, [], now_ms, records)
         self._dispatch.send(outcome.effects)
         self._notice_wish()  # whatever was asked for while nobody looked
 
@@ -223,7 +231,7 @@ class Engine:
     ) -> tuple[bytes | None, tuple[State, Outcome]]:
         with collector_at_rest():
             stored = read_stored(conn, self._launch_times)
-            kept = self._recorder.keep(stored)  # before the state takes it over
+            kept = self._recorder.keep(conn, stored)  # before the state takes it over
             return kept, build_state(stored, hosts, now_ms)
 
     async def _serve(self) -> None:
@@ -239,17 +247,15 @@ class Engine:
         now_ms = self._clock_ms()
         reclaimed = self._interruptions.pop_due(now_ms)
         inputs = [*harvest.inputs, *reports, *reclaimed, i.Tick()]
-        is_round_due = not self._has_unread_wishes
+        turn = TurnRecord(inputs=tuple(inputs), is_round_due=not self._has_unread_wishes)
         outcome = self._pace.measure(
-            lambda: decide(self._state, inputs, now_ms, is_round_due=is_round_due)
+            lambda: decide(self._state, inputs, now_ms, is_round_due=turn.is_round_due)
         )
         self._has_backlog |= outcome.is_partial
-        record = None
-        if outcome.events:
-            record = self._pace.measure(
-                lambda: self._recorder.record(inputs, is_round_due=is_round_due)
-            )
-        await self._commit(outcome, harvest.settled, now_ms, record)
+        records = self._pace.measure(
+            lambda: self._recorder.record(self._state, turn, outcome.events, now_ms=now_ms)
+        )
+        await self._commit(outcome, harvest.settled, now_ms, records)
         self._dispatch.send(outcome.effects)
         self._pace.end_turn(wishes_taken=len(harvest.inputs), are_more_coming=self._has_new_wishes)
         self._set_timer()
@@ -280,7 +286,7 @@ class Engine:
         outcome: Outcome,
         settled: Sequence[int],
         now_ms: int,
-        record: NewRecord | None,
+        records: Sequence[NewRecord],
     ) -> None:
         """Make the outcome durable, however long that takes: the state is already ahead of it."""
         if outcome.events:
@@ -290,15 +296,15 @@ class Engine:
             self._ended.note(outcome)
             self.foresight.note(outcome.events)
         snapshots = self._pace.measure(lambda: self._snapshots.take(self._state, now_ms))
-        if not (outcome.events or settled or snapshots or record):
+        if not (outcome.events or settled or snapshots or records):
             return
         assert self._leadership is not None, "only an engine in charge has facts to write"
-        epoch = self._leadership.epoch
+        at = RecordedAt(epoch=self._leadership.epoch, now_ms=now_ms)
 
         def write(conn: Connection) -> None:
             digest = write_facts(conn, outcome, settled, now_ms, snapshots)
-            if record is not None:
-                self._recorder.write(conn, record, digest, epoch=epoch, at_ms=now_ms)
+            if records:
+                self._recorder.write(conn, records, digest, at=at)
 
         work = self._leadership.guard(lambda conn: self._pace.measure(lambda: write(conn)))
         pause_s = _COMMIT_PAUSE_S
@@ -345,9 +351,11 @@ class Engine:
         due_ms = min((at_ms for at_ms in deadlines if at_ms is not None), default=None)
         if due_ms is not None:
             self._timer = self._clock.call_at(due_ms, self._wake.set)
-        if self._has_new_wishes or self._has_backlog:
+        pauses_s = [self._pace.rest_s()] * (self._has_new_wishes or self._has_backlog)
+        pauses_s += [_STOCKTAKING_PAUSE_S] * self._recorder.has_more_to_do
+        if pauses_s:
             loop = asyncio.get_running_loop()
-            self._rest_timer = loop.call_later(self._pace.rest_s(), self._wake.set)
+            self._rest_timer = loop.call_later(min(pauses_s), self._wake.set)
 
     def _kind_of(self, arn: EnvironmentArn) -> EnvironmentKind:
         return self._state.environments[arn].kind

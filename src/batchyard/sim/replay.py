@@ -5,7 +5,6 @@ each of its turns must lead to the very events that were written then. Refuses t
 first difference: what follows it means nothing. Changes nothing in the store.
 """
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -19,6 +18,7 @@ from batchyard.core.turn import Outcome
 from batchyard.engine.deciding import decide
 from batchyard.engine.facts import digest_of
 from batchyard.engine.recording import (
+    UNREADABLE,
     VERSION,
     Beginning,
     Contents,
@@ -26,7 +26,8 @@ from batchyard.engine.recording import (
     decode_beginning,
     decode_turn,
 )
-from batchyard.engine.recovery import build_state, settle_hosts
+from batchyard.engine.recovery import Stored, build_state, settle_hosts
+from batchyard.engine.stocktaking import unpack
 from batchyard.model.ids import EnvironmentArn, HostId, JobId
 from batchyard.model.instances import InstanceId
 from batchyard.store import Connection
@@ -62,6 +63,7 @@ class SpanReplay(Struct, frozen=True, kw_only=True):
     """What came of a span."""
 
     epoch: int
+    part: int
     began_ms: int
     ended_ms: int
     turn_count: int
@@ -90,6 +92,7 @@ def replay_span(conn: Connection, span: Span) -> SpanReplay:
             break
     return SpanReplay(
         epoch=span.epoch,
+        part=span.part,
         began_ms=span.began_ms,
         ended_ms=run.at_ms,
         turn_count=run.turn_count,
@@ -108,6 +111,9 @@ class _Run:
     def __init__(self) -> None:
         self._state = State()
         self._contents = Contents()
+        #: The inventory that the span begins with, if it does, and its pieces so far.
+        self._begun: Beginning | None = None
+        self._pieces: list[bytes] = []
         self.at_ms = 0
         #: How many events of that moment earlier turns had.
         self._told_count = 0
@@ -128,7 +134,7 @@ class _Run:
             self.at_ms, self._told_count = row.at_ms, 0
         try:
             decided = self._decided(row)
-        except (ValueError, zlib.error) as error:
+        except UNREADABLE as error:
             self.damage = f"record {row.seq} cannot be read, or one before it is missing: {error}"
             return False
         if decided is None:
@@ -144,6 +150,8 @@ class _Run:
         return self._compare(conn, row, events)
 
     def _compare(self, conn: Connection, row: RecordRow, events: Sequence[e.Event]) -> bool:
+        if not row.digest:  # Nothing was decided with it.
+            return True
         if digest_of(events) != row.digest:
             self.difference = _difference(conn, row.at_ms, events, self._told_count)
             return False
@@ -160,15 +168,31 @@ class _Run:
             case RecordKind.END:
                 return None
             case RecordKind.BEGINNING:
-                return partial(self._begin, decode_beginning(content), row.at_ms)
+                begun = decode_beginning(content)
+                if begun.stored is None:
+                    self._begun = begun
+                    return Outcome
+                return partial(self._begin, begun, begun.stored, row.at_ms)
+            case RecordKind.PIECE:
+                return self._take_piece(content)
             case _:
                 turn = decode_turn(content)
                 return partial(
                     decide, self._state, turn.inputs, row.at_ms, is_round_due=turn.is_round_due
                 )
 
-    def _begin(self, begun: Beginning, at_ms: int) -> Outcome:
-        self._state, outcome = build_state(begun.stored, begun.hosts, at_ms)
+    def _take_piece(self, content: bytes) -> Callable[[], Outcome]:
+        """Keep a piece of the inventory that the span begins with; the last one makes the state."""
+        begun = self._begun
+        if begun is None:
+            raise ValueError("it is part of no inventory")
+        self._pieces.append(content)
+        if len(self._pieces) == begun.piece_count:
+            self._state = unpack(begun.rest, self._pieces)
+        return Outcome
+
+    def _begin(self, begun: Beginning, stored: Stored, at_ms: int) -> Outcome:
+        self._state, outcome = build_state(stored, begun.hosts, at_ms)
         offered = [host.host_id for host in begun.hosts]
         outcome.add(settle_hosts(self._state, offered, frozenset(begun.known), at_ms))
         return outcome

@@ -5,14 +5,13 @@ registered, and the machine that was offered at the last recorded start. What it
 counted and said. Changes nothing in the store.
 """
 
-import zlib
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from batchyard.core import inputs as i
 from batchyard.engine.catalogue import LaunchTimes
-from batchyard.engine.recording import VERSION, Contents, decode_beginning
+from batchyard.engine.recording import UNREADABLE, VERSION, Contents, decode_beginning
 from batchyard.engine.wishes import (
     put_environment_of,
     put_queue_of,
@@ -96,7 +95,7 @@ def _hosts_of(conn: Connection) -> tuple[i.PutHost, ...]:
             continue
         try:
             return decode_beginning(Contents().take(first.body)).hosts
-        except (ValueError, zlib.error):  # Damaged; an older one says nearly the same.
+        except UNREADABLE:  # Damaged; an older one says nearly the same.
             continue
     return (i.PutHost(host_id=HostId("machine"), capacity=_UNBOUNDED),)
 

@@ -31,6 +31,7 @@ REVISIONS: Sequence[str] = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 
 _VERSION_TABLE = "alembic_version"

@@ -5,21 +5,23 @@ record. A *span* is everything from one BEGINNING to the next.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select
 
 from batchyard.store.schema import recordings
 from batchyard.store.statements import insert_sql, run_many
 
-#: Epoch, kind, when, the form's version, the digest of its events, and the body.
-NewRecordRow = tuple[int, str, int, int, bytes, bytes]
+#: Epoch, part, kind, when, the form's version, the digest of its events, and the body.
+NewRecordRow = tuple[int, int, str, int, int, bytes, bytes]
 
-_BEGINNING = "BEGINNING"
-_INSERT = insert_sql(recordings, ("epoch", "kind", "at_ms", "version", "digest", "body"))
+# As in the index, to the letter: so both databases use it.
+_IS_BEGINNING = recordings.c.kind == literal_column("'BEGINNING'")
+_INSERT = insert_sql(recordings, ("epoch", "part", "kind", "at_ms", "version", "digest", "body"))
 _SPANS = (
-    select(recordings.c.seq, recordings.c.epoch, recordings.c.at_ms)
-    .where(recordings.c.kind == _BEGINNING)
+    select(recordings.c.seq, recordings.c.epoch, recordings.c.part, recordings.c.at_ms)
+    .where(_IS_BEGINNING)
     .order_by(recordings.c.seq)
 )
 _RANGE = (
@@ -39,6 +41,8 @@ class Span(Struct, frozen=True, kw_only=True):
     """A time for which one engine was in charge, and recorded."""
 
     epoch: int
+    #: Which of that engine's spans, counted from 1.
+    part: int
     began_ms: int
     #: Its records: from the first, to before the end.
     first_seq: int
@@ -66,7 +70,7 @@ def read_spans(conn: Connection) -> list[Span]:
     rows = conn.execute(_SPANS).all()
     ends = [row.seq for row in rows[1:]] + [_BEYOND] * bool(rows)
     return [
-        Span(epoch=row.epoch, began_ms=row.at_ms, first_seq=row.seq, end_seq=end)
+        Span(epoch=row.epoch, part=row.part, began_ms=row.at_ms, first_seq=row.seq, end_seq=end)
         for row, end in zip(rows, ends, strict=True)
     ]
 
@@ -91,15 +95,32 @@ def read_span(conn: Connection, span: Span) -> Iterator[RecordRow]:
         first = rows[-1].seq + 1
 
 
-def delete_old_spans(conn: Connection, *, before_ms: int, bytes_max: int) -> None:
-    """Delete spans that ended before, and the oldest while the others are larger together."""
-    spans = read_spans(conn)
-    keep_from, byte_count = _BEYOND, 0
-    ended_ms = before_ms  # of the newest one: nobody knows better than that it ends now
-    for span in reversed(spans):
-        given = {"first": span.first_seq, "end": span.end_seq}
-        byte_count += conn.execute(_SIZE, given).scalar_one() or 0
-        if byte_count > bytes_max or ended_ms < before_ms:
-            break
-        keep_from, ended_ms = span.first_seq, span.began_ms
-    conn.execute(delete(recordings).where(recordings.c.seq < keep_from))
+def read_sizes(conn: Connection) -> list[int]:
+    """Tell what each span takes, oldest first. Looks at every record: use it once."""
+    return [
+        conn.execute(_SIZE, {"first": span.first_seq, "end": span.end_seq}).scalar_one() or 0
+        for span in read_spans(conn)
+    ]
+
+
+def drop_spans(conn: Connection, *, kept: int, before_ms: int) -> int:
+    """Let all spans go but the newest, at most `kept`, and of these those that ended before.
+
+    The newest one stays. Their beginnings go at once, so nobody finds them any more; their other
+    records are for `delete_some`. Gives the first record that is kept.
+    """
+    spans = read_spans(conn)[-kept:]
+    first = next(
+        (span for span, following in pairwise(spans) if following.began_ms >= before_ms),
+        spans[-1],
+    )
+    is_old = recordings.c.seq < first.first_seq
+    conn.execute(delete(recordings).where(is_old, _IS_BEGINNING))
+    return first.first_seq
+
+
+def delete_some(conn: Connection, before_seq: int, limit: int) -> int:
+    """Delete the oldest records before one, as many as `limit`; gives how many those were."""
+    old = select(recordings.c.seq).where(recordings.c.seq < before_seq)
+    some = old.order_by(recordings.c.seq).limit(limit)
+    return conn.execute(delete(recordings).where(recordings.c.seq.in_(some))).rowcount

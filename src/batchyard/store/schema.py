@@ -175,6 +175,8 @@ recordings = Table(
     Column("seq", _Seq, primary_key=True),
     #: Of the engine that wrote it, see `leadership`.
     Column("epoch", BigInteger, nullable=False),
+    #: Which of the spans of that engine, counted from 1.
+    Column("part", Integer, nullable=False, server_default="1"),
     Column("kind", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
@@ -183,7 +185,7 @@ recordings = Table(
     Column("body", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-# One entry for each start of an engine.
+# One entry for each span.
 Index(
     "ix_recordings_beginnings",
     recordings.c.seq,
