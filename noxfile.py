@@ -136,6 +136,8 @@ def nightly(session: nox.Session) -> None:
     """Everything, with as many examples as a night holds."""
     everything = ("tests", "-n", "auto", "--dist", "loadgroup", "--timeout", "0")
     run_pytest(session, *everything, HYPOTHESIS_PROFILE="nightly")
+    jobs = str(os.cpu_count() or 1)
+    run(session, "python", "-m", "tests.simulation", "--seeds", "100000", "--jobs", jobs)
 
 
 @nox.session

@@ -22,6 +22,7 @@ class Summary:
     jobs: int = 0
     commits: int = 0
     restores: int = 0
+    replayed_turns: int = 0
     virtual_hours: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Summary:
         self.jobs += result.job_count
         self.commits += result.commits
         self.restores += result.restores
+        self.replayed_turns += result.replayed_turns
         self.virtual_hours += result.virtual_s / 3600
         self.faults.update(result.counts)
 
@@ -45,6 +47,7 @@ class Summary:
             "jobs": self.jobs,
             "commits_checked": self.commits,
             "restores_compared": self.restores,
+            "turns_replayed": self.replayed_turns,
             "virtual_hours": round(self.virtual_hours, 1),
             "faults": {kind: self.faults[kind] for kind in _COUNTED},
             "failures": {str(seed): text for seed, text in sorted(self.failures.items())},
@@ -55,7 +58,8 @@ class Summary:
         faults = ", ".join(f"{kind} {self.faults[kind]}" for kind in _COUNTED)
         return [
             f"{self.seeds} seeds, {self.jobs} jobs, {told['virtual_hours']} virtual hours,"
-            f" {self.commits} commits checked, {self.restores} restores compared",
+            f" {self.commits} commits checked, {self.restores} restores compared,"
+            f" {self.replayed_turns} turns replayed",
             f"faults: {faults}",
             f"failures: {len(self.failures)}",
         ]
