@@ -147,7 +147,7 @@ def test_what_was_lent_is_taken_back_and_who_may_not_come_back_fails(lab: Lab) -
     assert preempted["statusReason"] == CROSS_SHARE
     assert preempted["startedAt"] <= preempted["stoppedAt"]
     told = own_client(lab.yard).get_job_explanation(jobId=back)
-    assert "quota share borrower uses 2 of 2" in told["summary"]
+    assert "quota share borrower uses 2 ml.m5.large of 2" in told["summary"]
     until(lambda: utilization(lab) == {"borrower": 2.0, "lender": 2.0}, "who uses what")
     fronts = lab.batch.get_job_queue_snapshot(jobQueue=QUEUE)["frontOfQuotaShares"]["quotaShares"]
     assert [each["jobArn"] for each in fronts["borrower"]] == [waits["jobArn"]]

@@ -58,7 +58,9 @@ def test_a_type_says_how_large_an_instance_is() -> None:
 def test_without_instances_nothing_runs_and_that_is_said() -> None:
     report = simulate(a_trace(a_job("a", 0, 1)), a_config())
     (left,) = report.never_runs
-    assert left.reason == "No instance with room is registered with mine."
+    assert left.reason == (
+        "Asked 1 vCPU, 1,024 MiB; no instance with room is registered with mine."
+    )
 
 
 @pytest.mark.parametrize(
