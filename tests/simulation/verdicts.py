@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from batchyard.core import events as e
-from batchyard.model.ids import JobId, QueueArn, whole_id_of
+from batchyard.model.ids import JobId, QueueArn, is_node_id, whole_id_of
 from batchyard.model.records import ExitAction, ExitRule, StopCause, WishKind
 from tests.simulation.observer import demand
 
-_NODE_MARK = "#"
 _FOR_OTHERS = (StopCause.CROSS_SHARE_PREEMPTION, StopCause.IN_SHARE_PREEMPTION)
 #: Whoever was stopped for one of these is not tried again.
 _FOR_GOOD = (
@@ -57,7 +56,7 @@ class Verdicts:
 
     def _is_judged(self, job_id: JobId) -> bool:
         accepted = self._accepted[whole_id_of(job_id)]
-        return _NODE_MARK not in job_id and accepted.nodes is None and not accepted.capacity_use
+        return not is_node_id(job_id) and accepted.nodes is None and not accepted.capacity_use
 
     def _see_attempt(self, event: e.JobFact) -> None:
         story = self._stories.setdefault(event.job_id, _Story())

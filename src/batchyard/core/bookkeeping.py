@@ -51,9 +51,7 @@ def enter_job(state: State, job: Job) -> None:
         head = head_of(state, job)
         if head is not None and job.progress.blocked_ms is not None:
             head.blocked_id = job.id
-    for dependency_id in job.unmet:
-        state.dependents.setdefault(dependency_id, []).append(job.id)
-        _note_awaited_child(state, dependency_id)
+    _note_unmet(state, job)
 
 
 def enter_again(state: State, job: Job) -> None:
@@ -69,6 +67,11 @@ def enter_again(state: State, job: Job) -> None:
     array = job.progress.array
     if array is not None and array.rest is JobStatus.RUNNABLE:
         _join_rest(state, job, array)
+    _note_unmet(state, job)
+
+
+def _note_unmet(state: State, job: Job) -> None:
+    """Enter a job with those that it waits for."""
     for dependency_id in job.unmet:
         state.dependents.setdefault(dependency_id, []).append(job.id)
         _note_awaited_child(state, dependency_id)
