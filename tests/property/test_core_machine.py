@@ -387,6 +387,8 @@ class CoreMachine(RuleBasedStateMachine):
         if environment_arn("ec2") in world.state.environments:
             world.feed(a_launching_environment("ec2", vcpus=100, boot_ms=1000))
         for _ in range(20 * self.submitted + 10):
+            if not world.state.jobs:
+                break
             world.plan()
             world.now_ms += 1000
             world.feed(i.Tick())
