@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests.simulation.reporting import Summary, command_for, story_of
-from tests.simulation.run import Found, Result, be_quiet, run
+from tests.simulation.run import Found, be_quiet, run
 from tests.simulation.schedule import draw_schedule
+from tests.simulation.seeds import run_seeds
 from tests.simulation.shrinking import failure_of, shrink
 
 #: Seeds that a process takes at a time.
@@ -28,7 +25,9 @@ def main() -> int:
     if asked.seed is not None:
         return _run_one(asked.seed, asked.trace)
     summary = Summary()
-    for piece in _pieces(asked):
+    seeds = range(asked.first, asked.first + asked.seeds)
+    piece_size = 1 if asked.stop else _SEEDS_PER_PIECE
+    for piece in run_seeds(seeds, processes=asked.jobs, piece_size=piece_size):
         for seed, outcome in piece:
             if isinstance(outcome, str):
                 summary.add_failure(seed, outcome)
@@ -73,28 +72,6 @@ def _run_one(seed: int, is_traced: bool) -> int:
     print(f"seed {seed}: all is well after {result.virtual_s:.0f} virtual seconds")
     print(f"faults: {result.counts}\ntrace: {result.digest}")
     return 0
-
-
-def _pieces(asked: argparse.Namespace) -> Iterator[list[tuple[int, Result | str]]]:
-    seeds = iter(range(asked.first, asked.first + asked.seeds))
-    pieces = iter(lambda: list(islice(seeds, 1 if asked.stop else _SEEDS_PER_PIECE)), [])
-    if asked.jobs == 1:
-        yield from map(_run_piece, pieces)
-        return
-    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
-        yield from pool.map(_run_piece, pieces)
-
-
-def _run_piece(seeds: list[int]) -> list[tuple[int, Result | str]]:
-    be_quiet()
-    return [(seed, _outcome_of(seed)) for seed in seeds]
-
-
-def _outcome_of(seed: int) -> Result | str:
-    try:
-        return run(draw_schedule(seed))
-    except Found as found:
-        return str(found)
 
 
 def _write(summary: Summary, path: Path) -> None:

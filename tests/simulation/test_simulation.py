@@ -134,7 +134,8 @@ def test_a_failure_is_made_smaller_and_says_how_to_have_it_again() -> None:
 
 def test_a_summary_tells_what_was_tried(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", "2", f"--summary={path}"]
+    count = ["--seeds", "2", "--jobs", "2"]
+    command = [sys.executable, "-m", "tests.simulation", *count, f"--summary={path}"]
     found = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
