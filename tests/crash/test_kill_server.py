@@ -20,7 +20,7 @@ from batchyard.store import Store
 from batchyard.store.jobs import read_specs
 from tests.e2e.live_yard import LiveYard, Submitters, a_seed, live_yard, until
 
-pytestmark = [pytest.mark.ours_only, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ours_only, pytest.mark.slow]
 
 KILLS = 10
 

@@ -28,7 +28,7 @@ from tests.e2e.lab import (
 )
 from tests.e2e.live_yard import LEDGER, REGION, until
 
-pytestmark = [pytest.mark.aws_documented, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.lab import Lab, now_ms, open_lab, register
 from tests.e2e.live_yard import until
 
-pytestmark = [pytest.mark.aws_documented, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
 #: How long `aws logs tail --follow` rests between two looks, and what a busy machine adds.
 POLL_S = 5

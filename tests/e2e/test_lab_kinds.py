@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.lab import CONTAINER, Lab, register
 from tests.e2e.live_yard import DEFINITION, QUEUE, live_yard, until
 
-pytestmark = [pytest.mark.aws_documented, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.aws_documented, pytest.mark.slow]
 
 HOLD = "trap 'exit 143' TERM; while :; do sleep 0.05; done"
 SMALL: dict[str, Any] = {

@@ -547,7 +547,6 @@ def test_several_containers_on_each_node(yard: LiveYard) -> None:
     assert other["status"] == "FAILED"
 
 
-@pytest.mark.timeout(180)
 def test_time_is_up_for_all_nodes(yard: LiveYard, slow_ones: dict[str, str]) -> None:
     alone, nodes = yard.ended(slow_ones["alone"], slow_ones["nodes"], timeout_s=100)
     reason = "Job attempt duration exceeded timeout"

@@ -15,13 +15,16 @@ Rules:
 4. Taken from the share that borrows the most of what is needed, as it stands with those already
    chosen; within a share the lowest priority first, then the attempt that began last. Then, from
    the last chosen to the first, who can be spared is.
-5. Nobody is stopped for room that the head of another share would take first.
+5. Nobody is stopped for what others would be served first: the round in which all have ended is
+   rehearsed, and everybody for whom somebody is stopped must start in it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from heapq import merge
 
 from batchyard.model.amounts import Amount
+from batchyard.model.ids import JobId
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.plan import Preemption, PreemptionCause, Slot
@@ -50,6 +53,10 @@ class Prospect:
     running: list[RunningJob]
     #: The heads of shares that wait for capacity; the shares in the order of their creation.
     heads: dict[str, WaitingJob]
+    #: Rehearses the round in which these have ended: do all of those start?
+    start_once_ended: Callable[[Set[JobId], Sequence[RunningJob]], bool]
+    #: Those that have been told to end, or are to be.
+    ending: list[RunningJob] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
     #: By share that something was reserved for: the lowest priority of those that will have it.
     served: dict[str, int] = field(default_factory=dict)
@@ -87,13 +94,10 @@ class Prospect:
         """Tell whether the head of a share needs nothing borrowed."""
         return self.accounts.is_within_quota(share, self.heads[share].use)
 
-    def release(self, job: RunningJob) -> None:
-        """Count what comes free with the end of a job."""
-        self.accounts.end(job.share, job.use)
-        self._change_room(job, self.ledger.release, sign=1)
-
-    def note_return(self, job: RunningJob) -> None:
-        """Let a job that is to end stand where it will wait again."""
+    def note_end(self, job: RunningJob) -> None:
+        """Count what comes free with the end of a job, and let it wait again."""
+        self.ending.append(job)
+        self._release(job)
         if self.accounts.why_never(job.share, job.use) is None:
             self.returning.setdefault(job.share, []).append(job)
             self.show(job.share, self.heads.get(job.share))
@@ -116,10 +120,14 @@ class Prospect:
         self.served[share] = min(job.priority, self.served.get(share, job.priority))
         return found
 
+    def _release(self, job: RunningJob) -> None:
+        self.accounts.end(job.share, job.use)
+        end_in(self.ledger, self.environments, job)
+
     def _occupy(self, job: RunningJob) -> None:
-        """Undo `release`."""
+        """Undo `_release`."""
         self.accounts.start(job.share, job.use)
-        self._change_room(job, self.ledger.occupy, sign=-1)
+        _change_room(self.environments, job, self.ledger, self.ledger.occupy, sign=-1)
 
     def _find_victims(self, share: str, job: WaitingJob) -> list[RunningJob]:
         across = self._borrowing_elsewhere(share)
@@ -169,7 +177,7 @@ class Prospect:
             return is_entitled and self._can_start(share, job)
 
         for each in self._in_order_of_loss(job, candidates):
-            self.release(each)
+            self._release(each)
             chosen.append(each)
             if is_enough():
                 break
@@ -181,65 +189,10 @@ class Prospect:
             if is_enough():
                 chosen.remove(each)
             else:
-                self.release(each)
-        is_in_vain = self._is_in_vain(share, job, chosen)
+                self._release(each)
         self._undo(chosen)
-        return [] if is_in_vain else chosen
-
-    def _is_in_vain(self, share: str, job: WaitingJob, victims: Sequence[RunningJob]) -> bool:
-        """Tell whether what comes free would be another's, or would be kept for another."""
-        first = [each for each in self.heads if self._goes_first(each, share, job, victims)]
-        if any(self._leaves_nothing(other, share, job) for other in first):
-            return True
-        if self.accounts.is_within_quota(share, job.use):
-            return False
-        claims = self.accounts.copy_without_claims()
-        for other in first:
-            use = self.heads[other].use
-            if self.accounts.is_within_quota(other, use):
-                if self.accounts.may_start(other, use) and not self._can_start(
-                    other, self.heads[other]
-                ):
-                    return True  # It waits for room, which borrowers then leave to it.
-                claims.claim(other, use)
-        return not claims.may_start(share, job.use)
-
-    def _goes_first(
-        self, other: str, share: str, job: WaitingJob, victims: Sequence[RunningJob]
-    ) -> bool:
-        """Tell whether the head of another share would be served before the job."""
-        head = self.heads[other]
-        if other == share or any(
-            self._returns_before(each, head) for each in victims if each.share == other
-        ):
-            return False
-        if self.accounts.is_within_quota(other, head.use):
-            names = list(self.terms)
-            return (
-                not self.accounts.is_within_quota(share, job.use)
-                or share in self.served
-                or names.index(other) < names.index(share)
-            )
-        return not self.accounts.is_within_quota(share, job.use) and head.seq < job.seq
-
-    def _returns_before(self, victim: RunningJob, head: WaitingJob) -> bool:
-        """Tell whether a job that is stopped comes to stand before the head of its share."""
-        return victim.priority >= head.priority and (
-            self.accounts.why_never(victim.share, victim.use) is None
-        )
-
-    def _leaves_nothing(self, other: str, share: str, job: WaitingJob) -> bool:
-        """Tell whether the job could not start any more once the head of another share has."""
-        head = self.heads[other]
-        if not self._can_start(other, head):
-            return False
-        found = self._take(head)
-        assert found is not None, head.job_id
-        self.accounts.start(other, head.use)
-        is_left = self._can_start(share, job)
-        self._give_back(head, found)
-        self.accounts.end(other, head.use)
-        return not is_left
+        winners = {job.job_id, *(each.for_job_id for each in self.preemptions)}
+        return chosen if self.start_once_ended(winners, [*self.ending, *chosen]) else []
 
     def _in_order_of_loss(
         self, job: WaitingJob, candidates: Iterable[RunningJob]
@@ -260,9 +213,8 @@ class Prospect:
 
     def _stop(self, share: str, job: WaitingJob, victims: Iterable[RunningJob]) -> None:
         for each in victims:
-            self.release(each)
             self.running.remove(each)
-            self.note_return(each)
+            self.note_end(each)
             cause = PreemptionCause.IN_SHARE if each.share == share else PreemptionCause.CROSS_SHARE
             self.preemptions.append(
                 Preemption(job_id=each.job_id, cause=cause, for_job_id=job.job_id)
@@ -281,8 +233,8 @@ class Prospect:
         self._give_back(job, found)
         return True
 
-    def _give_back(self, job: WaitingJob, found: tuple[EnvironmentView, Taken]) -> None:
-        environment, taken = found
+    def _give_back(self, job: WaitingJob, place: tuple[EnvironmentView, Taken]) -> None:
+        environment, taken = place
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self.ledger.release(environment, slot, demand)
         self.ledger.give_back_instances(environment, job.instances)
@@ -296,17 +248,33 @@ class Prospect:
                 return environment, taken
         return None
 
-    def _environment_of(self, job: RunningJob) -> EnvironmentView | None:
-        """None: the queue has another environment now; what is in it comes free for nobody."""
-        arn = job.environment_arn
-        return next((each for each in self.environments if each.arn == arn), None)
 
-    def _change_room(self, job: RunningJob, change: _Change, *, sign: int) -> None:
-        environment = self._environment_of(job)
-        if environment is not None:
-            for slot, amount in job.slots:
-                change(environment, slot, amount)
-            self.ledger.give_back_instances(environment, job.instances, sign=sign)
+def end_in(ledger: Ledger, environments: Sequence[EnvironmentView], job: RunningJob) -> None:
+    """Count the room that comes free with the end of a job."""
+    _change_room(environments, job, ledger, ledger.release, sign=1)
+
+
+def line_with(back: Iterable[RunningJob], line: Iterable[WaitingJob]) -> Iterator[WaitingJob]:
+    """Give the line of a share as it is once jobs that were stopped wait again."""
+    once_back = [_once_back(each) for each in sorted(back, key=_rank_of)]
+    return merge(once_back, line, key=lambda each: -each.priority)
+
+
+def _change_room(
+    environments: Sequence[EnvironmentView],
+    job: RunningJob,
+    ledger: Ledger,
+    change: _Change,
+    *,
+    sign: int,
+) -> None:
+    arn = job.environment_arn
+    environment = next((each for each in environments if each.arn == arn), None)
+    if environment is None:
+        return  # The queue has another one now: what is in it comes free for nobody.
+    for slot, amount in job.slots:
+        change(environment, slot, amount)
+    ledger.give_back_instances(environment, job.instances, sign=sign)
 
 
 def _rank_of(job: RunningJob) -> tuple[int, int]:

@@ -91,6 +91,10 @@ class Accounts:
         """Give books of their own to somebody who looks ahead."""
         return Accounts(self._terms.values(), self._used)
 
+    def used(self, share: str) -> Use:
+        """Tell what the jobs of a share hold."""
+        return self._used[share]
+
     def start(self, share: str, use: Use) -> None:
         """Count what a job holds from now on."""
         held = self._used[share]

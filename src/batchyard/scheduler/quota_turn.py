@@ -19,17 +19,20 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
+from batchyard.model.ids import JobId
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Preemption
-from batchyard.scheduler.preemption import Prospect
-from batchyard.scheduler.quota import Accounts, QuotaTerms
+from batchyard.scheduler.preemption import Prospect, end_in, line_with
+from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob
 from batchyard.scheduler.view import (
     EnvironmentView,
     QueueView,
@@ -42,6 +45,8 @@ from batchyard.scheduler.view import (
 PASSED_MAX = 100
 #: Ours: for how many waiting jobs of a queue a round looks for others to stop.
 SETTLED_MAX = 100
+#: Ours: whoever comes after so many once room has come free gets nothing of it.
+REHEARSED_MAX = 100
 
 #: Told also where a machine would have no room for another instance: nobody has asked for any.
 _NOT_TRIED = (
@@ -58,8 +63,11 @@ class _Lane:
     """A share that still has its turn in a round."""
 
     share: QuotaShareView
+    line: "_Line"
     #: The first job that could start some time; None: there is none.
     head: WaitingJob | None = None
+    #: How many have been taken out of the line; the head is the last of them.
+    taken: int = 0
     passed: int = 0
     blocked: BlockedHead | None = None
     #: The head waits for capacity: others may be stopped for it.
@@ -70,6 +78,35 @@ class _Lane:
     @property
     def name(self) -> str:
         return self.share.terms.name
+
+    def next_in_line(self) -> WaitingJob | None:
+        """Take the next job out of the line."""
+        job = self.line.at(self.taken)
+        self.taken += job is not None
+        return job
+
+    def line_from_now(self) -> Callable[[], Iterator[WaitingJob]]:
+        """Show later who waits as things stand now, the head first."""
+        return partial(self.line.show_from, self.taken - (self.head is not None))
+
+
+class _Line:
+    """The jobs of a share in their order, each read once and kept for those who look ahead."""
+
+    def __init__(self, jobs: Iterator[WaitingJob]) -> None:
+        self._rest = jobs
+        self._read: list[WaitingJob] = []
+
+    def at(self, place: int) -> WaitingJob | None:
+        """Give the job at a place, counted from 0; None: there are not so many."""
+        self._read += islice(self._rest, max(0, place + 1 - len(self._read)))
+        return self._read[place] if place < len(self._read) else None
+
+    def show_from(self, place: int) -> Iterator[WaitingJob]:
+        """Give the job at a place, and those behind it."""
+        while (job := self.at(place)) is not None:
+            yield job
+            place += 1
 
 
 class QuotaTurn:
@@ -86,7 +123,7 @@ class QuotaTurn:
             (each.terms for each in queue.quota_shares),
             {each.terms.name: each.used for each in queue.quota_shares},
         )
-        self._lanes = [_Lane(share=each) for each in queue.quota_shares]
+        self._lanes = [_Lane(share=each, line=_Line(each.jobs)) for each in queue.quota_shares]
         for lane in self._lanes:
             self._advance(lane)
         #: Whose turn is next among the shares.
@@ -188,7 +225,7 @@ class QuotaTurn:
     def _advance(self, lane: _Lane) -> None:
         """Show the next job of a share that could start some time; pass those that never could."""
         lane.head = None
-        while lane.passed < PASSED_MAX and (job := next(lane.share.jobs, None)) is not None:
+        while lane.passed < PASSED_MAX and (job := lane.next_in_line()) is not None:
             never = self._accounts.why_never(lane.name, job.use)
             if never is None and self._possible_for(job):
                 lane.head = job
@@ -232,12 +269,47 @@ class QuotaTurn:
             environments=self._usable,
             running=[each for each in running if not each.is_stopping],
             heads={lane.name: lane.head for lane in stuck if lane.head is not None},
+            start_once_ended=self._rehearsal(),
         )
         for each in running:
             if each.is_stopping:
-                prospect.release(each)
-                prospect.note_return(each)
+                prospect.note_end(each)
         return prospect
+
+    def _rehearsal(self) -> Callable[[Set[JobId], Sequence[RunningJob]], bool]:
+        """Ask later how a round goes in which jobs have ended that run as things stand now."""
+        ledger, stock = self._ledger.copy(), self._stock.copy()
+        accounts = self._accounts.copy_without_claims()
+        lines = [(lane.share, lane.line_from_now()) for lane in self._lanes]
+
+        def start_once_ended(winners: Set[JobId], ended: Sequence[RunningJob]) -> bool:
+            then, books = ledger.copy(), accounts.copy_without_claims()
+            for each in ended:
+                books.end(each.share, each.use)
+                end_in(then, self._usable, each)
+            shares = [
+                replace(
+                    share,
+                    used=books.used(share.terms.name),
+                    jobs=line_with(
+                        (each for each in ended if each.share == share.terms.name), line()
+                    ),
+                )
+                for share, line in lines
+            ]
+            queue = replace(self._queue, quota_shares=shares)
+            turn = QuotaTurn(queue, self._view, then, stock.copy())
+            left = set(winners)
+            for _ in range(REHEARSED_MAX):
+                started = turn.serve_next()
+                if started is None:
+                    return False
+                left.discard(started[0].job_id)
+                if not left:
+                    return True
+            return False
+
+        return start_once_ended
 
     def _settle(self, prospect: Prospect, lane: _Lane) -> bool:
         """See to it that who is first in a share then will be able to start; show who is next."""
