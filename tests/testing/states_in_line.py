@@ -246,6 +246,33 @@ def children_before_it_wait(w: World) -> str:
 
 
 @case(
+    cause="TURN",
+    text=(
+        "1 job of its job queue stands before it. The first waits: Asked 7 vCPUs; ce has maxvCpus"
+        " 4 vCPUs: short by 3 vCPUs."
+    ),
+    # The child before it asks for as much less: 3 vCPUs less would let that one start alone.
+    changes=[("ASK_FOR_LESS", "VCPUS", 5), ("RAISE_MAX_VCPUS", None, 5)],
+)
+def all_its_children_fit_nowhere(w: World) -> str:
+    w.environment(vcpus=4, instanceTypes=["c6i"])
+    w.queue()
+    return w.submit(vcpus=7, arrayProperties={"size": 2}, is_subject=True) + ":1"
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 4 vCPUs of maxvCpus 6 vCPUs: short by 2 vCPUs.",
+    # Not that it asks for less: the child that runs would have asked for less, too.
+    changes=[("RAISE_MAX_VCPUS", None, 2)],
+)
+def another_child_runs(w: World) -> str:
+    w.environment(vcpus=6, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
+    w.queue()
+    return w.submit(vcpus=4, arrayProperties={"size": 2}, is_subject=True) + ":1"
+
+
+@case(
     cause="NEVER_FITS",
     text="Asked 6 vCPUs; ce has maxvCpus 4 vCPUs: short by 2 vCPUs.",
     status_reason=NEVER_MAX,
