@@ -191,7 +191,6 @@ def another_job_must_end(w: World) -> str:
 @case(
     cause="STOPPING",
     text="It was cancelled (not needed), and fails once what it waits for is over.",
-    status_reason="Waits for job ID, which is RUNNING.",
 )
 def it_was_cancelled_while_it_waits(w: World) -> str:
     w.environment()
@@ -300,7 +299,7 @@ def nodes_need_room_together(w: World) -> str:
 @case(
     cause="CHILDREN",
     text=(
-        "An array ends with its children; of 4 there are 2 RUNNABLE, 2 RUNNING. The first that"
+        "Waits for its children: 2 RUNNABLE, 2 RUNNING. The first that"
         " waits, ID:2: ce uses 4 vCPUs of maxvCpus 4 vCPUs: short by 1 vCPU."
     ),
     numbers={"runnable": 2, "running": 2},
@@ -315,7 +314,8 @@ def its_children_wait(w: World) -> str:
 @case(
     cause="INSTANCE_STARTING",
     text=(
-        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+        "An instance with room for it is starting in ce; the first that starts there is ready in 88"
+        " seconds."
     ),
     numbers={"ready_in_ms": 88_000},
     status_reason="An instance with room for it is starting in ce.",
@@ -330,7 +330,8 @@ def its_instance_starts(w: World) -> str:
 @case(
     cause="INSTANCE_STARTING",
     text=(
-        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+        "An instance with room for it is starting in ce; the first that starts there is ready in 88"
+        " seconds."
     ),
     status_reason=(
         "1 job of its job queue stands before it. The first waits: An instance with room for it is"
