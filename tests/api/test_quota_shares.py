@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from batchyard.model.ids import JobId
-from batchyard.model.records import FrontJob, JobProgress, QueueSnapshot, QuotaShareSnapshot
+from batchyard.model.queue_snapshots import FrontJob, QueueSnapshot, QuotaShareSnapshot
+from batchyard.model.records import JobProgress
 from batchyard.model.status import JobStatus
 from batchyard.store import Store
 from batchyard.store.snapshots import write_snapshots

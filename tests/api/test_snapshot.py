@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchyard.model.ids import JobId, QueueArn
-from batchyard.model.records import FrontJob, QueueSnapshot, ShareUse
+from batchyard.model.queue_snapshots import FrontJob, QueueSnapshot, ShareUse
 from batchyard.store.snapshots import delete_snapshot, read_all_snapshots, write_snapshots
 from tests.api.conftest import ELSEWHERE, SCOPE, Yard
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batchyard.model.ids import JobId
-from batchyard.model.records import ArrayProgress, FrontJob, JobProgress, QueueSnapshot
+from batchyard.model.queue_snapshots import FrontJob, QueueSnapshot
+from batchyard.model.records import ArrayProgress, JobProgress
 from batchyard.model.status import JobStatus
 from batchyard.store.snapshots import write_snapshots
 from tests.api.conftest import SCOPE, Yard
@@ -40,7 +41,12 @@ async def line_of(yard: Yard, job_id: str) -> str:
 async def test_a_runnable_job_says_who_stands_before_it(ready: Yard):
     first, second, third = [await runnable(ready) for _ in range(3)]
     assert await line_of(ready, first) == (
-        "It has just become RUNNABLE; its place in the job queue is not known yet."
+        "It has just become RUNNABLE, the first of its job queue: the next round looks for room."
+    )
+    await stand(ready, first)
+    assert await line_of(ready, second) == (
+        "It has just become RUNNABLE; 1 job of its job queue waited already. The first waits:"
+        f" {HEAD}"
     )
     await stand(ready, first, second, third)
     assert await line_of(ready, first) == HEAD

@@ -9,7 +9,7 @@ import pytest
 
 from batchyard.engine import snapshots
 from batchyard.model.ids import JobId
-from batchyard.model.records import QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
 from batchyard.model.status import JobStatus, ResourceState, ResourceStatus
 from batchyard.store import queues
 from batchyard.store.snapshots import read_all_snapshots
@@ -80,3 +80,17 @@ async def test_what_comes_within_the_pause_is_written_after_it(
         stage.now_ms += 50
         found = await until(stage, lambda each: len(each.jobs) == 3)
         assert ids(found) == [job_id(1), job_id(2), job_id(3)]
+
+
+async def test_who_begins_to_wait_is_seen_within_the_pause(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(snapshots, "PAUSE_MS", 1_000_000)
+    await stage.create(vcpus=0)
+    async with stage.engine():
+        await until(stage, lambda _: True)
+        await stage.submit(1)
+        found = await until(stage, lambda each: bool(each.jobs))
+        assert ids(found) == [job_id(1)]
+        assert found.head_waits_for is not None
+        assert found.head_waits_for.startswith("Asked 1 vCPU; ")

@@ -106,8 +106,8 @@ def change_of(state: State, made: dict[object, i.Input], change: Change, by: int
     if change.kind is ChangeKind.ASK_FOR_LESS:
         job = other.find(JobId(change.subject))
         assert job is not None
-        asking = [job] if job.parent is None else [job, job.parent]
-        for each in asking:
+        whole = job.parent or job  # A child asks for what its array asks for, as its siblings do.
+        for each in [each for each in other.jobs.values() if (each.parent or each) is whole]:
             each.demand -= amount_of(sized)
         return other
     if change.kind is ChangeKind.RAISE_SCHEDULING_PRIORITY:

@@ -191,7 +191,6 @@ def another_job_must_end(w: World) -> str:
 @case(
     cause="STOPPING",
     text="It was cancelled (not needed), and fails once what it waits for is over.",
-    status_reason="Waits for job ID, which is RUNNING.",
 )
 def it_was_cancelled_while_it_waits(w: World) -> str:
     w.environment()
@@ -246,6 +245,33 @@ def children_before_it_wait(w: World) -> str:
 
 
 @case(
+    cause="TURN",
+    text=(
+        "1 job of its job queue stands before it. The first waits: Asked 7 vCPUs; ce has maxvCpus"
+        " 4 vCPUs: short by 3 vCPUs."
+    ),
+    # The child before it asks for as much less: 3 vCPUs less would let that one start alone.
+    changes=[("ASK_FOR_LESS", "VCPUS", 5), ("RAISE_MAX_VCPUS", None, 5)],
+)
+def all_its_children_fit_nowhere(w: World) -> str:
+    w.environment(vcpus=4, instanceTypes=["c6i"])
+    w.queue()
+    return w.submit(vcpus=7, arrayProperties={"size": 2}, is_subject=True) + ":1"
+
+
+@case(
+    cause="MAX_VCPUS",
+    text="ce uses 4 vCPUs of maxvCpus 6 vCPUs: short by 2 vCPUs.",
+    # Not that it asks for less: the child that runs would have asked for less, too.
+    changes=[("RAISE_MAX_VCPUS", None, 2)],
+)
+def another_child_runs(w: World) -> str:
+    w.environment(vcpus=6, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
+    w.queue()
+    return w.submit(vcpus=4, arrayProperties={"size": 2}, is_subject=True) + ":1"
+
+
+@case(
     cause="NEVER_FITS",
     text="Asked 6 vCPUs; ce has maxvCpus 4 vCPUs: short by 2 vCPUs.",
     status_reason=NEVER_MAX,
@@ -273,7 +299,7 @@ def nodes_need_room_together(w: World) -> str:
 @case(
     cause="CHILDREN",
     text=(
-        "An array ends with its children; of 4 there are 2 RUNNABLE, 2 RUNNING. The first that"
+        "Waits for its children: 2 RUNNABLE, 2 RUNNING. The first that"
         " waits, ID:2: ce uses 4 vCPUs of maxvCpus 4 vCPUs: short by 1 vCPU."
     ),
     numbers={"runnable": 2, "running": 2},
@@ -288,7 +314,8 @@ def its_children_wait(w: World) -> str:
 @case(
     cause="INSTANCE_STARTING",
     text=(
-        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+        "An instance with room for it is starting in ce; the first that starts there is ready in 88"
+        " seconds."
     ),
     numbers={"ready_in_ms": 88_000},
     status_reason="An instance with room for it is starting in ce.",
@@ -303,7 +330,8 @@ def its_instance_starts(w: World) -> str:
 @case(
     cause="INSTANCE_STARTING",
     text=(
-        "An instance for it is starting in ce; the first that starts there is ready in 88 seconds."
+        "An instance with room for it is starting in ce; the first that starts there is ready in 88"
+        " seconds."
     ),
     status_reason=(
         "1 job of its job queue stands before it. The first waits: An instance with room for it is"

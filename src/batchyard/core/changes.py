@@ -6,7 +6,8 @@ job starts in the next round with the change, and with one unit less it does not
 why: see `explaining`.
 
 A job asks for less only as far as AWS Batch would take it: whole vCPUs and any MiB,
-or a size that Fargate has.
+or a size that Fargate has. A child asks for less with its whole array, so only while no other child
+of it runs: what those hold would have been less, too, and elsewhere.
 
 A guess from what is short comes first; where it is right, two rounds settle a kind. Nothing is
 tried for jobs that many others stand before: only their end would help.
@@ -18,6 +19,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from batchyard.core.array import CODE_BY_STATUS
 from batchyard.core.bookkeeping import line_of
 from batchyard.core.consumables import available_of
 from batchyard.core.quota_books import counted_use
@@ -31,7 +33,7 @@ from batchyard.model.explanation import Change, ChangeKind, Dimension
 from batchyard.model.fargate_sizes import MEMORY_MIB_BY_CPU_MILLI
 from batchyard.model.ids import HostId, quota_share_arn_in
 from batchyard.model.limits import MEMORY_MIB_MIN, QUEUE_PRIORITY_MAX, SCHEDULING_PRIORITY_MAX
-from batchyard.model.status import ResourceState
+from batchyard.model.status import JobStatus, ResourceState
 
 #: Ours: at most so many machines are thought of as larger, those with most room first.
 HOSTS_TRIED_MAX = 4
@@ -44,6 +46,9 @@ _CAPACITY_MAX = {
 _MAX_VCPUS_MAX = 1 << 16
 #: Of limits by capacity unit: vCPUs, MiB, GPUs, instances.
 _LIMIT_MAX = 1 << 26
+
+#: What has such a status holds capacity.
+_ON_MACHINES = (JobStatus.STARTING, JobStatus.RUNNING)
 
 #: In thousandths.
 _VCPU = 1000
@@ -119,7 +124,7 @@ def _candidates(state: State, job: Job) -> Iterator[Candidate]:
     for environment in environments:
         if environment.state is ResourceState.DISABLED and environment.fault is None:
             yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), _one, (1,)
-    if job.nodes is None and not job.is_service:
+    if job.nodes is None and not job.is_service and not _has_running_siblings(job):
         yield from _smaller_demands(state, job, environments)
     for environment in environments:
         if environment.is_unmanaged or environment.limits is not None:  # It has no maximum.
@@ -209,6 +214,11 @@ def _other_orders(state: State, queue: Queue) -> Iterator[Candidate]:
         change = Change(kind=ChangeKind.RAISE_QUEUE_PRIORITY, subject=queue.arn)
         guess = min(above) - queue.priority + 1
         yield change, partial(_constant, guess), _up_to(QUEUE_PRIORITY_MAX - queue.priority)
+
+
+def _has_running_siblings(job: Job) -> bool:
+    array = None if job.parent is None else job.parent.array
+    return array is not None and any(CODE_BY_STATUS[each] in array.codes for each in _ON_MACHINES)
 
 
 def _smaller_demands(

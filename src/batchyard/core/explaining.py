@@ -6,11 +6,13 @@ the rules at the head of `scheduler.round`; the changes that would help are trie
 `changes`). Costs what it shows: at most AHEAD_COUNTED_MAX jobs are looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from batchyard.core import sentences
 from batchyard.core.array import CODE_BY_STATUS, REST
 from batchyard.core.changes import find_changes, find_together
 from batchyard.core.consumables import available_of
@@ -23,7 +25,7 @@ from batchyard.model.capacity_use import count_instances
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import EnvironmentArn, JobId, child_id, name_in_arn
-from batchyard.model.records import StopCause
+from batchyard.model.records import Attempt
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.fair_share import FairOrder
 from batchyard.scheduler.shortage import lack_of_nodes, lacks_of
@@ -37,19 +39,18 @@ _AHEAD_FOR_CHANGES_MAX = 30
 _NAMED_MAX = 20
 _MS_PER_S = 1000
 
-#: Which cause makes the line, the most lasting one first.
-_ORDER = (
-    Cause.QUEUE,
-    Cause.NEVER_FITS,
-    Cause.ENVIRONMENT,
-    Cause.CONSUMABLE,
-    Cause.RESERVED,
-    Cause.QUOTA,
+#: Of what one environment lacks: what is told of it, the most lasting first.
+_ORDER = (Cause.NEVER_FITS, Cause.CAPACITY, Cause.MAX_VCPUS)
+#: What keeps a job out of an environment, the least lasting first.
+_NEARNESS = (
     Cause.INSTANCE_STARTING,
     Cause.CAPACITY,
     Cause.MAX_VCPUS,
-    Cause.PRIORITY,
+    Cause.NEVER_FITS,
+    Cause.ENVIRONMENT,
 )
+#: What no end of another job changes: it is told of before everything else.
+_FOR_GOOD = (Cause.NEVER_FITS, Cause.ENVIRONMENT)
 
 
 def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
@@ -77,8 +78,12 @@ def explain(state: State, job_id: JobId, now_ms: int) -> Explanation | None:
 def why_head_waits(state: State, job_id: JobId, view: View, now_ms: int) -> str | None:
     """Say in one sentence what keeps the first job of a queue; None: nothing that is known."""
     job = state.find(job_id)
-    reasons = [] if job is None else _own_reasons(state, job, view, now_ms)
-    return _first_in_order(reasons).text if reasons else None
+    if job is None:
+        return None
+    first = _why_first(state, job, view, now_ms)[0]
+    if first.cause is not Cause.INSTANCE_STARTING:
+        return first.text
+    return first.text.split(";")[0].rstrip(".") + "."  # Not when: that changes all the time.
 
 
 # -- PENDING ----------------------------------------------------------------------------------
@@ -88,19 +93,15 @@ def _why_pending(state: State, job: Job, now_ms: int) -> list[Reason]:
     if job.progress.array is not None and job.progress.array.rest is not None:
         return [_why_children(state, job, now_ms)]
     waits_for = list(_conditions_of(state, job))
+    if not waits_for:
+        return [Reason(cause=Cause.DEPENDENCY, text=sentences.has_just_ended())]
     details = tuple(_dependency(state, each) for each in waits_for[:_NAMED_MAX])
-    if not details:
-        return [Reason(cause=Cause.DEPENDENCY, text="It waits for jobs that are just ending.")]
-    text = details[0].text
-    if len(waits_for) > 1:
-        text = f"Waits for {len(waits_for)} jobs; the first: {details[0].text}"
+    first = _dependency(state, waits_for[0], more=len(waits_for) - 1)
     return [
-        Reason(
-            cause=Cause.DEPENDENCY,
-            text=text,
+        replace(
+            first,
             numbers={"unmet_count": len(waits_for)},
             details=details if len(waits_for) > 1 else (),
-            subject=waits_for[0],
         )
     ]
 
@@ -114,30 +115,27 @@ def _conditions_of(state: State, job: Job) -> Iterator[JobId]:
             if job.id in waiting:
                 yield array_id
         return
-    if parent.array is not None and parent.array.is_sequential and job.index:
-        yield child_id(parent.id, job.index - 1)
     for array_id, waiting in state.pair_dependents.items():
         if parent.id in waiting and array_id in state.jobs:
             status = child_status(state.jobs[array_id], job.index)
             if status is None or not status.is_terminal:
                 yield child_id(array_id, job.index)
+    if parent.array is not None and parent.array.is_sequential and job.index:
+        yield child_id(parent.id, job.index - 1)
 
 
-def _dependency(state: State, job_id: JobId) -> Reason:
+def _dependency(state: State, job_id: JobId, *, more: int = 0) -> Reason:
     found = state.find(job_id)
-    status = "is over" if found is None else f"is {found.progress.status}"
-    return Reason(
-        cause=Cause.DEPENDENCY, text=f"Waits for job {job_id}, which {status}.", subject=job_id
-    )
+    status = None if found is None else found.progress.status
+    text = sentences.waits_for(job_id, status, more=more)
+    return Reason(cause=Cause.DEPENDENCY, text=text, subject=job_id)
 
 
 def _why_children(state: State, job: Job, now_ms: int) -> Reason:
     """Say how the children of an array stand, and what the first that waits is waiting for."""
     assert job.progress.array is not None, job.id
     counts = job.progress.array.count_by_status()
-    live = {status: count for status, count in counts.items() if count and not status.is_terminal}
-    text = ", ".join(f"{count} {status}" for status, count in live.items())
-    text = f"An array ends with its children; of {job.progress.array.size} there are {text}."
+    text = sentences.waits_for_children(counts)
     waiting = _first_waiting_child(job)
     told = None if waiting is None else explain(state, waiting, now_ms)
     if told is not None:
@@ -166,38 +164,60 @@ def _first_waiting_child(job: Job) -> JobId | None:
 # -- RUNNABLE ---------------------------------------------------------------------------------
 
 
+class _Place(Struct, frozen=True, kw_only=True):
+    """Where a job stands in its queue, or in its quota share."""
+
+    ahead: int
+    are_more: bool = False
+    #: Who stands first; None: the job itself.
+    first_id: JobId | None = None
+
+
 def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
-    ahead, are_more, first = _place_of(state, job, now_ms)
+    place = _place_of(state, job, now_ms)
     view = view_of(state, now_ms)
     own = _own_reasons(state, job, view, now_ms)
-    may_think = ahead <= _AHEAD_FOR_CHANGES_MAX and not are_more
+    may_think = place.ahead <= _AHEAD_FOR_CHANGES_MAX and not place.are_more
     changes: Sequence[Change] = ()
     together: Sequence[Change] = ()
     if may_think and try_next_round(state, job, now_ms).starts:
         reasons = [_on_its_way(state, job, now_ms)]
+        if place.ahead:
+            reasons.append(_turn(state, job, place, view, now_ms))
     else:
         # An instance that starts is for others then.
         reasons = [each for each in own if each.cause is not Cause.INSTANCE_STARTING]
-        if ahead:
-            reasons.insert(0, _turn(state, ahead, are_more, first, view))
+        if place.ahead:
+            reasons.insert(0, _turn(state, job, place, view, now_ms))
         if not reasons:
-            text = "What is free is kept for jobs that come first and wait for instances to start."
-            reasons = [Reason(cause=Cause.CAPACITY, text=text)]
+            reasons = [_without_obstacle(state, job, now_ms)]
         if may_think:
             changes = find_changes(state, job, now_ms)
-        if not changes and not ahead:
+        if not changes and not place.ahead:
             together = find_together(state, job, now_ms)
     return Explanation(
         job_id=job.id,
         status=JobStatus.RUNNABLE,
         summary=_summary_of(reasons),
-        reasons=tuple(reasons),
+        reasons=(*reasons, *_tried_again(job)),
         changes=tuple(changes),
         together=tuple(together),
-        ahead_count=ahead,
-        are_more_ahead=are_more,
+        ahead_count=place.ahead,
+        are_more_ahead=place.are_more,
         at_ms=now_ms,
     )
+
+
+def _tried_again(job: Job) -> Iterator[Reason]:
+    """Say how the last attempt of a job ended that is tried again."""
+    attempts = job.progress.attempts
+    if attempts:
+        last, count = attempts[-1], len(attempts)
+        why = " ".join(each for each in (last.status_reason, last.reason) if each)
+        code = "" if last.exit_code is None else f" with exit code {last.exit_code}"
+        text = f"It is tried again: attempt {count} of {job.attempts_max} ended{code} ({why})."
+        numbers = {"attempts": count, "attempts_max": job.attempts_max}
+        yield Reason(cause=Cause.RETRY, text=text, numbers=numbers)
 
 
 def _on_its_way(state: State, job: Job, now_ms: int) -> Reason:
@@ -219,15 +239,15 @@ def _instance_starting(arn: EnvironmentArn, *, in_ms: int) -> Reason:
     return Reason(
         cause=Cause.INSTANCE_STARTING,
         text=(
-            f"An instance for it is starting in {name_in_arn(arn)}; the first that starts there is"
-            f" ready in {_seconds(in_ms)}."
+            f"An instance with room for it is starting in {name_in_arn(arn)}; the first that starts"
+            f" there is ready in {_seconds(in_ms)}."
         ),
         subject=arn,
         numbers={"ready_in_ms": in_ms},
     )
 
 
-def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | None]:
+def _place_of(state: State, job: Job, now_ms: int) -> _Place:
     """Count who stands before a job of its queue, or quota share, and name the first of them."""
     of_share = in_share(state, job)
     if of_share is not None:
@@ -235,38 +255,49 @@ def _place_of(state: State, job: Job, now_ms: int) -> tuple[int, bool, JobId | N
             islice(takewhile(lambda each: each != job.id, of_share), AHEAD_COUNTED_MAX + 1)
         )
         count = min(len(ahead), AHEAD_COUNTED_MAX)
-        return count, len(ahead) > count, next(iter(ahead), None)
+        return _Place(ahead=count, are_more=len(ahead) > count, first_id=next(iter(ahead), None))
     queue_view = _queue_view(view_of(state, now_ms), job)
     if queue_view is None:
-        return 0, False, None
+        return _Place(ahead=0)
     order, count, first = queue_view.waiting, 0, None
     while (shown := order.peek()) is not None and shown.job_id != job.id:
         first = first or shown.job_id
         count += 1
         if count > AHEAD_COUNTED_MAX:
-            return AHEAD_COUNTED_MAX, True, first
+            return _Place(ahead=AHEAD_COUNTED_MAX, are_more=True, first_id=first)
         order.take()
-    return count, False, first
+    return _Place(ahead=count, first_id=first)
 
 
-def _turn(state: State, ahead: int, are_more: bool, first_id: JobId | None, view: View) -> Reason:
+def _turn(state: State, job: Job, place: _Place, view: View, now_ms: int) -> Reason:
     """Say that others come first, and what keeps the first of them."""
-    first = None if first_id is None else state.find(first_id)
-    details = [] if first is None else _room_reasons(state, first, view)
-    count = (
-        f"More than {ahead:,} jobs" if are_more else "1 job" if ahead == 1 else f"{ahead:,} jobs"
-    )
-    verb = "stands" if ahead == 1 and not are_more else "stand"
-    text = f"{count} of its job queue {verb} before it."
-    if details:
-        text += f" The first waits: {_first_in_order(details).text}"
+    first = None if place.first_id is None else state.find(place.first_id)
+    details = [] if first is None else _why_first(state, first, view, now_ms)
     return Reason(
         cause=Cause.TURN,
-        text=text,
-        subject=first_id or "",
-        numbers={"ahead_count": ahead},
+        text=sentences.turn(
+            place.ahead,
+            are_more=place.are_more,
+            quota_share=job.quota_share,
+            first_waits_for=details[0].text if details else None,
+        ),
+        subject=place.first_id or "",
+        numbers={"ahead_count": place.ahead},
         details=tuple(details),
     )
+
+
+def _why_first(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
+    """Say what keeps the first of a queue, or of a quota share, also if its place is on its way."""
+    return _own_reasons(state, job, view, now_ms) or [_without_obstacle(state, job, now_ms)]
+
+
+def _without_obstacle(state: State, job: Job, now_ms: int) -> Reason:
+    """Say of a job that has room what keeps it all the same."""
+    if try_next_round(state, job, now_ms).starts:
+        return _on_its_way(state, job, now_ms)
+    text = "What is free is kept for jobs that come first and wait for instances to start."
+    return Reason(cause=Cause.CAPACITY, text=text)
 
 
 def _own_reasons(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
@@ -279,7 +310,9 @@ def _own_reasons(state: State, job: Job, view: View, now_ms: int) -> list[Reason
     if queue_view is not None:
         shown = queue_view.waiting.peek()
         if shown is not None and shown.job_id == job.id and queue_view.waiting.is_held_back():
-            found.append(_reserved(queue, queue.policy, queue_view, job))
+            reserved = _reserved(queue, queue.policy, queue_view, job)
+            is_for_good = bool(found) and found[0].cause in _FOR_GOOD
+            found.insert(1 if is_for_good else 0, reserved)
     return found
 
 
@@ -326,7 +359,10 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
         if lacks[-1].cause is Cause.INSTANCE_STARTING:
             break  # It waits for that one, also where a later environment has room.
     if all(each.cause is not Cause.NOTHING for each in lacks):
-        found += lacks
+        # One environment is enough: the first to be told of is the one that comes nearest.
+        lacks.sort(key=lambda each: _NEARNESS.index(each.cause))
+        is_for_good = bool(lacks) and lacks[0].cause in _FOR_GOOD
+        found = [*lacks, *found] if is_for_good else [*found, *lacks]
     return [*found, *_priorities(state, job)] if found else found
 
 
@@ -363,6 +399,8 @@ def _of_small_machine(environment: Environment, view: EnvironmentView, reason: R
     of_view = () if view.launching is None else view.launching.types
     settings = environment.launching
     if settings is None or len(of_view) != 1 or of_view[0] in settings.types:
+        return reason
+    if reason.cause is Cause.INSTANCE_STARTING:
         return reason
     text = f"{reason.text} No machine has room for a whole {of_view[0].name}."
     return replace(reason, text=text)
@@ -430,49 +468,40 @@ def _waiting_job(job: Job) -> WaitingJob:
 
 
 def _why_not_over(job: Job, now_ms: int) -> list[Reason]:
-    attempt = job.progress.attempt
+    """Say of a job that has its place what becomes of it there."""
+    attempt, status = job.progress.attempt, job.progress.status
+    stopping = sentences.stopping(job.progress)
+    if stopping is not None:
+        return [Reason(cause=Cause.STOPPING, text=stopping)]
+    on = "" if attempt is None or attempt.instance_id is None else attempt.instance_id
+    if status is JobStatus.RUNNING:
+        return [_running(job, attempt, on, now_ms)]
     if attempt is None:
         return []
-    if attempt.stop_cause is not None:
-        why = _TEXT_BY_STOP_CAUSE[attempt.stop_cause]
-        if attempt.stop_cause is StopCause.TERMINATED and job.progress.wish_reason:
-            why = f"{why}: {job.progress.wish_reason}"
-        return [Reason(cause=Cause.STOPPING, text=f"It has been told to stop: {why}.")]
-    if job.progress.status in (JobStatus.SCHEDULED, JobStatus.STARTING):
-        on = "" if attempt.instance_id is None else f" on {attempt.instance_id}"
-        since_ms = max(0, now_ms - attempt.placed_ms)
-        return [
-            Reason(
-                cause=Cause.STARTING,
-                text=(
-                    f"It was placed{on} {_seconds(since_ms)} ago; its containers are being started."
-                ),
-                subject=attempt.instance_id or "",
-                numbers={"placed_ago_ms": since_ms},
-            )
-        ]
-    return []
+    since_ms = max(0, now_ms - attempt.placed_ms)
+    text = f"{sentences.starting(attempt, status)} It was placed {_seconds(since_ms)} ago."
+    numbers = {"placed_ago_ms": since_ms}
+    return [Reason(cause=Cause.STARTING, text=text, subject=on, numbers=numbers)]
 
 
-_TEXT_BY_STOP_CAUSE: Mapping[StopCause, str] = {
-    StopCause.TERMINATED: "a caller has terminated it",
-    StopCause.TIMED_OUT: "its attempt has run for longer than its timeout",
-    StopCause.QUEUE_DELETED: "its job queue is being deleted",
-    StopCause.MAIN_NODE_ENDED: "the main node of its job has ended",
-    StopCause.INSTANCE_TERMINATED: "its instance is being terminated",
-    StopCause.SPOT_TASK_INTERRUPTED: "its Fargate Spot capacity was reclaimed",
-    StopCause.QUOTA_SHARE_DELETED: "its quota share is being deleted",
-    StopCause.CROSS_SHARE_PREEMPTION: "what its quota share has borrowed is taken back",
-    StopCause.IN_SHARE_PREEMPTION: "a job of higher priority takes its place in its quota share",
-}
+def _running(job: Job, attempt: Attempt | None, on: str, now_ms: int) -> Reason:
+    """Say for how long a job runs, and when it would be stopped."""
+    numbers: dict[str, int] = {"attempt": len(job.progress.attempts) + 1}
+    text = f"{sentences.running(attempt)} It is attempt {numbers['attempt']} of {job.attempts_max}"
+    started_ms = None if attempt is None else attempt.started_ms
+    if started_ms is not None:
+        numbers["running_ms"] = max(0, now_ms - started_ms)
+        text += f", since {_seconds(numbers['running_ms'])}"
+        if job.timeout_ms is not None:
+            numbers["left_ms"] = max(0, started_ms + job.timeout_ms - now_ms)
+            text += f"; its timeout ends it in {_seconds(numbers['left_ms'])}"
+    return Reason(cause=Cause.RUNNING, text=f"{text}.", subject=on, numbers=numbers)
 
 
 def _given_up(job: Job) -> Iterator[Reason]:
     """Say that a job which waits for others will not run once they are over."""
-    is_terminated = job.progress.is_terminated
-    if is_terminated or job.progress.is_cancelled:
-        what, why = "terminated" if is_terminated else "cancelled", job.progress.wish_reason
-        text = f"It was {what} ({why}), and fails once what it waits for is over."
+    text = sentences.given_up(job.progress)
+    if text is not None:
         yield Reason(cause=Cause.STOPPING, text=text)
 
 

@@ -4,15 +4,17 @@ Decides what a snapshot of a queue holds (reference/compute-and-scheduling.md se
 to know when one is taken. Costs what it shows, not the length of the queue.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import nsmallest
 from itertools import zip_longest
 
+from msgspec import Struct
+
 from batchyard.core.quota_books import counted_use
-from batchyard.core.state import Queue
-from batchyard.model.ids import JobId
+from batchyard.core.state import Queue, State
+from batchyard.model.ids import JobId, whole_id_of
 from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX, TOP_SHARES_SHOWN_MAX
-from batchyard.model.records import FrontJob, QueueSnapshot, QuotaShareSnapshot, ShareUse
+from batchyard.model.queue_snapshots import FrontJob, QueueSnapshot, QuotaShareSnapshot, ShareUse
 from batchyard.scheduler.view import QueueView
 
 
@@ -28,24 +30,29 @@ def front_of(view: QueueView) -> list[JobId]:
     return front
 
 
+class Look(Struct, frozen=True, kw_only=True):
+    """One look at all queues."""
+
+    state: State
+    now_ms: int
+    #: Says what keeps the first job of a queue, or of a quota share.
+    why: Callable[[JobId], str | None]
+
+
 def snapshot_of(
-    queue: Queue,
-    front: list[JobId],
-    before: QueueSnapshot | None,
-    *,
-    head_waits_for: str | None,
-    now_ms: int,
+    look: Look, queue: Queue, front: list[JobId], before: QueueSnapshot | None
 ) -> QueueSnapshot:
     """Say how a queue stands; equal to `before` if nothing has changed since."""
+    now_ms = look.now_ms
     if before is None:
         before = QueueSnapshot(front_ms=now_ms, used_ms=now_ms)
     jobs = tuple(
-        FrontJob(job_id=job_id, since_ms=now_ms)
+        FrontJob(job_id=job_id, since_ms=now_ms, quota_share=_share_of(look.state, queue, job_id))
         if known is None or known.job_id != job_id
         else known
         for job_id, known in zip_longest(front, before.jobs[: len(front)])
     )
-    shares = _quota_shares_of(queue, before, now_ms)
+    shares = _quota_shares_of(look, queue, before)
     top_shares, active_share_count = _share_uses_of(queue)
     is_used_alike = (
         queue.cpu_milli,
@@ -72,8 +79,14 @@ def snapshot_of(
         quota_front_ms=before.quota_front_ms
         if _fronts(shares) == _fronts(before.quota_shares)
         else now_ms,
-        head_waits_for=head_waits_for,
+        head_waits_for=look.why(front[0]) if front and queue.quota_shares is None else None,
     )
+
+
+def _share_of(state: State, queue: Queue, job_id: JobId) -> str | None:
+    if queue.quota_shares is None:
+        return None
+    return (state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]).quota_share
 
 
 def _share_uses_of(queue: Queue) -> tuple[tuple[ShareUse, ...], int | None]:
@@ -90,7 +103,7 @@ def _share_uses_of(queue: Queue) -> tuple[tuple[ShareUse, ...], int | None]:
 
 
 def _quota_shares_of(
-    queue: Queue, before: QueueSnapshot, now_ms: int
+    look: Look, queue: Queue, before: QueueSnapshot
 ) -> tuple[QuotaShareSnapshot, ...]:
     known = {each.name: each.front for each in before.quota_shares}
     found: list[QuotaShareSnapshot] = []
@@ -99,9 +112,12 @@ def _quota_shares_of(
         if job_id is None:
             front = None
         elif front is None or front.job_id != job_id:
-            front = FrontJob(job_id=job_id, since_ms=now_ms)
+            front = FrontJob(job_id=job_id, since_ms=look.now_ms)
         used = counted_use(queue, share.used)
-        found.append(QuotaShareSnapshot(name=name, front=front, used=used))
+        waits_for = None if job_id is None else look.why(job_id)
+        found.append(
+            QuotaShareSnapshot(name=name, front=front, used=used, front_waits_for=waits_for)
+        )
     return tuple(found)
 
 

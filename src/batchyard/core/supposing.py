@@ -6,7 +6,7 @@ reading, and good for as long as the state does not change. Costs O(hosts + envi
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace as changed
 from typing import cast
@@ -100,13 +100,26 @@ def _put_queue(state: State, queue: Queue) -> None:
 
 
 def _ask_for_less(state: State, change: Change) -> None:
-    """A child asks for what its array asks for, so that changes, too."""
+    """A child asks for what its array asks for: so do those of its siblings that go before it."""
     job_id, less = JobId(change.subject), amount_of(change)
     job = state.find(job_id)
     assert job is not None, job_id
-    asking = [job] if job.parent is None else [job, job.parent]
+    asking = [job]
+    if job.parent is not None:
+        asking += [job.parent, *_siblings_before(state, job)]
     others = {each.id: _asking(each, each.demand - less) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
+
+
+def _siblings_before(state: State, job: Job) -> Iterator[Job]:
+    """Give the children with stories of their own that stand before one of their array."""
+    line = line_of(state, job)
+    for each_id in () if line is None else line:
+        if each_id == job.id:
+            return
+        each = state.jobs.get(each_id)
+        if each is not None and each.parent is job.parent:
+            yield each
 
 
 def _raise_priority(state: State, change: Change) -> None:

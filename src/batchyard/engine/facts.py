@@ -15,7 +15,8 @@ from batchyard.core import events as e
 from batchyard.core.turn import Outcome
 from batchyard.model import wording
 from batchyard.model.ids import JobId, QueueArn, is_service_environment_arn
-from batchyard.model.records import EventRecord, JobProgress, QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
+from batchyard.model.records import EventRecord, JobProgress
 from batchyard.model.status import ResourceStatus
 from batchyard.store import (
     Connection,

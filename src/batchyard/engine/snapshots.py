@@ -1,19 +1,20 @@
 """When the engine writes down how queues stand.
 
-Owns the pace: after a change, at most once a second, and only of queues that stand differently; so
-reads never ask the engine, a queue that nothing happens to costs nothing, and one with a million
-jobs costs no more than one with a hundred. Refuses to know what a snapshot holds (see
+Owns the pace: after a change, at most once a second, and only of queues that stand differently; a
+queue in which somebody begins to wait is looked at at once. So reads never ask the engine, a queue
+that nothing happens to costs nothing, and one with a million jobs costs no more than one with a
+hundred. Refuses to know what a snapshot holds (see
 `core.fronts`).
 """
 
 from collections.abc import Mapping
 
 from batchyard.core.explaining import why_head_waits
-from batchyard.core.fronts import front_of, snapshot_of
-from batchyard.core.state import State
-from batchyard.core.viewing import view_of
+from batchyard.core.fronts import Look, front_of, snapshot_of
+from batchyard.core.state import Queue, State
+from batchyard.core.viewing import has_waiting, view_of
 from batchyard.model.ids import QueueArn
-from batchyard.model.records import QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
 
 #: AWS says that its snapshots may lag, and not how much.
 PAUSE_MS = 1000
@@ -44,22 +45,41 @@ class Snapshots:
 
     def take(self, state: State, now_ms: int) -> dict[QueueArn, QueueSnapshot]:
         """Look, if it is time; give what is to be stored with the facts of this turn."""
+        looked = state.queues
         if self.next_ms(now_ms) != now_ms:
-            return {}
-        self._is_due = False
-        self._looked_ms = now_ms
+            looked = self._newly_waited_in(state)
+            if not looked:
+                return {}
+        else:
+            self._is_due = False
+            self._looked_ms = now_ms
         view = view_of(state, now_ms)
-        fronts = {each.arn: front_of(each) for each in view.queues}
+        fronts = {each.arn: front_of(each) for each in view.queues if each.arn in looked}
+        look = Look(
+            state=state,
+            now_ms=now_ms,
+            why=lambda job_id: why_head_waits(state, job_id, view, now_ms),
+        )
         taken = {
-            arn: snapshot_of(
-                queue,
-                front := fronts.get(arn, []),
-                self._stored.get(arn),
-                head_waits_for=why_head_waits(state, front[0], view, now_ms) if front else None,
-                now_ms=now_ms,
-            )
-            for arn, queue in state.queues.items()
+            arn: snapshot_of(look, queue, fronts.get(arn, []), self._stored.get(arn))
+            for arn, queue in looked.items()
         }
         changed = {arn: each for arn, each in taken.items() if each != self._stored.get(arn)}
-        self._stored = taken
+        if looked is state.queues:
+            self._stored = taken
+        else:
+            self._stored.update(taken)
         return changed
+
+    def _newly_waited_in(self, state: State) -> dict[QueueArn, Queue]:
+        """Give the queues in which nobody waited when they were looked at, and somebody does now.
+
+        The first that waits does not wait for the pause to be told why: once a pause for a queue.
+        """
+        if not self._is_due:
+            return {}
+        return {
+            arn: queue
+            for arn, queue in state.queues.items()
+            if has_waiting(queue) and not ((known := self._stored.get(arn)) and known.jobs)
+        }

@@ -50,6 +50,10 @@ class Cause(StrEnum):
     QUOTA = "QUOTA"
     #: It has its place, and its containers are being started.
     STARTING = "STARTING"
+    #: It runs.
+    RUNNING = "RUNNING"
+    #: An attempt of it has failed, and it is tried again.
+    RETRY = "RETRY"
     #: It is being stopped.
     STOPPING = "STOPPING"
 

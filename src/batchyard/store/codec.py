@@ -15,14 +15,8 @@ import msgspec
 
 from batchyard.model.capacity_use import UnitQuantity
 from batchyard.model.ids import JobId
-from batchyard.model.records import (
-    ConsumableNeed,
-    ExitRule,
-    JobProgress,
-    Json,
-    NodePlan,
-    QueueSnapshot,
-)
+from batchyard.model.queue_snapshots import QueueSnapshot
+from batchyard.model.records import ConsumableNeed, ExitRule, JobProgress, Json, NodePlan
 from batchyard.model.service_records import ServiceTerms
 
 _NO_SERVICE = ServiceTerms(capacity_use=())

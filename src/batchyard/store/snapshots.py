@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, delete, select
 
 from batchyard.model.ids import QueueArn
-from batchyard.model.records import QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
 from batchyard.store import codec
 from batchyard.store.schema import queue_snapshots
 from batchyard.store.statements import run_many

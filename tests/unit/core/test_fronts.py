@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from batchyard.core.fronts import front_of, snapshot_of
+from batchyard.core.fronts import Look, front_of, snapshot_of
 from batchyard.core.viewing import view_of
 from batchyard.model.ids import JobId, child_id
-from batchyard.model.records import QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
 from tests.builders import (
     a_host,
     a_job,
@@ -22,7 +22,8 @@ def look(yard: Yard, before: QueueSnapshot | None = None) -> QueueSnapshot:
     fronts = {view.arn: front_of(view) for view in view_of(yard.state, 0).queues}
     queue = yard.state.queues[queue_arn()]
     front = fronts.get(queue.arn, [])
-    return snapshot_of(queue, front, before, head_waits_for=None, now_ms=yard.now_ms)
+    at = Look(state=yard.state, now_ms=yard.now_ms, why=lambda _: None)
+    return snapshot_of(at, queue, front, before)
 
 
 def shown(snapshot: QueueSnapshot) -> list[tuple[JobId, int]]:

@@ -9,13 +9,8 @@ from collections.abc import Mapping
 from batchyard.api.batch.rules.names import is_arn_in, queue_arn_of
 from batchyard.api.batch.rules.service_rules import SAGEMAKER_TRAINING
 from batchyard.api.batch.service import Service
-from batchyard.model.records import (
-    FrontJob,
-    Json,
-    QueueRecord,
-    QueueSnapshot,
-    QuotaShareSnapshot,
-)
+from batchyard.model.queue_snapshots import FrontJob, QueueSnapshot, QuotaShareSnapshot
+from batchyard.model.records import Json, QueueRecord
 from batchyard.model.refusal import client_exception
 from batchyard.store import Connection, queues
 from batchyard.store.snapshots import read_snapshot

@@ -11,14 +11,18 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from batchyard.core import sentences
 from batchyard.model.ids import JobId, QueueArn, child_id
 from batchyard.model.limits import FRONT_OF_QUEUE_JOBS_MAX
-from batchyard.model.records import JobRecord, QueueSnapshot
+from batchyard.model.queue_snapshots import QueueSnapshot
+from batchyard.model.records import JobProgress, JobRecord
 from batchyard.model.status import JobStatus
 from batchyard.store import Connection
 from batchyard.store.jobs import read_specs
 from batchyard.store.live_jobs import read_statuses
 from batchyard.store.snapshots import read_snapshot
+
+_NOTHING_SEEN = QueueSnapshot(front_ms=0, used_ms=0)
 
 
 def with_reasons(conn: Connection, records: Iterable[JobRecord]) -> list[JobRecord]:
@@ -28,13 +32,15 @@ def with_reasons(conn: Connection, records: Iterable[JobRecord]) -> list[JobReco
     if not waiting:
         return found
     arrays = _arrays_of(conn, waiting)
-    snapshots = {arn: _Front(read_snapshot(conn, arn)) for arn in _queues_of(waiting)}
+    lines = _lines_of(waiting)
+    snapshots = {arn: read_snapshot(conn, arn) for arn in dict.fromkeys(arn for arn, _ in lines)}
+    fronts = {(arn, share): _Front(snapshots[arn] or _NOTHING_SEEN, share) for arn, share in lines}
     needs = {each.job.id: _needs(each, arrays) for each in waiting}
     statuses = read_statuses(conn, sorted({job_id for each in needs.values() for job_id in each}))
     return [
         replace(each, progress=replace(each.progress, status_reason=reason))
         if _wants_reason(each)
-        and (reason := _reason_of(each, snapshots, needs[each.job.id], statuses))
+        and (reason := _reason_of(each, fronts, needs[each.job.id], statuses))
         else each
         for each in found
     ]
@@ -57,18 +63,34 @@ def _wants_reason(record: JobRecord) -> bool:
 
 
 class _Front:
-    """Who stands at the front of a queue."""
+    """Who stands at the front of a queue, or of a quota share of it."""
 
-    def __init__(self, snapshot: QueueSnapshot | None) -> None:
-        jobs = () if snapshot is None else snapshot.jobs
-        self.place_by_id = {each.job_id: place for place, each in enumerate(jobs)}
-        self.is_full = len(jobs) >= FRONT_OF_QUEUE_JOBS_MAX
-        self.head_waits_for = None if snapshot is None else snapshot.head_waits_for
+    def __init__(self, snapshot: QueueSnapshot, share: str | None) -> None:
+        """`share` names the share of the jobs, quota share or not."""
+        quota_shares = {each.name: each for each in snapshot.quota_shares}
+        quota_share = None if share is None else quota_shares.get(share)
+        self.quota_share = None if quota_share is None else quota_share.name
+        own = [each.job_id for each in snapshot.jobs if each.quota_share == self.quota_share]
+        self.is_full = len(snapshot.jobs) >= FRONT_OF_QUEUE_JOBS_MAX
+        self.head_waits_for = snapshot.head_waits_for
+        if quota_share is not None:
+            self.head_waits_for = quota_share.front_waits_for
+            if not own and quota_share.front is not None:  # It is behind the first of the others.
+                own = [quota_share.front.job_id]
+        self.place_by_id = {job_id: place for place, job_id in enumerate(own)}
 
 
-def _queues_of(records: Iterable[JobRecord]) -> list[QueueArn]:
+#: A queue, and the share in it if there are any.
+_Line = tuple[QueueArn, str | None]
+
+
+def _lines_of(records: Iterable[JobRecord]) -> list[_Line]:
     runnable = (each for each in records if each.progress.status is JobStatus.RUNNABLE)
-    return list(dict.fromkeys(each.job.queue_arn for each in runnable))
+    return list(dict.fromkeys(map(_line_of, runnable)))
+
+
+def _line_of(record: JobRecord) -> _Line:
+    return record.job.queue_arn, record.job.quota_share or record.job.share_identifier
 
 
 def _needs(record: JobRecord, arrays: Mapping[JobId, JobRecord]) -> Sequence[JobId]:
@@ -100,23 +122,21 @@ def _has_children(record: JobRecord) -> bool:
 
 def _reason_of(
     record: JobRecord,
-    fronts: Mapping[QueueArn, _Front],
+    fronts: Mapping[_Line, _Front],
     needs: Sequence[JobId],
     statuses: Mapping[JobId, JobStatus],
 ) -> str | None:
-    match record.progress.status:
+    progress = record.progress
+    match progress.status:
         case JobStatus.SUBMITTED:
             return "The scheduler has not seen it yet."
         case JobStatus.PENDING:
-            return _why_pending(record, needs, statuses)
+            return sentences.given_up(progress) or _why_pending(progress, needs, statuses)
         case JobStatus.RUNNABLE:
-            return _why_runnable(record, fronts[record.job.queue_arn])
-        case JobStatus.SCHEDULED:
-            return "It has its place; it is about to be started."
-        case JobStatus.STARTING:
-            attempt = record.progress.attempt
-            instance = None if attempt is None else attempt.instance_id
-            return f"Its containers are being started{f' on {instance}' if instance else ''}."
+            return _why_runnable(record, fronts[_line_of(record)])
+        case JobStatus.SCHEDULED | JobStatus.STARTING:
+            stopping = sentences.stopping(progress)
+            return stopping or sentences.starting(progress.attempt, progress.status)
         case JobStatus.RUNNING | JobStatus.SUCCEEDED | JobStatus.FAILED:
             return None
         case other:
@@ -124,40 +144,30 @@ def _reason_of(
 
 
 def _why_pending(
-    record: JobRecord, needs: Sequence[JobId], statuses: Mapping[JobId, JobStatus]
+    progress: JobProgress, needs: Sequence[JobId], statuses: Mapping[JobId, JobStatus]
 ) -> str:
-    array = record.progress.array
-    if array is not None and array.rest is not None:
-        counts = array.count_by_status().items()
-        live = ", ".join(
-            f"{count} {status.value}"
-            for status, count in counts
-            if count and not status.is_terminal
-        )
-        return f"Waits for its children: {live or 'none is left'}."
+    if progress.array is not None and progress.array.rest is not None:
+        return sentences.waits_for_children(progress.array.count_by_status())
     unmet = [
         (job_id, statuses[job_id])
         for job_id in needs
         if job_id in statuses and not statuses[job_id].is_terminal
     ]
     if not unmet:
-        return "What it waited for has just ended."
+        return sentences.has_just_ended()
     job_id, status = unmet[0]
-    more = f", and for {len(unmet) - 1} more" if len(unmet) > 1 else ""
-    return f"Waits for job {job_id}, which is {status.value}{more}."
+    return sentences.waits_for(job_id, status, more=len(unmet) - 1)
 
 
-def _why_runnable(record: JobRecord, front: _Front) -> str | None:
-    place = front.place_by_id.get(record.job.id)
-    head = front.head_waits_for
-    if place == 0:
-        return head or "It is the first of its job queue; the scheduler is about to look at it."
+def _why_runnable(record: JobRecord, front: _Front) -> str:
+    place, count = front.place_by_id.get(record.job.id), len(front.place_by_id)
     if place is None and not front.is_full:
-        return "It has just become RUNNABLE; its place in the job queue is not known yet."
-    count = f"More than {FRONT_OF_QUEUE_JOBS_MAX} jobs" if place is None else f"{place} jobs"
-    text = (
-        "1 job of its job queue stands before it."
-        if place == 1
-        else (f"{count} of its job queue stand before it.")
+        return sentences.just_runnable(count, front.quota_share, front.head_waits_for)
+    if place == 0:
+        return front.head_waits_for or sentences.just_runnable(0, front.quota_share, None)
+    return sentences.turn(
+        count if place is None else place,
+        are_more=place is None,
+        quota_share=front.quota_share,
+        first_waits_for=front.head_waits_for,
     )
-    return f"{text} The first waits: {head}" if head else text
