@@ -1,8 +1,8 @@
 """Every check and test of batchyard, under one command.
 
 `nox` runs all checks, then all tests in one pytest run: rooms whose tests start containers or
-servers take one worker, one after the other, while the rest share the other workers (see
-tests/conftest.py). That is the fastest order on two cores, and it ends in one line that counts.
+servers take two workers, one after the other, while the rest share the other workers (see
+tests/conftest.py). These two mostly wait, so a third one is welcome even on two cores.
 `nox -s unit` (or any room) runs one room alone; what follows `--` goes to pytest.
 
 Sessions make no environments of their own: they run in the one that tools/bootstrap.sh made from
@@ -108,7 +108,7 @@ def tests(session: nox.Session) -> None:
     gone = [room for room in ROOMS if not test_files(room)]
     if gone:
         session.error(f"no tests any more in: {', '.join(f'tests/{room}' for room in gone)}")
-    worker_count = max(2, min(os.cpu_count() or 2, WORKER_COUNT_MAX))
+    worker_count = max(3, min(os.cpu_count() or 3, WORKER_COUNT_MAX))
     run_pytest(
         session, "tests", "-n", str(worker_count), "--dist", "loadgroup", "-m", "not nightly"
     )

@@ -15,9 +15,15 @@ from hypothesis import HealthCheck, settings
 from tests.fixtures.engines import docker as docker
 from tests.fixtures.engines import podman as podman
 
-#: Rooms whose tests start containers, servers or databases. On a machine with few cores they
-#: would disturb each other's timing, so one worker runs all of them, in sequence.
-ONE_AT_A_TIME = ("compute", "crash", "e2e", "ports")
+#: Rooms whose tests start containers, servers or databases, and the group that each is in. One
+#: worker runs a group, in sequence: on a machine with few cores its tests would disturb each other.
+#: Servers that are killed have nothing in common with the others; mostly they wait.
+GROUPS = {
+    "compute": "one_at_a_time",
+    "e2e": "one_at_a_time",
+    "ports": "one_at_a_time",
+    "crash": "killed_servers",
+}
 
 _TESTS = Path(__file__).parent
 
@@ -65,16 +71,18 @@ def room_of(path: Path) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Give the rooms that may not overlap one xdist group (it counts with --dist loadgroup)."""
+    """Give the rooms that may not overlap their xdist group (it counts with --dist loadgroup)."""
     for item in items:
-        if room_of(item.path) in ONE_AT_A_TIME:
-            item.add_marker(pytest.mark.xdist_group("one_at_a_time"))
+        group = GROUPS.get(room_of(item.path))
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to begin where the group went unseen: its tests would fail now and then."""
+    """Refuse to begin where a group went unseen: its tests would fail now and then."""
     if not session.config.getoption("loadgroup", default=False):
         return
     for item in session.items:
-        if room_of(item.path) in ONE_AT_A_TIME and not item.nodeid.endswith("@one_at_a_time"):
+        group = GROUPS.get(room_of(item.path))
+        if group is not None and not item.nodeid.endswith(f"@{group}"):
             raise pytest.UsageError("this pytest-xdist does not see groups with this pytest")
