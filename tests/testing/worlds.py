@@ -20,6 +20,15 @@ from batchyard.testing import Yard, yard
 
 NETWORK = {"subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}
 NOTHING = Amount()
+#: A role of the caller's own: AWS changes it for none but another such one.
+OWN_ROLE = "arn:aws:iam::000000000000:role/AWSBatchServiceRole"
+_OF_ENVIRONMENTS = (
+    "RAISE_MAX_VCPUS",
+    "RAISE_BID",
+    "BUY_ON_DEMAND",
+    "ENABLE_ENVIRONMENT",
+    "REPAIR_ENVIRONMENT",
+)
 #: A job with such a status has started.
 STARTED = ("STARTING", "RUNNING", "SUCCEEDED")
 #: What a caller cannot change of a job afterwards, nor of a machine.
@@ -54,8 +63,10 @@ class World:
         *,
         kind: str = "EC2",
         state: str = "ENABLED",
+        role: str | None = None,
         **more: Any,
     ) -> None:
+        """Make a managed one; `role` is its service role, if it is not AWS's own."""
         resources = {"type": kind, "maxvCpus": vcpus, **NETWORK}
         if kind in ("EC2", "SPOT"):
             resources |= {
@@ -69,13 +80,34 @@ class World:
             type="MANAGED",
             state=state,
             computeResources=resources | more,
+            **({} if role is None else {"serviceRole": role}),
         )
 
     def unmanaged(self, name: str = "ce") -> None:
         self.batch.create_compute_environment(
             computeEnvironmentName=self.named(name),
             type="UNMANAGED",
-            serviceRole="arn:aws:iam::000000000000:role/AWSBatchServiceRole",
+            serviceRole=OWN_ROLE,
+        )
+
+    def eks(self, name: str = "ce") -> None:
+        """Make one of Kubernetes, which nothing here is connected to."""
+        self.batch.create_compute_environment(
+            computeEnvironmentName=self.named(name),
+            type="MANAGED",
+            eksConfiguration={
+                "eksClusterArn": "arn:aws:eks:us-east-1:000000000000:cluster/c",
+                "kubernetesNamespace": "batch",
+            },
+            computeResources={
+                "type": "EC2",
+                "minvCpus": 0,
+                "maxvCpus": 4,
+                "instanceTypes": ["c6i.large"],
+                "instanceRole": "eksInstanceRole",
+                "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+                **NETWORK,
+            },
         )
 
     def queue(self, name: str = "jq", *environments: str, priority: int = 1, **more: Any) -> None:
@@ -151,6 +183,10 @@ class World:
         self.batch.update_compute_environment(
             computeEnvironment=self.named(environment), state="DISABLED"
         )
+        self.yard.settle()
+
+    def update(self, environment: str, **more: Any) -> None:
+        self.batch.update_compute_environment(computeEnvironment=self.named(environment), **more)
         self.yard.settle()
 
     @staticmethod
@@ -231,7 +267,7 @@ class World:
             }
         if "nodeProperties" in of_definition:
             of_definition["type"] = "multinode"
-        else:
+        elif "eksProperties" not in of_definition:
             of_definition |= {"type": "container", "containerProperties": container}
         self.batch.register_job_definition(jobDefinitionName=defined, **of_definition)
         job_id: str = self.batch.submit_job(
@@ -267,13 +303,10 @@ class World:
         """Make a change that a caller can make afterwards."""
         name = change["subject"].rsplit("/", 1)[-1]
         match change["kind"]:
-            case "RAISE_MAX_VCPUS":
-                most = self._environment(name)["computeResources"]["maxvCpus"]
+            case kind if kind in _OF_ENVIRONMENTS:
                 self.batch.update_compute_environment(
-                    computeEnvironment=name, computeResources={"maxvCpus": most + by}
+                    computeEnvironment=name, **self._other_environment(kind, name, by)
                 )
-            case "ENABLE_ENVIRONMENT":
-                self.batch.update_compute_environment(computeEnvironment=name, state="ENABLED")
             case "RAISE_QUEUE_PRIORITY":
                 priority = self._queue(name)["priority"]
                 self.batch.update_job_queue(jobQueue=name, priority=priority + by)
@@ -293,6 +326,26 @@ class World:
             case other:
                 raise AssertionError(other)
         self.yard.settle()
+
+    def _other_environment(self, kind: str, name: str, by: int) -> dict[str, Any]:
+        """Say what is to be otherwise of an environment."""
+        found = self._environment(name)
+        resources = found.get("computeResources", {})
+        match kind:
+            case "RAISE_MAX_VCPUS":
+                return {"computeResources": {"maxvCpus": resources["maxvCpus"] + by}}
+            case "RAISE_BID":
+                percent = resources.get("bidPercentage", 100)
+                return {"computeResources": {"bidPercentage": percent + by}}
+            case "BUY_ON_DEMAND":
+                paid = {"type": "EC2", "allocationStrategy": "BEST_FIT_PROGRESSIVE"}
+                return {"computeResources": paid}
+            case "REPAIR_ENVIRONMENT" if "Instance profile" in found["statusReason"]:
+                return {"computeResources": {"instanceRole": "ecsInstanceRole"}}
+            case "REPAIR_ENVIRONMENT" if "sts:AssumeRole" in found["statusReason"]:
+                return {"serviceRole": OWN_ROLE}
+            case _:
+                return {"state": "ENABLED"}
 
     def _local(self, name: str) -> str:
         return name.removeprefix(self.named(""))

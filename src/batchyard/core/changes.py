@@ -29,11 +29,13 @@ from batchyard.core.trying import Tried, try_next_round
 from batchyard.core.waiting_line import steps_to_the_front
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import NUM_INSTANCES, count_instances
+from batchyard.model.environment_faults import may_be_repaired
 from batchyard.model.explanation import Change, ChangeKind, Dimension
 from batchyard.model.fargate_sizes import MEMORY_MIB_BY_CPU_MILLI
 from batchyard.model.ids import HostId, quota_share_arn_in
 from batchyard.model.limits import MEMORY_MIB_MIN, QUEUE_PRIORITY_MAX, SCHEDULING_PRIORITY_MAX
 from batchyard.model.status import JobStatus, ResourceState
+from batchyard.scheduler.allocation import too_dear
 
 #: Ours: at most so many machines are thought of as larger, those with most room first.
 HOSTS_TRIED_MAX = 4
@@ -44,6 +46,8 @@ _CAPACITY_MAX = {
     Dimension.GPUS: 1 << 6,
 }
 _MAX_VCPUS_MAX = 1 << 16
+#: AWS's.
+_BID_PERCENT_MAX = 100
 #: Of limits by capacity unit: vCPUs, MiB, GPUs, instances.
 _LIMIT_MAX = 1 << 26
 
@@ -121,9 +125,7 @@ def _candidates(state: State, job: Job) -> Iterator[Candidate]:
     environments = [
         state.environments[arn] for arn in queue.environment_arns if arn in state.environments
     ]
-    for environment in environments:
-        if environment.state is ResourceState.DISABLED and environment.fault is None:
-            yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), _one, (1,)
+    yield from _usable_environments(environments)
     if job.nodes is None and not job.is_service and not _has_running_siblings(job):
         yield from _smaller_demands(state, job, environments)
     for environment in environments:
@@ -131,6 +133,7 @@ def _candidates(state: State, job: Job) -> Iterator[Candidate]:
             continue
         change = Change(kind=ChangeKind.RAISE_MAX_VCPUS, subject=environment.arn)
         yield change, partial(_vcpus_short, environment, job), _up_to(_MAX_VCPUS_MAX)
+    yield from _other_purchases(job, environments)
     yield from _other_limits(queue, job, environments)
     yield from _larger_hosts(state, job)
     for need in job.needs:
@@ -140,6 +143,17 @@ def _candidates(state: State, job: Job) -> Iterator[Candidate]:
             yield change, partial(_constant, short), _up_to(_LIMIT_MAX)
     yield from _other_orders(state, queue)
     yield from _other_places(state, job)
+
+
+def _usable_environments(environments: Sequence[Environment]) -> Iterator[Candidate]:
+    """Think of environments that are DISABLED as ENABLED, and of INVALID ones as repaired."""
+    for environment in environments:
+        if environment.state is ResourceState.DISABLED:
+            yield Change(kind=ChangeKind.ENABLE_ENVIRONMENT, subject=environment.arn), _one, (1,)
+        settings, fault = environment.launching, environment.fault
+        is_replaceable = settings is not None and settings.is_replaceable
+        if fault is not None and may_be_repaired(fault, is_replaceable=is_replaceable):
+            yield Change(kind=ChangeKind.REPAIR_ENVIRONMENT, subject=environment.arn), _one, (1,)
 
 
 def _vcpus_short(environment: Environment, job: Job, before: Amount) -> int:
@@ -171,6 +185,21 @@ def _other_limits(
         change = Change(kind=ChangeKind.RAISE_QUOTA, subject=arn)
         for unit in counted_use(queue, job.use):
             yield replace(change, unit=unit), _one, _up_to(_LIMIT_MAX)
+
+
+def _other_purchases(job: Job, environments: Sequence[Environment]) -> Iterator[Candidate]:
+    """Think of paying more, where Spot capacity is too dear and instances may be replaced."""
+    demands = [job.demand] if job.nodes is None else job.nodes.demands
+    for environment in environments:
+        settings = environment.launching
+        if settings is None or settings.bid_percent is None or not settings.is_replaceable:
+            continue
+        if not any(too_dear(settings.types, demand) for demand in demands):
+            continue
+        above = _BID_PERCENT_MAX - settings.bid_percent
+        if above > 0:
+            yield Change(kind=ChangeKind.RAISE_BID, subject=environment.arn), _one, _up_to(above)
+        yield Change(kind=ChangeKind.BUY_ON_DEMAND, subject=environment.arn), _one, (1,)
 
 
 def _size_for(job: Job) -> Amount:

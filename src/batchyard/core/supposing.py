@@ -30,9 +30,11 @@ from batchyard.model.ids import (
     QuotaShareArn,
     split_quota_share_arn,
 )
-from batchyard.model.instances import InstanceId
+from batchyard.model.instances import AllocationStrategy, InstanceId, LaunchSettings
 from batchyard.model.records import InstanceRecord
 from batchyard.model.status import ResourceState
+from batchyard.scheduler.allocation import at_bid, on_demand
+from batchyard.scheduler.rooms import RoomGroups
 
 
 def suppose(state: State, change: Change) -> State:
@@ -65,6 +67,11 @@ def _raise_max_vcpus(state: State, change: Change) -> None:
 def _enable_environment(state: State, change: Change) -> None:
     environment = state.environments[EnvironmentArn(change.subject)]
     _put_environment(state, changed(environment, state=ResourceState.ENABLED))
+
+
+def _repair_environment(state: State, change: Change) -> None:
+    environment = state.environments[EnvironmentArn(change.subject)]
+    _put_environment(state, changed(environment, fault=None))
 
 
 def _raise_capacity_limit(state: State, change: Change) -> None:
@@ -193,6 +200,53 @@ def _raise_quota(state: State, change: Change) -> None:
     _put_queue(state, changed(queue, quota_shares=shares))
 
 
+def _raise_bid(state: State, change: Change) -> None:
+    settings = _settings_of(state, change)
+    assert settings.bid_percent is not None, change.subject
+    bid = settings.bid_percent + change.by
+    types = tuple(at_bid(each, bid) for each in settings.types)
+    _replace_instances(state, change, replace(settings, bid_percent=bid, types=types))
+
+
+def _buy_on_demand(state: State, change: Change) -> None:
+    settings = _settings_of(state, change)
+    strategy = settings.strategy
+    if strategy.value.startswith("SPOT_"):
+        strategy = AllocationStrategy.BEST_FIT_PROGRESSIVE
+    types = tuple(map(on_demand, settings.types))
+    other = replace(settings, strategy=strategy, is_spot=False, bid_percent=None, types=types)
+    _replace_instances(state, change, other)
+
+
+def _settings_of(state: State, change: Change) -> LaunchSettings:
+    settings = state.environments[EnvironmentArn(change.subject)].launching
+    assert settings is not None, change.subject
+    return settings
+
+
+def _replace_instances(state: State, change: Change, settings: LaunchSettings) -> None:
+    """Launch otherwise: instances that run something take nothing new, the others go."""
+    environment = state.environments[EnvironmentArn(change.subject)]
+    gone = [each for each in environment.instances if not state.instances[each].attempt_count]
+    hosts = dict(state.hosts)
+    for instance_id in gone:
+        record = state.instances[instance_id].record
+        host = hosts[record.host_id]
+        hosts[record.host_id] = changed(host, used=host.used - record.capacity)
+    state.hosts = hosts
+    launched = sum(state.instances[each].record.capacity.cpu_milli for each in gone)
+    other = changed(
+        environment,
+        launching=settings,
+        cpu_milli_launched=environment.cpu_milli_launched - launched,
+        instances={each: None for each in environment.instances if each not in gone},
+        ready=RoomGroups(),
+        starting=RoomGroups(),
+        idle_since_ms={},
+    )
+    _put_environment(state, other)
+
+
 def _add_consumable(state: State, change: Change) -> None:
     arn = ConsumableArn(change.subject)
     found = state.consumables[arn]
@@ -213,4 +267,7 @@ _MADE_BY_KIND: Mapping[ChangeKind, Callable[[State, Change], None]] = {
     ChangeKind.RAISE_QUOTA: _raise_quota,
     ChangeKind.RAISE_CAPACITY_LIMIT: _raise_capacity_limit,
     ChangeKind.RAISE_SCHEDULING_PRIORITY: _raise_priority,
+    ChangeKind.REPAIR_ENVIRONMENT: _repair_environment,
+    ChangeKind.RAISE_BID: _raise_bid,
+    ChangeKind.BUY_ON_DEMAND: _buy_on_demand,
 }

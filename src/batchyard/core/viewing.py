@@ -122,6 +122,7 @@ def _launch_terms(
     return LaunchTerms(
         strategy=settings.strategy,
         is_spot=settings.is_spot,
+        bid_percent=settings.bid_percent,
         types=order.types,
         order=order,
         cpu_milli_launched=environment.cpu_milli_launched,

@@ -40,6 +40,8 @@ _NEVER = -1
 _ANY_TYPE = "default_x86_64"
 #: AWS's, of `jobExecutionTimeoutMinutes`.
 _REPLACE_MINUTES_DEFAULT = 30
+#: In the ARN of each service-linked role.
+_LINKED_ROLES = ":role/aws-service-role/"
 #: What may change while an instance runs.
 _SCALING = ("minvCpus", "maxvCpus", "desiredvCpus", "scalingPolicy")
 
@@ -179,6 +181,8 @@ class LaunchTimes:
                 resources.get("allocationStrategy") or AllocationStrategy.BEST_FIT
             ),
             is_spot=is_spot,
+            bid_percent=bid.percent if is_spot else None,
+            is_replaceable=_is_replaceable(detail),
             types=tuple(types),
             cpu_milli_min=resources.get("minvCpus", 0) * 1000,
             cpu_milli_wanted=resources.get("desiredvCpus", 0) * 1000 if is_change else 0,
@@ -215,6 +219,13 @@ def _infrastructure_of(resources: Json) -> str:
     """Digest what cannot change under an instance (section 1.11: infrastructure updates)."""
     lasting = {name: value for name, value in resources.items() if name not in _SCALING}
     return blake2b(msgspec.json.encode(lasting, order="sorted"), digest_size=8).hexdigest()
+
+
+def _is_replaceable(detail: Json) -> bool:
+    """Tell whether AWS would replace instances (section 1.11): not with a role of one's own."""
+    strategy = detail["computeResources"].get("allocationStrategy") or AllocationStrategy.BEST_FIT
+    is_linked = _LINKED_ROLES in (detail.get("serviceRole") or "")
+    return is_linked and strategy != AllocationStrategy.BEST_FIT
 
 
 def _replace_ms(update_policy: Json) -> int:

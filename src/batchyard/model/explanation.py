@@ -79,6 +79,8 @@ class ChangeKind(StrEnum):
     RAISE_QUEUE_PRIORITY = "RAISE_QUEUE_PRIORITY"
     ADD_CONSUMABLE = "ADD_CONSUMABLE"
     ENABLE_ENVIRONMENT = "ENABLE_ENVIRONMENT"
+    #: An environment that is INVALID becomes VALID.
+    REPAIR_ENVIRONMENT = "REPAIR_ENVIRONMENT"
     LOWER_RESERVATION = "LOWER_RESERVATION"
     #: Instances of an UNMANAGED environment, as large as the job, or its largest node, asks for.
     REGISTER_INSTANCE = "REGISTER_INSTANCE"
@@ -86,6 +88,10 @@ class ChangeKind(StrEnum):
     RAISE_QUOTA = "RAISE_QUOTA"
     #: A capacity limit of a service environment.
     RAISE_CAPACITY_LIMIT = "RAISE_CAPACITY_LIMIT"
+    #: `bidPercentage` of an environment of Spot capacity.
+    RAISE_BID = "RAISE_BID"
+    #: An environment of Spot capacity becomes one of type EC2.
+    BUY_ON_DEMAND = "BUY_ON_DEMAND"
     #: Within its share; of an array's child, that of its array.
     RAISE_SCHEDULING_PRIORITY = "RAISE_SCHEDULING_PRIORITY"
 

@@ -41,8 +41,12 @@ class InstanceType(Struct, frozen=True, kw_only=True):
     #: Millionths of a USD an hour, as the environment pays them: on demand, or on the Spot market.
     #: A type without a known price is the dearest.
     price_micro: int | None = None
+    #: Of an environment of Spot capacity: what it would pay on demand, likewise.
+    on_demand_micro: int | None = None
     #: False: there is no Spot capacity of it at a price that the environment would pay.
     is_launchable: bool = True
+    #: False: there is no Spot capacity of it at any price.
+    is_sold: bool = True
     #: Position of the item of `instanceTypes` that it was found by, from 0.
     rank: int = 0
 
@@ -52,6 +56,10 @@ class LaunchSettings(Struct, frozen=True, kw_only=True):
 
     strategy: AllocationStrategy
     is_spot: bool
+    #: `bidPercentage`; None: it is not for Spot capacity.
+    bid_percent: int | None = None
+    #: Its instances may be replaced by others, so that what they are bought for may change.
+    is_replaceable: bool = False
     #: In the order of `instanceTypes`.
     types: tuple[InstanceType, ...]
     #: `minvCpus`, in thousandths: kept also without any job.

@@ -205,7 +205,37 @@ def on_spot(kind: InstanceType, spot_price_micro: int | None, *, bid_percent: in
         or spot_price_micro is None
         or spot_price_micro * _PERCENT < kind.price_micro * bid_percent
     )
-    return replace(kind, price_micro=spot_price_micro, is_launchable=kind.is_launchable and is_low)
+    return replace(
+        kind,
+        price_micro=spot_price_micro,
+        on_demand_micro=kind.price_micro,
+        is_launchable=kind.is_launchable and is_low,
+        is_sold=kind.is_launchable,
+    )
+
+
+def bid_percent_for(kind: InstanceType) -> int | None:
+    """Give the least `bidPercentage` at which a type on Spot is launched; None: none decides it."""
+    if not kind.is_sold or not kind.on_demand_micro or kind.price_micro is None:
+        return None
+    return kind.price_micro * _PERCENT // kind.on_demand_micro + 1
+
+
+def at_bid(kind: InstanceType, bid_percent: int) -> InstanceType:
+    """Give a type on Spot as an environment with another `bidPercentage` gets it."""
+    least = bid_percent_for(kind)
+    return kind if least is None else replace(kind, is_launchable=least <= bid_percent)
+
+
+def on_demand(kind: InstanceType) -> InstanceType:
+    """Give a type on Spot as an environment gets it that pays on demand."""
+    return replace(
+        kind,
+        price_micro=kind.on_demand_micro,
+        on_demand_micro=None,
+        is_launchable=True,
+        is_sold=True,
+    )
 
 
 def too_dear(types: Sequence[InstanceType], demand: Amount) -> list[InstanceType]:

@@ -15,12 +15,14 @@ from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.explanation import Cause, Reason
 from batchyard.model.ids import HostId, name_in_arn
 from batchyard.model.instances import InstanceType
-from batchyard.scheduler.allocation import choices, may_exceed_max
+from batchyard.scheduler.allocation import bid_percent_for, choices, may_exceed_max
 from batchyard.scheduler.ledger import Ledger
 from batchyard.scheduler.view import EnvironmentView, HostView, LaunchTerms, View, WaitingJob
 
 #: In thousandths.
 _VCPU = 1000
+_PERCENT = 100
+_MICRO = 1_000_000
 
 
 def lacks_of(
@@ -160,7 +162,7 @@ def _lacks_of_launch(
     """Say why no instance is launched for a demand."""
     fitting = choices(terms.strategy, terms.types, demand, lambda _kind: 0)
     if not fitting:
-        return [_too_dear(environment)]
+        return [_too_dear(environment, terms, demand)]
     smallest = min(fitting, key=lambda each: each.capacity.cpu_milli)
     needed = smallest.capacity.cpu_milli
     if may_exceed_max(terms.strategy, is_spot=terms.is_spot):
@@ -174,13 +176,37 @@ def _lacks_of_launch(
     return [] if miss is None else [miss]
 
 
-def _too_dear(environment: EnvironmentView) -> Reason:
+def _too_dear(environment: EnvironmentView, terms: LaunchTerms, demand: Amount) -> Reason:
     """Say that Spot capacity is there, but not at a price that the environment pays."""
+    name = name_in_arn(environment.arn)
+    fitting = [each for each in terms.types if demand.fits_in(each.capacity)]
+    bids = [(bid, each) for each in fitting if (bid := bid_percent_for(each)) is not None]
+    if not bids:
+        text = f"There is no Spot capacity of any instance type of {name} that the job fits."
+        return Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)
+    needed, kind = min(bids, key=lambda each: (each[0], each[1].name))
+    ours = terms.bid_percent or _PERCENT
+    spot, on_demand = kind.price_micro or 0, kind.on_demand_micro or 1
     text = (
-        f"Spot prices are above what bidPercentage of {name_in_arn(environment.arn)} allows, for"
-        " every instance type that the job fits."
+        f"Spot capacity of {kind.name}, the least dear that the job fits, costs"
+        f" {spot / _MICRO:.4g} USD an hour, {spot * _PERCENT / on_demand:.4g} percent of the"
+        f" {on_demand / _MICRO:.4g} USD on demand; {name} pays less than {ours} percent"
+        f" (bidPercentage): {_what_would_do(needed)}."
     )
-    return Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn)
+    numbers = {
+        "spot_price_micro": spot,
+        "on_demand_price_micro": on_demand,
+        "bid_percent": ours,
+        "needed_bid_percent": needed,
+        "short_bid_percent": needed - ours,
+    }
+    return Reason(cause=Cause.CAPACITY, text=text, subject=environment.arn, numbers=numbers)
+
+
+def _what_would_do(needed_percent: int) -> str:
+    if needed_percent > _PERCENT:
+        return "none would do, for it costs no less than on demand"
+    return f"{needed_percent} would do"
 
 
 def _above_max(environment: EnvironmentView, asked: int, what: str = "") -> Reason:

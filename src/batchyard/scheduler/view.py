@@ -58,6 +58,8 @@ class LaunchTerms(Struct, frozen=True, kw_only=True):
 
     strategy: AllocationStrategy
     is_spot: bool
+    #: `bidPercentage`; None: it is not for Spot capacity.
+    bid_percent: int | None = None
     #: In the order of `instanceTypes`.
     types: Sequence[InstanceType]
     #: What follows from the two.

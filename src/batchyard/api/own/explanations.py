@@ -127,6 +127,9 @@ _CONDITIONS: Mapping[ChangeKind, str] = {
     ChangeKind.RAISE_QUOTA: "the {unit} limit of quota share {name} were {by} higher",
     ChangeKind.RAISE_CAPACITY_LIMIT: "the {unit} limit of service environment {name} were {by}"
     " higher",
+    ChangeKind.REPAIR_ENVIRONMENT: "compute environment {name} were VALID",
+    ChangeKind.RAISE_BID: "bidPercentage of {name} were {by} higher",
+    ChangeKind.BUY_ON_DEMAND: "{name} bought its instances on demand (type EC2)",
     ChangeKind.RAISE_SCHEDULING_PRIORITY: "its scheduling priority within its share were {by}"
     " higher",
 }
