@@ -41,7 +41,7 @@ from tests.builders import (
 NOW_MS = 10_000
 VCPU = 1000
 #: Each example makes many copies of its state.
-EXAMPLES_MAX = 60
+EXAMPLES_MAX = max(60, settings().max_examples // 10)
 
 
 @st.composite

@@ -72,3 +72,13 @@ def test_each_change_starts_the_job_and_one_unit_less_does_not(
     world, job_id, told = build(worlds, own, case)
     assert not world.has_started(job_id)
     check_all_that_is_told(worlds, case.script, own, told, world.asked, **case.settings)
+
+
+def test_a_job_that_is_tried_again_says_how_it_ended_before(worlds: Worlds, own: ExitStack) -> None:
+    _, _, told = build(worlds, own, CASES["it_is_tried_again"])
+    [again] = [each for each in told["reasons"] if each["cause"] == "RETRY"]
+    assert again["text"] == (
+        "It is tried again: attempt 1 of 3 ended with exit code 1 (Essential container in task"
+        " exited)."
+    )
+    assert again["numbers"] == {"attempts": 1, "attempts_max": 3}

@@ -35,6 +35,8 @@ from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View,
 AHEAD_COUNTED_MAX = 1000
 #: Ours: for jobs that more stand before, no change is thought of.
 _AHEAD_FOR_CHANGES_MAX = 30
+#: Ours: for jobs that more stand before, no changes are thought of that help together.
+_AHEAD_FOR_TOGETHER_MAX = 3
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
 _MS_PER_S = 1000
@@ -185,15 +187,12 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
         if place.ahead:
             reasons.append(_turn(state, job, place, view, now_ms))
     else:
-        # An instance that starts is for others then.
-        reasons = [each for each in own if each.cause is not Cause.INSTANCE_STARTING]
+        reasons = _without_what_is_kept(state, job, own, view, now_ms)
         if place.ahead:
             reasons.insert(0, _turn(state, job, place, view, now_ms))
-        if not reasons:
-            reasons = [_without_obstacle(state, job, now_ms)]
         if may_think:
             changes = find_changes(state, job, now_ms)
-        if not changes and not place.ahead:
+        if not changes and place.ahead <= _AHEAD_FOR_TOGETHER_MAX:
             together = find_together(state, job, now_ms)
     return Explanation(
         job_id=job.id,
@@ -289,15 +288,43 @@ def _turn(state: State, job: Job, place: _Place, view: View, now_ms: int) -> Rea
 
 def _why_first(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
     """Say what keeps the first of a queue, or of a quota share, also if its place is on its way."""
-    return _own_reasons(state, job, view, now_ms) or [_without_obstacle(state, job, now_ms)]
+    return _own_reasons(state, job, view, now_ms) or [_without_obstacle(state, job, view, now_ms)]
 
 
-def _without_obstacle(state: State, job: Job, now_ms: int) -> Reason:
+def _without_obstacle(state: State, job: Job, view: View, now_ms: int) -> Reason:
     """Say of a job that has room what keeps it all the same."""
     if try_next_round(state, job, now_ms).starts:
         return _on_its_way(state, job, now_ms)
+    return _without_what_is_kept(state, job, [], view, now_ms)[0]
+
+
+def _without_what_is_kept(
+    state: State, job: Job, own: Sequence[Reason], view: View, now_ms: int
+) -> list[Reason]:
+    """Say what a job lacks that does not start, though something free or starting is large enough.
+
+    That is for others then: it lacks what it would lack without it.
+    """
+    reasons = list(own)
+    if any(each.cause is Cause.INSTANCE_STARTING for each in reasons):
+        reasons = _own_reasons(state, job, _view_without(view, ready=False), now_ms)
+    if reasons:
+        return reasons
+    rest = _own_reasons(state, job, _view_without(view, ready=True), now_ms)
     text = "What is free is kept for jobs that come first and wait for instances to start."
-    return Reason(cause=Cause.CAPACITY, text=text)
+    first = Reason(cause=Cause.CAPACITY, text=text)
+    if rest:
+        text = f"{text} Besides: {rest[0].text}"
+        first = Reason(cause=Cause.CAPACITY, text=text, numbers=rest[0].numbers)
+    return [first, *rest]
+
+
+def _view_without(view: View, *, ready: bool) -> View:
+    """Give a view without instances that start, or, if `ready`, without any that have room."""
+    others = [
+        replace(each, starting={}, ready={} if ready else each.ready) for each in view.environments
+    ]
+    return replace(view, environments=others)
 
 
 def _own_reasons(state: State, job: Job, view: View, now_ms: int) -> list[Reason]:
