@@ -49,6 +49,7 @@ class Drawn:
         self.other_priority = chance.choice((None, None, 1, 5))
         self.licenses = chance.randint(0, 3)
         self.jobs = [self._job(chance) for _ in range(chance.randint(3, 7))]
+        self._bid(Random(f"{seed} bids"))
         self.settings: dict[str, Any] = {}
         if chance.random() < 0.3:
             small = Amount(
@@ -69,6 +70,16 @@ class Drawn:
             "instanceTypes": types,
             "allocationStrategy": strategy,
         }
+
+    def _bid(self, chance: Random) -> None:
+        """Let environments of Spot capacity pay too little, some of them for good."""
+        for each in self.environments if self.kind == "SPOT" else ():
+            bid = chance.choice((None, 1, 20, 35, 36))
+            if bid is not None:
+                each["bidPercentage"] = bid
+            if chance.random() < 0.2:
+                each["allocationStrategy"] = "BEST_FIT"
+                each["spotIamFleetRole"] = "arn:aws:iam::000000000000:role/fleet"
 
     def _job(self, chance: Random) -> dict[str, Any]:
         vcpus: float = chance.choice((1, 1, 2, 2, 3, 4, 6))

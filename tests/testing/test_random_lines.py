@@ -10,7 +10,7 @@ step. A failure names its seed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from random import Random
@@ -235,11 +235,13 @@ class Life:
                         yield each["jobId"], each
 
 
-def check_lines(life: Life, *, is_at_rest: bool) -> int:
-    """Look at every live job; give how many there are."""
-    count = 0
+def check_lines(life: Life, before: Mapping[str, str]) -> dict[str, str]:
+    """Look at every live job; give what is told of each.
+
+    Where that is what was told `before`, a second ago, the line must say so, too.
+    """
+    found: dict[str, str] = {}
     for job_id, summary in life.listed():
-        count += 1
         described = life.world.job(job_id)
         line = described.get("statusReason", "")
         story = (job_id, described["status"], line)
@@ -249,13 +251,14 @@ def check_lines(life: Life, *, is_at_rest: bool) -> int:
         first = told["reasons"][0]
         assert first["cause"] != "NOTHING", (*story, first)
         assert not _GENERAL.fullmatch(told["summary"]), (*story, told)
+        found[job_id] = re.sub(r"[0-9]+ seconds?", "N seconds", first["text"])
         if described["status"] == "RUNNING":
             continue
         assert line, story
         assert not _GENERAL.fullmatch(line), story
-        if is_at_rest:
+        if before.get(job_id) == found[job_id]:
             check_agreement(story, told, first)
-    return count
+    return found
 
 
 def check_agreement(story: tuple[str, str, str], told: dict[str, Any], first: Any) -> None:
@@ -287,11 +290,12 @@ def live_through(seed: int) -> None:
         life.make()
         if not life.queues:
             return
+        before: Mapping[str, str] = {}
         for _ in range(STEPS):
             life.step()
-            check_lines(life, is_at_rest=False)
+            before = check_lines(life, {})
         world.yard.advance(seconds=1.1)
-        check_lines(life, is_at_rest=True)
+        check_lines(life, before)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -5,10 +5,15 @@ queue, a policy or a machine. Knows nothing where another engine is in charge: t
 foreseen.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from batchyard.core import events as e
-from batchyard.core.foreseeing import foresee_environment, foresee_job, foresee_queue
+from batchyard.core.foreseeing import (
+    foresee_definition,
+    foresee_environment,
+    foresee_job,
+    foresee_queue,
+)
 from batchyard.core.quota_books import use_of
 from batchyard.core.state import State
 from batchyard.engine.catalogue import LaunchTimes
@@ -17,6 +22,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import count_instances
 from batchyard.model.ids import EnvironmentArn, JobId, QueueArn
 from batchyard.model.records import EnvironmentRecord, NewJob
+from batchyard.model.status import EnvironmentKind
 from batchyard.scheduler.view import WaitingJob
 
 #: When full, all are dropped. Bounds memory, not correctness.
@@ -51,7 +57,8 @@ class Foresight:
     def of_job(self, job: NewJob) -> tuple[str, ...]:
         """Say what is wrong with a job that is being submitted; costs a look-up if it is common."""
         nodes = () if job.nodes is None else tuple(job.nodes.demands())
-        if job.needs or job.capacity_use:  # Rare, and what is used up is no change of a resource.
+        # Rare; what is used up is no change of a resource, nor are registered instances any.
+        if job.needs or job.capacity_use or self._is_unmanaged(job.queue_arn):
             return self._look(job, nodes)
         key = (job.queue_arn, job.demand, nodes, _share_of(job))
         known = self._known.get(key)
@@ -67,10 +74,25 @@ class Foresight:
         """Say what is wrong with a queue that is being made or changed."""
         return tuple(foresee_queue(self._state_of(), queue_arn, arns))
 
+    def of_definition(
+        self, demand: Amount, nodes: tuple[Amount, ...], kinds: Collection[EnvironmentKind]
+    ) -> tuple[str, ...]:
+        """Say what is wrong with a job definition for environments of some kinds."""
+        job = WaitingJob(job_id=_NO_JOB, demand=demand, node_demands=nodes)
+        return tuple(foresee_definition(self._state_of(), job, kinds))
+
     def of_environment(self, record: EnvironmentRecord) -> tuple[str, ...]:
         """Say what is wrong with an environment that is being made or changed."""
         wanted = put_environment_of(record, self._times)
         return tuple(foresee_environment(self._state_of(), wanted))
+
+    def _is_unmanaged(self, queue_arn: QueueArn) -> bool:
+        state = self._state_of()
+        queue = state.queues.get(queue_arn)
+        return queue is not None and any(
+            arn in state.environments and state.environments[arn].is_unmanaged
+            for arn in queue.environment_arns
+        )
 
     def _look(self, job: NewJob, nodes: tuple[Amount, ...]) -> tuple[str, ...]:
         waiting = WaitingJob(

@@ -116,7 +116,11 @@ def test_environments_that_nobody_can_use():
     yard.feed(an_environment("fine"))
     for more in ("fine", "not-known-yet"):
         every = [*arns, environment_arn(more)]
-        assert list(foresee_queue(yard.state, queue_arn("new"), every)) == []
+        assert list(foresee_queue(yard.state, queue_arn("new"), every)) == [
+            "Not every environment of job queue new can be used now: bad is INVALID: It is broken."
+        ]
+        off = [environment_arn("off"), environment_arn(more)]
+        assert list(foresee_queue(yard.state, queue_arn("new"), off)) == []
 
 
 def test_consumables_of_which_there_is_less_in_all():

@@ -1,6 +1,9 @@
 """Register, describe and deregister job definitions (reference/jobs.md section 3)."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 from batchyard.api.batch.paging import page_size, read_token, write_token
+from batchyard.api.batch.prepared import PreparedDefinition, demand_of, prepare
 from batchyard.api.batch.refusals import executing, unsupported
 from batchyard.api.batch.rules.choices import is_blank, not_on_fargate
 from batchyard.api.batch.rules.consumables import (
@@ -29,14 +32,20 @@ from batchyard.model.limits import (
     SCHEDULING_PRIORITY_MAX,
 )
 from batchyard.model.records import DefinitionRecord, Json
-from batchyard.model.refusal import client_exception
-from batchyard.model.status import DefinitionStatus
+from batchyard.model.refusal import Refusal, client_exception
+from batchyard.model.status import DefinitionStatus, EnvironmentKind
 from batchyard.store import Connection, consumables, definitions
 from batchyard.wire.call import Call
 
 _MULTINODE = "multinode"
 _TYPES = ("container", _MULTINODE)
 _CAPABILITIES = ("EC2", "FARGATE", "MANAGED_INSTANCES")
+#: Where jobs run whose definition is written for a platform.
+_KINDS_BY_PLATFORM: Mapping[Platform, Collection[EnvironmentKind]] = {
+    Platform.EC2: (EnvironmentKind.EC2, EnvironmentKind.SPOT, EnvironmentKind.UNMANAGED),
+    Platform.FARGATE: (EnvironmentKind.FARGATE, EnvironmentKind.FARGATE_SPOT),
+    Platform.MANAGED_INSTANCES: (EnvironmentKind.MANAGED_INSTANCES,),
+}
 #: Members that are shown again exactly as they were registered.
 _ECHOED = (
     "retryStrategy",
@@ -75,11 +84,24 @@ async def register_job_definition(service: Service, call: Call, request: Json) -
 
     record = await service.store.write(register)
     service.catalog.drop()
+    call.warn(_foreseen(service, prepare(record), call.request_id))
     return {
         "jobDefinitionName": name,
         "jobDefinitionArn": record.arn,
         "revision": record.revision,
     }
+
+
+def _foreseen(service: Service, definition: PreparedDefinition, request_id: str) -> Sequence[str]:
+    """Say what is wrong with a definition as it is; jobs may ask for something else."""
+    kinds = _KINDS_BY_PLATFORM.get(definition.platform)
+    if service.foresight is None or kinds is None:
+        return ()
+    try:
+        demand, nodes = demand_of(definition, request_id=request_id)
+    except Refusal:  # It cannot be submitted as it is.
+        return ()
+    return service.foresight.of_definition(demand, nodes, kinds)
 
 
 async def deregister_job_definition(service: Service, call: Call, request: Json) -> Json:

@@ -130,6 +130,16 @@ def work_of(
     return plain
 
 
+def demand_of(
+    definition: PreparedDefinition, *, request_id: str
+) -> tuple[Amount, tuple[Amount, ...]]:
+    """Give what a job asks for that changes nothing, and each of its nodes. Refuses what work_of
+    would.
+    """
+    _, demand, nodes = _shaped(definition, {}, definition.parameters, request_id)
+    return demand, () if nodes is None else tuple(nodes.demands())
+
+
 def check_shape(request: Json) -> None:
     """Refuse a retry strategy or timeout of the request that is out of range."""
     if strategy := request.get("retryStrategy"):

@@ -16,17 +16,22 @@ from batchyard.api.batch.rules.dependencies import (
     array_size_of,
     check_known,
     dependencies_of,
+    failed_dependencies,
 )
 from batchyard.api.batch.rules.names import is_job_name
 from batchyard.api.batch.rules.quota import quota_share_of_request
 from batchyard.api.batch.rules.shares import share_of_request
 from batchyard.api.batch.rules.tag_rules import check_tags
 from batchyard.api.batch.service import Service
+from batchyard.model.ids import JobId
 from batchyard.model.limits import SUBMIT_JOB_BYTES_MAX
 from batchyard.model.records import ConsumableNeed, Json, NewJob
 from batchyard.model.refusal import client_exception
+from batchyard.model.status import JobStatus
+from batchyard.store import Connection
 from batchyard.store.consumables import find_consumables
 from batchyard.store.jobs import read_array_sizes
+from batchyard.store.live_jobs import read_statuses
 from batchyard.wire.call import Call
 
 
@@ -49,7 +54,7 @@ async def submit_job(service: Service, call: Call, request: Json) -> Json:
     if array_size is not None and work.nodes is not None:
         raise client_exception("arrayProperties is not applicable for multinode job definitions.")
     if dependencies.ids:
-        await _find(service, call, dependencies, array_size)
+        call.warn(await _find(service, call, dependencies, array_size))
     if work.needs:
         await _check_consumables(service, work.needs)
     job = NewJob(
@@ -115,11 +120,16 @@ def _share_of(
 
 async def _find(
     service: Service, call: Call, dependencies: Dependencies, array_size: int | None
-) -> None:
-    known = await service.store.read(
-        lambda conn: read_array_sizes(conn, call.scope, dependencies.ids)
-    )
+) -> list[str]:
+    """Refuse what does not exist; give what is wrong with what does."""
+
+    def read(conn: Connection) -> tuple[dict[JobId, int | None], dict[JobId, JobStatus]]:
+        sizes = read_array_sizes(conn, call.scope, dependencies.ids)
+        return sizes, read_statuses(conn, dependencies.ids)
+
+    known, statuses = await service.store.read(read)
     check_known(dependencies, known, array_size=array_size)
+    return failed_dependencies(dependencies, statuses)
 
 
 async def _check_consumables(service: Service, needs: Sequence[ConsumableNeed]) -> None:

@@ -13,6 +13,7 @@ from batchyard.model.ids import JobId, Scope
 from batchyard.model.limits import ARRAY_SIZE_MAX, ARRAY_SIZE_MIN, DEPENDENCIES_PER_JOB_MAX
 from batchyard.model.records import Json
 from batchyard.model.refusal import Refusal, client_exception
+from batchyard.model.status import JobStatus
 
 _N_TO_N = "N_TO_N"
 _SEQUENTIAL = "SEQUENTIAL"
@@ -102,6 +103,20 @@ def check_known(
                 f"dependsOn type N_TO_N: array job {job_id} has {size} children, this one"
                 f" {array_size}."
             )
+
+
+def failed_dependencies(
+    dependencies: Dependencies, status_by_id: Mapping[JobId, JobStatus]
+) -> list[str]:
+    """Say of which jobs it is known already that they will not be SUCCEEDED."""
+    failed = [each for each in dependencies.ids if status_by_id.get(each) is JobStatus.FAILED]
+    return [
+        f"Array job {each}, which it depends on, is FAILED: children whose counterparts are will"
+        " fail, too."
+        if each in dependencies.each
+        else f"Job {each}, which it depends on, is FAILED: it will fail, too."
+        for each in failed
+    ]
 
 
 def _id_of(scope: Scope, text: str) -> JobId:
