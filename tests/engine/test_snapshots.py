@@ -13,8 +13,17 @@ from batchyard.model.queue_snapshots import QueueSnapshot
 from batchyard.model.status import JobStatus, ResourceState, ResourceStatus
 from batchyard.store import queues
 from batchyard.store.snapshots import read_all_snapshots
-from tests.builders import job_id, queue_arn
+from tests.builders import (
+    a_host,
+    a_job,
+    a_policy,
+    a_queue,
+    an_environment,
+    job_id,
+    queue_arn,
+)
 from tests.engine.stage import Stage
+from tests.unit.core.yard import Yard
 
 RUNNABLE, RUNNING = JobStatus.RUNNABLE, JobStatus.RUNNING
 
@@ -94,3 +103,17 @@ async def test_who_begins_to_wait_is_seen_within_the_pause(
         assert ids(found) == [job_id(1)]
         assert found.head_waits_for is not None
         assert found.head_waits_for.startswith("Asked 1 vCPU; ")
+
+
+def test_where_shares_take_turns_it_is_looked_again() -> None:
+    taken = snapshots.Snapshots({})
+    yard = Yard(a_host(cpu_milli=1000), an_environment(vcpus=1), a_queue(policy=a_policy()))
+    yard.feed(a_job(1, share_identifier="a", cpu_milli=1000))
+    yard.round()
+    yard.feed(a_job(2, share_identifier="a"))
+    taken.take(yard.state, 1_000)
+    assert taken.next_ms(1_000) is None
+    yard.feed(a_job(3, share_identifier="b"))
+    taken.note_change()
+    taken.take(yard.state, 2_000)
+    assert taken.next_ms(2_000) == 2_000 + snapshots.AGAIN_MS

@@ -18,6 +18,8 @@ from batchyard.model.queue_snapshots import QueueSnapshot
 
 #: AWS says that its snapshots may lag, and not how much.
 PAUSE_MS = 1000
+#: Ours: where shares take turns, the order changes also while nothing happens but that jobs run.
+AGAIN_MS = 30_000
 
 
 class Snapshots:
@@ -29,6 +31,8 @@ class Snapshots:
         self._is_due = True
         #: When the last look was; None: there was none.
         self._looked_ms: int | None = None
+        #: The order of a queue may change though nothing happens: see `_is_moving`.
+        self._is_moving = False
 
     def note_change(self) -> None:
         """Something has happened."""
@@ -36,12 +40,12 @@ class Snapshots:
 
     def next_ms(self, now_ms: int) -> int | None:
         """Tell when to look again; None: not before something happens."""
-        if not self._is_due:
+        if not (self._is_due or self._is_moving):
             return None
         # A clock that was set back must not make us wait for it.
         if self._looked_ms is None or self._looked_ms > now_ms:
             return now_ms
-        return max(now_ms, self._looked_ms + PAUSE_MS)
+        return max(now_ms, self._looked_ms + (PAUSE_MS if self._is_due else AGAIN_MS))
 
     def take(self, state: State, now_ms: int) -> dict[QueueArn, QueueSnapshot]:
         """Look, if it is time; give what is to be stored with the facts of this turn."""
@@ -53,6 +57,7 @@ class Snapshots:
         else:
             self._is_due = False
             self._looked_ms = now_ms
+            self._is_moving = any(map(_is_moving, state.queues.values()))
         view = view_of(state, now_ms)
         fronts = {each.arn: front_of(each) for each in view.queues if each.arn in looked}
         look = Look(
@@ -83,3 +88,8 @@ class Snapshots:
             for arn, queue in state.queues.items()
             if has_waiting(queue) and not ((known := self._stored.get(arn)) and known.jobs)
         }
+
+
+def _is_moving(queue: Queue) -> bool:
+    """Tell whether jobs of several fair shares wait while some run: what these use decides."""
+    return queue.cpu_milli > 0 and sum(1 for each in queue.shares.values() if len(each.line)) > 1
