@@ -18,6 +18,7 @@ from batchyard.model.ids import HostId
 from batchyard.model.instances import InstanceId
 from batchyard.model.records import TerminationCause
 from batchyard.model.status import JobStatus
+from batchyard.scheduler.allocation import on_spot
 from tests.builders import (
     a_host,
     a_job,
@@ -252,18 +253,47 @@ def test_an_explanation_tells_what_is_registered():
     ]
 
 
-def test_an_explanation_tells_of_spot_prices_above_the_bid():
+def _on_spot(spot_price_micro: int, *, is_sold: bool = True) -> Yard:
+    """Make a yard with one environment that pays less than 20 percent of the price on demand."""
     environment = a_launching_environment()
     settings = environment.launching
     assert settings is not None
-    types = tuple(replace(each, is_launchable=False) for each in settings.types)
-    dear = replace(environment, launching=replace(settings, types=types))
+    types = tuple(
+        on_spot(
+            replace(each, price_micro=100_000, is_launchable=is_sold),
+            spot_price_micro,
+            bid_percent=20,
+        )
+        for each in settings.types
+    )
+    dear = replace(environment, launching=replace(settings, types=types, bid_percent=20))
     yard = Yard(a_host(), dear, a_queue())
     yard.feed(a_job(1))
     yard.round()
-    assert _texts(yard, 1) == [
-        "Spot prices are above what bidPercentage of ce allows, for every instance type that the"
-        " job fits."
+    return yard
+
+
+@pytest.mark.parametrize(
+    ("spot_price_micro", "text"),
+    [
+        (20_000, "0.02 USD an hour, 20 percent of the 0.1 USD on demand; {less}: 21 would do."),
+        (99_999, "0.1 USD an hour, 100 percent of the 0.1 USD on demand; {less}: 100 would do."),
+        (
+            100_000,
+            "0.1 USD an hour, 100 percent of the 0.1 USD on demand; {less}: none would do, for it"
+            " costs no less than on demand.",
+        ),
+    ],
+)
+def test_an_explanation_tells_of_spot_prices_above_the_bid(spot_price_micro: int, text: str):
+    [found] = _texts(_on_spot(spot_price_micro), 1)
+    less = "ce pays less than 20 percent (bidPercentage)"
+    assert found.endswith(f", the least dear that the job fits, costs {text.format(less=less)}")
+
+
+def test_an_explanation_tells_that_nobody_sells_spot_capacity():
+    assert _texts(_on_spot(10_000, is_sold=False), 1) == [
+        "There is no Spot capacity of any instance type of ce that the job fits."
     ]
 
 
