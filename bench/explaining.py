@@ -74,7 +74,7 @@ async def run(job_count: int = JOBS) -> bool:
         "the first child of an array": child_id(array_ids[0], 0),
         "the last child of an array": child_id(array_ids[-1], CHILDREN - 1),
         "one that lacks three things": made.ids[_NEEDY][0],
-        "three behind one that does": made.ids[_NEEDY][3],
+        "two behind one that does": made.ids[_NEEDY][2],
         "one that waits for another": made.ids[_THIRD][-1],
     }
     has_met_all = True
