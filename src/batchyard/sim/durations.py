@@ -49,7 +49,7 @@ _BATCHES_FEW = 2
 
 #: Ours: with fewer a variance may be anything; and no draw of a deviation is larger by more.
 _DEGREES_MIN = 3.0
-_BREADTH_MAX = 2.0
+_BREADTH_MAX = 1.5
 
 _ONE = 1 << 64
 
@@ -99,7 +99,7 @@ class Draws:
             if least_rank > 0:
                 least = NORMAL.cdf((NORMAL.inv_cdf(least_rank) - middle) / width)
                 chance = min(least + chance * (1 - least), 1 - TINY)
-        rank = NORMAL.cdf(middle + width * NORMAL.inv_cdf(chance))
+        rank = min(NORMAL.cdf(middle + width * NORMAL.inv_cdf(chance)), 1 - TINY)
         return times.fate(rank, max(times.run_ms(rank), least_ms))
 
     def _common(self, origin: Origin, source: Source, version: "_Version") -> float:
@@ -205,6 +205,8 @@ class Draws:
         longest = max(attempts, key=_running_ms)
         outlived = [each for each in running if each >= longest.running_ms]
         if beyond and outlived:
+            # These show how long the longest take.
+            breadth = 1.0
             times = Distribution(attempts)
             for elapsed_ms in outlived:
                 rest_ms = times.rest_ms(elapsed_ms, chance.random())

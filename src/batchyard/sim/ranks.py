@@ -17,6 +17,8 @@ from batchyard.store.run_times import PastAttempt
 _TAIL = 0.5
 #: Even what hardly ever varied may.
 SPREAD_LEAST = 0.05
+#: Ours: nothing takes more than so many times as long as the longest that is known.
+_LONGER_MAX = 10
 #: Keeps a chance away from 1.
 TINY = 1e-12
 
@@ -68,7 +70,9 @@ class Distribution:
         if not self._spread:
             return times[-1]
         beyond = round(exp(self._mean + self._spread * NORMAL.inv_cdf(rank)))
-        return max(times[-1], beyond) if above else min(times[0], beyond)
+        return (
+            min(max(times[-1], beyond), _LONGER_MAX * times[-1]) if above else min(times[0], beyond)
+        )
 
     def rank_of(self, run_ms: int) -> float:
         """Give the rank of a time: 1 if none took longer."""
