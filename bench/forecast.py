@@ -8,25 +8,31 @@ once are not asked about, nor those of which some child runs; the first forecast
 what never starts counts for nothing. A start that is exactly one end of its interval is within it.
 Forecasts of one world share its one future: they miss together.
 
+Ends are moved by what the forecasts of the same world missed by until then, as the API does it, and
+told both ways: as they were said, and as the runs had them. With few moments a world is over before
+that says much: see `--moments`.
+
     python -m bench.forecast --worlds 6
+    python -m bench.forecast --worlds 3 --moments 60
 """
 
 import argparse
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from time import process_time
 
 import msgspec
 
+from batchyard.api.own.recalibrating import READ_MAX, stretch_of, stretched
 from batchyard.core import events as e
 from batchyard.core import inputs as i
 from batchyard.core.effects import StartTask
 from batchyard.core.state import State
 from batchyard.core.step import step
-from batchyard.model.forecast import Interval
-from batchyard.model.ids import JobId, whole_id_of
+from batchyard.model.forecast import Interval, PastForecast, Stretch
+from batchyard.model.ids import JobId, QueueArn, whole_id_of
 from batchyard.model.records import StopCause
 from batchyard.model.status import JobStatus
 from batchyard.sim.arriving import past_of, running_of, whose_matter
@@ -42,7 +48,7 @@ from bench.yards import WORLDS, World, draw
 
 GOAL = (0.75, 0.85)
 #: More of one world say little more: they share its future.
-MOMENTS_PER_WORLD = 12
+MOMENTS = 12
 JOBS_PER_MOMENT = 3
 #: Part of the time of a world within which is asked.
 _ASKED_FROM, _ASKED_UNTIL = 0.15, 0.9
@@ -54,20 +60,54 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Seen).decode
 
 
+#: 10, 50 and 90 %, in milliseconds from the moment when it was said.
+Ends = tuple[float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """A forecast, and what came of it, in milliseconds from the moment when it was made."""
 
     is_new: bool
-    ends: tuple[float, float, float]
+    ends: Ends
+    #: As the runs had them, before they were moved.
+    unmoved: Ends
     start: float
     #: What the peers would have said.
-    peers: tuple[tuple[float, float, float], ...]
+    peers: tuple[Peer, ...]
 
-    @property
-    def place(self) -> int:
+    def place(self, ends: Ends) -> int:
         """-1: the start was before the interval, 0: in it, 1: after it."""
-        return (self.start > self.ends[2]) - (self.start < self.ends[0])
+        return (self.start > ends[2]) - (self.start < ends[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was said of a job."""
+
+    job_id: JobId
+    queue_arn: QueueArn
+    made_ms: int
+    is_new: bool
+    said: Interval
+    #: As the runs had it.
+    unmoved: Interval
+    stretch: Stretch
+    peers: tuple[Peer, ...]
+
+    def past(self, started_ms: int | None) -> PastForecast | None:
+        """Give it as the store keeps it; None: it does not, for it is not whole."""
+        ends = _whole(self.said)
+        if ends is None:
+            return None
+        return PastForecast(
+            made_ms=self.made_ms,
+            p10_ms=ends[0],
+            p50_ms=ends[1],
+            p90_ms=ends[2],
+            stretch=self.stretch,
+            started_ms=started_ms,
+        )
 
 
 @dataclass(slots=True)
@@ -85,16 +125,20 @@ class Score:
         self.cpu_s += other.cpu_s
 
     def share(self, place: int) -> float:
-        return fmean([each.place == place for each in self.told] or [0])
+        return fmean([each.place(each.ends) == place for each in self.told] or [0])
+
+    def share_unmoved(self, place: int) -> float:
+        return fmean([each.place(each.unmoved) == place for each in self.told] or [0])
 
 
 class Walk:
     """One world, from its first job to its last."""
 
-    def __init__(self, world: World, seed: int, runs: int, arrivals: bool) -> None:
+    def __init__(self, world: World, seed: int, chosen: argparse.Namespace) -> None:
         self._seed = seed
-        self._runs = runs
-        self._has_arrivals = arrivals
+        self._runs: int = chosen.runs
+        self._moment_count: int = chosen.moments
+        self._has_arrivals: bool = chosen.arrivals
         self._chance = random.Random(f"{seed}/{world.name}/asking")
         self._drawn = draw(world, seed)
         self._state = State()
@@ -103,7 +147,7 @@ class Walk:
         self._running: dict[JobId, tuple[int, StopCause | None]] = {}
         self._started: dict[JobId, int] = {}
         self._asked: set[JobId] = set()
-        self._open: list[tuple[JobId, int, bool, Interval, tuple[Peer, ...]]] = []
+        self._open: list[Asked] = []
         self._peers = [make() for make in PEERS]
 
     def score(self) -> Score:
@@ -120,17 +164,17 @@ class Walk:
             self._forecast(driver.now_ms, is_new)
         driver.run()
         score = Score()
-        for job_id, made_ms, is_new, interval, peers in self._open:
-            started_ms = self._started.get(job_id)
-            low_ms, middle_ms, high_ms = interval.p10_ms, interval.p50_ms, interval.p90_ms
+        for each in self._open:
+            started_ms = self._started.get(each.job_id)
+            said, unmoved = _whole(each.said), _whole(each.unmoved)
             if started_ms is None:
                 continue
-            if low_ms is None or middle_ms is None or high_ms is None:
+            if said is None or unmoved is None:
                 score.open_ended += 1
                 continue
-            from_now = (low_ms - made_ms, middle_ms - made_ms, high_ms - made_ms)
-            told = Told(is_new, from_now, started_ms - made_ms, peers)
-            score.told.append(told)
+            ends, before = _since(each.made_ms, said), _since(each.made_ms, unmoved)
+            start = started_ms - each.made_ms
+            score.told.append(Told(each.is_new, ends, before, start, each.peers))
         score.cpu_s = process_time() - began_s
         return score
 
@@ -139,8 +183,8 @@ class Walk:
         times = [at_ms for at_ms, _ in self._drawn.asked]
         low_ms, high_ms = _ASKED_FROM * times[-1], _ASKED_UNTIL * times[-1]
         within = [each for each in times if low_ms <= each <= high_ms]
-        found = [(self._chance.choice(within), True) for _ in range(MOMENTS_PER_WORLD // 2)]
-        while len(found) < MOMENTS_PER_WORLD:
+        found = [(self._chance.choice(within), True) for _ in range(self._moment_count // 2)]
+        while len(found) < self._moment_count:
             found.append((round(self._chance.uniform(low_ms, high_ms)), False))
         return sorted(found)
 
@@ -220,9 +264,27 @@ class Walk:
 
         found = look(make, Limits(runs_max=self._runs, turns_per_run_max=_TURNS_MAX))
         future = future_of(found, yard, wanted, shown=range(len(wanted)))
+        stretch = self._stretch(queue_arn, now_ms)
         for each in future.jobs:
+            said = stretched(each.start, stretch, now_ms)
             peers = tuple(peer.ask(state, self._drawn, each.job_id, now_ms) for peer in self._peers)
-            self._open.append((each.job_id, now_ms, is_new, each.start, peers))
+            self._open.append(
+                Asked(each.job_id, queue_arn, now_ms, is_new, said, each.start, stretch, peers)
+            )
+
+    def _stretch(self, queue_arn: QueueArn, now_ms: int) -> Stretch:
+        """Find what the ends are moved by, from what the store of such a yard would know."""
+        every: list[PastForecast] = []
+        of_queue: list[PastForecast] = []
+        for each in self._open:
+            started_ms = self._started.get(each.job_id)
+            past = each.past(started_ms)
+            if past is None or (started_ms is None and each.job_id not in self._state.jobs):
+                continue
+            every.append(past)
+            if each.queue_arn == queue_arn:
+                of_queue.append(past)
+        return stretch_of(of_queue[-READ_MAX:], every[-READ_MAX:], now_ms)
 
     def _choose(self, now_ms: int, is_new: bool) -> list[JobId]:
         waiting = [
@@ -243,7 +305,20 @@ class Walk:
         return wanted
 
 
-def pinball(told: Iterable[tuple[tuple[float, float, float], float]]) -> float:
+def _whole(interval: Interval) -> tuple[int, int, int] | None:
+    """Give all ends; None: one is not known."""
+    low_ms, middle_ms, high_ms = interval.p10_ms, interval.p50_ms, interval.p90_ms
+    if low_ms is None or middle_ms is None or high_ms is None:
+        return None
+    return low_ms, middle_ms, high_ms
+
+
+def _since(made_ms: int, ends: tuple[int, int, int]) -> Ends:
+    low_ms, middle_ms, high_ms = ends
+    return low_ms - made_ms, middle_ms - made_ms, high_ms - made_ms
+
+
+def pinball(told: Iterable[tuple[Ends, float]]) -> float:
     """Give the mean pinball loss of quantiles at 10, 50 and 90 %, in minutes."""
     losses = [
         max(level * (start - end), (level - 1) * (start - end))
@@ -268,7 +343,7 @@ def walk(chosen: argparse.Namespace) -> bool:
             continue
         score = Score()
         for seed in range(chosen.first_seed, chosen.first_seed + chosen.worlds):
-            score.add(Walk(world, seed, chosen.runs, chosen.arrivals).score())
+            score.add(Walk(world, seed, chosen).score())
         _print(world.name, score)
         groups["held out" if world.held_out else "tuned on"].add(score)
         groups["all"].add(score)
@@ -284,13 +359,15 @@ def walk(chosen: argparse.Namespace) -> bool:
 
 
 _HEAD = (
-    f"  {'':26}  asked  open  held  early  late  exact  width  lead  loss  of waits  of backlog"
-    "  cpu s"
+    f"  {'':26}  {'':18}  {'as said':^31}  {'as the runs had it':^31}\n"
+    f"  {'':26}  asked  open  lead"
+    + "  held  early  late  width   loss" * 2
+    + "  of waits  of backlog  cpu s"
 )
 
 
 def _print(name: str, score: Score) -> None:
-    """Print a line: widths in parts of the lead, leads and losses in minutes."""
+    """Print a line: widths in parts of the wait, leads and losses in minutes."""
     told = score.told
     if not told:
         return
@@ -299,15 +376,21 @@ def _print(name: str, score: Score) -> None:
         loss / max(pinball((each.peers[number], each.start) for each in told), 1e-9)
         for number in range(len(PEERS))
     ]
-    is_exact = [each.ends[0] == each.ends[2] == each.start for each in told]
-    width = median((each.ends[2] - each.ends[0]) / max(each.start, 1) for each in told)
     lead = median(each.start for each in told) / _MINUTE
+    said = _columns(score.share, [(each.ends, each.start) for each in told])
+    unmoved = _columns(score.share_unmoved, [(each.unmoved, each.start) for each in told])
     print(
-        f"  {name:26}  {len(told):>5}  {score.open_ended:>4}  {score.share(0):>4.0%}"
-        f"  {score.share(-1):>5.0%}  {score.share(1):>4.0%}  {fmean(is_exact):>5.0%}"
-        f"  {width:>5.2f}  {lead:>4.0f}  {loss:>4.1f}  {peers[0]:>8.2f}  {peers[1]:>10.2f}"
-        f"  {score.cpu_s:>5.0f}",
+        f"  {name:26}  {len(told):>5}  {score.open_ended:>4}  {lead:>4.0f}  {said}  {unmoved}"
+        f"  {peers[0]:>8.2f}  {peers[1]:>10.2f}  {score.cpu_s:>5.0f}",
         flush=True,
+    )
+
+
+def _columns(share: Callable[[int], float], told: Sequence[tuple[Ends, float]]) -> str:
+    width = median((ends[2] - ends[0]) / max(start, 1) for ends, start in told)
+    return (
+        f"{share(0):>4.0%}  {share(-1):>5.0%}  {share(1):>4.0%}  {width:>5.2f}"
+        f"  {pinball(told):>5.1f}"
     )
 
 
@@ -316,6 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worlds", type=int, default=6, help="of each kind")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=19)
+    parser.add_argument("--moments", type=int, default=MOMENTS, help="when is asked, of each")
     parser.add_argument("--only", help="a part of a world's name")
     parser.add_argument("--group", choices=("tuned-on", "held-out"))
     parser.add_argument(

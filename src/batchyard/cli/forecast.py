@@ -57,6 +57,8 @@ def forecast(
             ends = [("all started", answer["allStarted"]), ("all ended", answer["allEnded"])]
             _print_intervals([*named, *ends])
     print_grounds(answer)
+    if answer.get("stretch", {}).get("momentCount"):
+        click.echo(f"  - {answer['stretch']['text']}")
     click.echo(f"  {answer['hitRate']['text']}")
 
 

@@ -95,6 +95,33 @@ class Future(Struct, frozen=True, kw_only=True):
     arrivals: ArrivalUse | None = None
 
 
+class Stretch(Struct, frozen=True, kw_only=True):
+    """By how much the ends of an interval were moved from its middle, for what others missed by."""
+
+    low_permille: int = 1000
+    high_permille: int = 1000
+    #: Of how many moments forecasts were judged; and whether these were of one queue alone.
+    moment_count: int = 0
+    is_of_queue: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        return self.low_permille == self.high_permille == Stretch().low_permille
+
+
+class PastForecast(Struct, frozen=True, kw_only=True):
+    """What was said of a job."""
+
+    made_ms: int
+    p10_ms: int
+    p50_ms: int
+    p90_ms: int
+    #: What these ends were stretched by.
+    stretch: Stretch = Stretch()
+    #: None: it waits still.
+    started_ms: int | None = None
+
+
 class HitRate(Struct, frozen=True, kw_only=True):
     """How forecasts of the past did."""
 

@@ -9,6 +9,9 @@ How a draw is made:
   runs.
 - Each run first resamples the history with replacement, batch by batch: so what is not known of a
   kind's distribution moves all its jobs together, as it will. With few batches it moves more.
+- What runs counts there too, as longer than it has run (`outliving`): else a past that is short
+  would hold the short ones alone.
+- The past that is known is taken to be narrower than all of it, by as much as chance would have it.
 - An attempt has a rank among those times. Ranks go together for jobs that came in together, and for
   jobs of one group: of the same share, size or both, whichever tells the past best. How much, and
   what the past says of a group's level today, is in `likeness`. What is known of a batch, also that
@@ -29,9 +32,13 @@ from math import exp, log, sqrt
 from random import Random
 from statistics import pstdev
 
+from msgspec.structs import replace
+
+from batchyard.model.forecast import Basis
 from batchyard.model.ids import JobId, whole_id_of
 from batchyard.sim.fate import Fate
 from batchyard.sim.likeness import Batch, Likeness, batch_of, common_of, drawn, level_of
+from batchyard.sim.outliving import watched, weights_of
 from batchyard.sim.past_runs import History, Others, Source
 from batchyard.sim.ranks import NORMAL, SPREAD_LEAST, TINY, Distribution
 from batchyard.store.run_times import Kind, Origin, PastAttempt
@@ -40,13 +47,17 @@ from batchyard.store.run_times import Kind, Origin, PastAttempt
 _SPREAD_UNKNOWN = 0.3
 _BATCHES_FEW = 2
 
+#: Ours: with fewer a variance may be anything; and no draw of a deviation is larger by more.
+_DEGREES_MIN = 3.0
+_BREADTH_MAX = 1.5
+
 _ONE = 1 << 64
 
 
 class Draws:
     """How attempts go in one run into the future."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all that is known, and which run it is
         self,
         history: History,
         origins: Mapping[JobId, Origin],
@@ -54,7 +65,9 @@ class Draws:
         *,
         seed: int,
         run: int,
+        now_ms: int,
     ) -> None:
+        self._now_ms = now_ms
         self._history = history
         self._origins = origins
         #: For how long the jobs of each batch that run have done so, by kind.
@@ -86,7 +99,7 @@ class Draws:
             if least_rank > 0:
                 least = NORMAL.cdf((NORMAL.inv_cdf(least_rank) - middle) / width)
                 chance = min(least + chance * (1 - least), 1 - TINY)
-        rank = NORMAL.cdf(middle + width * NORMAL.inv_cdf(chance))
+        rank = min(NORMAL.cdf(middle + width * NORMAL.inv_cdf(chance)), 1 - TINY)
         return times.fate(rank, max(times.run_ms(rank), least_ms))
 
     def _common(self, origin: Origin, source: Source, version: "_Version") -> float:
@@ -156,10 +169,50 @@ class Draws:
                 error = source.growth.error * chance.gauss(0, 1)
                 factor *= exp(source.growth.slope * ahead)
                 factor *= exp(error * (len(source.attempts) / 2 + ahead))
-            times = Distribution(_resampled(chance, source), factor)
+            running_ms = {} if source.others else self._running_ms.get(kind, {})
+            breadth = _breadth(chance, source, likeness)
+            times = self._times(chance, source, running_ms, factor, breadth)
             found = _Version(times, likeness, scale, {})
             self._versions[kind, source.timeout_ms] = found
         return found
+
+    def _times(
+        self,
+        chance: Random,
+        source: Source,
+        running_ms: Mapping[Origin, Sequence[int]],
+        factor: float,
+        breadth: float,
+    ) -> Distribution:
+        """Draw which attempts the past was made of, and count those that run among them."""
+        attempts, running = _resampled(chance, source, running_ms)
+        if not running:
+            return Distribution(attempts, factor, breadth=breadth)
+        since_ms = source.since_ms
+        ended = [
+            watched(
+                began_ms=each.stopped_ms - each.running_ms,
+                until_ms=each.running_ms,
+                since_ms=since_ms,
+            )
+            for each in attempts
+        ]
+        going_on = [
+            watched(began_ms=self._now_ms - each, until_ms=each, since_ms=since_ms)
+            for each in running
+        ]
+        weights, beyond = weights_of(ended, going_on)
+        longest = max(attempts, key=_running_ms)
+        outlived = [each for each in running if each >= longest.running_ms]
+        if beyond and outlived:
+            # These show how long the longest take.
+            breadth = 1.0
+            times = Distribution(attempts)
+            for elapsed_ms in outlived:
+                rest_ms = times.rest_ms(elapsed_ms, chance.random())
+                attempts.append(replace(longest, running_ms=elapsed_ms + rest_ms))
+                weights.append(beyond / len(outlived))
+        return Distribution(attempts, factor, weights, breadth=breadth)
 
     def _scale(self, chance: Random, kind: Kind, others: Others) -> float:
         """Draw by what a definition differs from others, given the little that is known of it.
@@ -190,11 +243,24 @@ class _Version:
     known: dict[str, dict[Origin, Batch]]
 
 
-def _resampled(chance: Random, source: Source) -> list[PastAttempt]:
-    found: list[PastAttempt] = []
-    while len(found) < len(source.attempts):
-        found.extend(chance.choice(source.batches).attempts)
-    return found
+def _resampled(
+    chance: Random, source: Source, running_ms: Mapping[Origin, Sequence[int]]
+) -> tuple[list[PastAttempt], list[int]]:
+    """Draw batches of the past, with what runs of them, until there are as many attempts again."""
+    known = {each.key: each.attempts for each in source.batches}
+    batches = [(each, running_ms.get(key, ())) for key, each in known.items()]
+    batches += [((), each) for key, each in running_ms.items() if key not in known]
+    attempts: list[PastAttempt] = []
+    running: list[int] = []
+    while len(attempts) < len(source.attempts):
+        ended, going_on = chance.choice(batches)
+        attempts.extend(ended)
+        running.extend(going_on)
+    return attempts, running
+
+
+def _running_ms(past: PastAttempt) -> int:
+    return past.running_ms
 
 
 def _factor(chance: Random, source: Source, likeness: Likeness) -> float:
@@ -206,8 +272,25 @@ def _factor(chance: Random, source: Source, likeness: Likeness) -> float:
     spread = pstdev([log(max(1, each.running_ms)) for each in source.attempts])
     if count <= _BATCHES_FEW:
         spread = max(spread, _SPREAD_UNKNOWN)
-    of_mean = likeness.level + likeness.batch + likeness.own * count / len(source.attempts)
-    return exp(chance.gauss(0, spread * sqrt(of_mean) / count))
+    return exp(chance.gauss(0, spread * sqrt(_of_mean(source, likeness)) / count))
+
+
+def _breadth(chance: Random, source: Source, likeness: Likeness) -> float:
+    """Draw by how much further apart times are than the few that are known.
+
+    As if they were lognormal: then the variance goes by an inverse chi-square distribution, of as
+    many degrees as attempts count for. Few of them hardly ever show how long the longest take.
+    """
+    if source.basis in (Basis.TIMEOUT, Basis.DEFAULT):
+        return 1.0
+    degrees = max(_DEGREES_MIN, len(source.batches) / _of_mean(source, likeness) - 1)
+    return min(_BREADTH_MAX, sqrt(degrees / (2 * chance.gammavariate(degrees / 2, 1.0))))
+
+
+def _of_mean(source: Source, likeness: Likeness) -> float:
+    """Tell the variance of the mean of a batch, in parts of that of one attempt."""
+    own = likeness.own * len(source.batches) / len(source.attempts)
+    return likeness.level + likeness.batch + own
 
 
 def _text_of(kind: Kind) -> str:

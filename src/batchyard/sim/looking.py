@@ -119,7 +119,14 @@ def live_by_kind(state: State, yard: Yard) -> dict[Kind, int]:
 def see(state: State, yard: Yard, question: Question, run_number: int, bounds: Bounds) -> Seen:
     """Make one run. The state is used up."""
     origins = dict(yard.origins)
-    draws = Draws(yard.history, origins, yard.running_ms, seed=yard.seed, run=run_number)
+    draws = Draws(
+        yard.history,
+        origins,
+        yard.running_ms,
+        seed=yard.seed,
+        run=run_number,
+        now_ms=yard.now_ms,
+    )
 
     def fate_of(start: StartTask, now_ms: int) -> Fate:
         job = state.jobs[start.job_id]

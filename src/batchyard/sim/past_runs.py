@@ -23,7 +23,7 @@ from batchyard.model.forecast import Basis, BasisUse
 from batchyard.model.ids import QueueArn, name_in_arn
 from batchyard.sim.likeness import Likeness, batch_of, weighed
 from batchyard.sim.ranks import NORMAL, Distribution
-from batchyard.store.run_times import Kind, Origin, PastAttempt
+from batchyard.store.run_times import JOBS_MAX, Kind, Origin, PastAttempt
 
 #: Ours: fewer attempts say less of a kind than its neighbours do.
 SAMPLES_MIN = 5
@@ -104,6 +104,8 @@ class Source:
     growth: "Growth | None" = None
     #: Of TIMEOUT.
     timeout_ms: int | None = None
+    #: Of DEFINITION: what ended before is not known. None: all that ever ended is.
+    since_ms: int | None = None
 
     def group_of(self, origin: Origin) -> str:
         return _group_of(self.grouping, origin)
@@ -112,7 +114,10 @@ class Source:
 class History:
     """What is known of the past, by kind."""
 
-    def __init__(self, attempts: Iterable[PastAttempt]) -> None:
+    def __init__(self, attempts: Sequence[PastAttempt]) -> None:
+        #: What ended before is not known; None: all that ever ended is.
+        is_cut = len(attempts) >= JOBS_MAX
+        self._since_ms = min((each.stopped_ms for each in attempts), default=0) if is_cut else None
         self._by_kind: dict[Kind, list[PastAttempt]] = {}
         self._by_queue: dict[QueueArn, list[PastAttempt]] = {}
         self._by_place: dict[str, list[PastAttempt]] = {}
@@ -199,13 +204,18 @@ class History:
                 if len(attempts) >= samples_min:
                     source = self._source_by_attempts.get(id(attempts))
                     if source is None:
-                        source = _source_of(basis, attempts)
+                        source = _source_of(basis, attempts, self._since_of(attempts))
                         self._source_by_attempts[id(attempts)] = source
                     return source
         return None
 
+    def _since_of(self, attempts: Sequence[PastAttempt]) -> int | None:
+        if len(attempts) < SAMPLES_MAX:
+            return self._since_ms
+        return min(each.stopped_ms for each in attempts)
 
-def _source_of(basis: Basis, attempts: Sequence[PastAttempt]) -> Source:
+
+def _source_of(basis: Basis, attempts: Sequence[PastAttempt], since_ms: int | None) -> Source:
     others = None
     if basis is not Basis.DEFINITION:
         attempts, others = _alike(attempts)
@@ -230,7 +240,17 @@ def _source_of(basis: Basis, attempts: Sequence[PastAttempt]) -> Source:
     by_group: dict[str, list[PastBatch]] = {}
     for batch in batches:
         by_group.setdefault(batch.group, []).append(batch)
-    return Source(basis, grouping, tuple(attempts), batches, by_group, likeness, others, growth)
+    return Source(
+        basis=basis,
+        grouping=grouping,
+        attempts=tuple(attempts),
+        batches=batches,
+        by_group=by_group,
+        likeness=likeness,
+        others=others,
+        growth=growth,
+        since_ms=since_ms if others is None else None,
+    )
 
 
 def _alike(attempts: Sequence[PastAttempt]) -> tuple[list[PastAttempt], Others]:
@@ -308,10 +328,16 @@ def _at_present(attempts: Sequence[PastAttempt]) -> tuple[Sequence[PastAttempt],
     if growth is None:
         return attempts, None
     moved = [
-        replace(each, running_ms=round(each.running_ms * exp(growth.slope * place)))
+        _of_time(each, round(each.running_ms * exp(growth.slope * place)))
         for place, each in enumerate(attempts)
     ]
     return moved, growth
+
+
+def _of_time(past: PastAttempt, running_ms: int) -> PastAttempt:
+    """Let an attempt have taken another time since it began."""
+    stopped_ms = past.stopped_ms + running_ms - past.running_ms
+    return replace(past, running_ms=running_ms, stopped_ms=stopped_ms)
 
 
 def _growth_of(points: Sequence[tuple[float, float]]) -> Growth | None:

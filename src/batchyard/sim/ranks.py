@@ -4,9 +4,10 @@ Refuses to know which attempts these are, and what they have in common.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from math import exp, log
-from statistics import NormalDist, fmean, pstdev
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from math import exp, log, sqrt
+from statistics import NormalDist, fmean
 
 from batchyard.sim.fate import Fate
 from batchyard.store.run_times import PastAttempt
@@ -16,6 +17,8 @@ from batchyard.store.run_times import PastAttempt
 _TAIL = 0.5
 #: Even what hardly ever varied may.
 SPREAD_LEAST = 0.05
+#: Ours: nothing takes more than so many times as long as the longest that is known.
+_LONGER_MAX = 10
 #: Keeps a chance away from 1.
 TINY = 1e-12
 
@@ -23,45 +26,71 @@ NORMAL = NormalDist()
 
 
 class Distribution:
-    """Run times of the past, as one run has them, by rank from 0 to 1; all times a factor."""
+    """Run times of the past, as one run has them, by rank from 0 to 1; all times a factor.
 
-    def __init__(self, attempts: Iterable[PastAttempt], factor: float = 1.0) -> None:
-        self._attempts = sorted(attempts, key=_run_ms)
-        self._times = [round(each.running_ms * factor) for each in self._attempts]
-        logs = [log(max(1, each)) for each in self._times]
-        self._mean = fmean(logs)
-        self._spread = pstdev(logs)
+    `weights` are positive: what each attempt counts for. None: all for the same. `breadth` is by
+    how much logarithms are further apart than they were.
+    """
+
+    def __init__(
+        self,
+        attempts: Iterable[PastAttempt],
+        factor: float = 1.0,
+        weights: Sequence[float] | None = None,
+        *,
+        breadth: float = 1.0,
+    ) -> None:
+        given = list(attempts)
+        order = sorted(range(len(given)), key=lambda place: given[place].running_ms)
+        self._attempts = [given[place] for place in order]
+        counts = [1.0] * len(given) if weights is None else [weights[place] for place in order]
+        #: The rank at which each attempt begins, and at last 1; and the one in its middle.
+        self._bounds = [each / sum(counts) for each in accumulate(counts, initial=0.0)]
+        self._ranks = [(low + high) / 2 for low, high in pairwise(self._bounds)]
+        parts = [high - low for low, high in pairwise(self._bounds)]
+        logs = [log(max(1, each.running_ms)) for each in self._attempts]
+        middle = fmean(logs, parts)
+        squares = [(each - middle) ** 2 for each in logs]
+        self._mean = middle + log(factor)
+        self._spread = breadth * sqrt(fmean(squares, parts))
+        #: What each time is multiplied by, to be as far from the middle as it is here.
+        factors = [factor * exp((breadth - 1) * (each - middle)) for each in logs]
+        self._times = [
+            round(each.running_ms * by) for each, by in zip(self._attempts, factors, strict=True)
+        ]
 
     def run_ms(self, rank: float) -> int:
         """Give the time of a rank."""
-        times, count = self._times, len(self._times)
-        place = rank * count - 0.5
-        if 0 <= place < count - 1:
-            below = int(place)
-            low, high = times[below], times[below + 1]
-            return low + round((place - below) * (high - low))
+        times, ranks = self._times, self._ranks
+        above = bisect_right(ranks, rank)
+        if 0 < above < len(times):
+            low, high = times[above - 1], times[above]
+            part = (rank - ranks[above - 1]) / (ranks[above] - ranks[above - 1])
+            return low + round(part * (high - low))
         if not self._spread:
             return times[-1]
         beyond = round(exp(self._mean + self._spread * NORMAL.inv_cdf(rank)))
-        return min(times[0], beyond) if place < 0 else max(times[-1], beyond)
+        return (
+            min(max(times[-1], beyond), _LONGER_MAX * times[-1]) if above else min(times[0], beyond)
+        )
 
     def rank_of(self, run_ms: int) -> float:
         """Give the rank of a time: 1 if none took longer."""
-        times, count = self._times, len(self._times)
+        times, ranks = self._times, self._ranks
         above = bisect_right(times, run_ms)
-        if above in (0, count):
-            return above / count
+        if above in (0, len(times)):
+            return float(above > 0)
         low, high = times[above - 1], times[above]
-        return (above - 0.5 + (run_ms - low) / (high - low)) / count
+        part = (run_ms - low) / (high - low)
+        return ranks[above - 1] + part * (ranks[above] - ranks[above - 1])
 
     def score_of(self, run_ms: int) -> float:
         """Give the normal score of a time that an attempt took; of equal ones the middle."""
-        times, count = self._times, len(self._times)
         rank = self.rank_of(run_ms)
-        below, above = bisect_left(times, run_ms), bisect_right(times, run_ms)
+        below, above = bisect_left(self._times, run_ms), bisect_right(self._times, run_ms)
         if above > below:
-            rank = (below + above) / 2 / count
-        half = 0.5 / count
+            rank = (self._bounds[below] + self._bounds[above]) / 2
+        half = 0.5 / len(self._times)
         return NORMAL.inv_cdf(min(max(rank, half), 1 - half))
 
     def score_above(self, run_ms: int) -> float:
@@ -77,15 +106,11 @@ class Distribution:
 
     def fate(self, rank: float, run_ms: int) -> Fate:
         """Let an attempt end as the one of that rank did, after its own time."""
-        count = len(self._attempts)
-        past = self._attempts[min(int(rank * count), count - 1)]
+        place = bisect_right(self._bounds, rank) - 1
+        past = self._attempts[min(place, len(self._attempts) - 1)]
         return Fate(
             run_ms=run_ms,
             exit_code=past.exit_code,
             reason=past.reason,
             start_ms=past.starting_ms,
         )
-
-
-def _run_ms(past: PastAttempt) -> int:
-    return past.running_ms

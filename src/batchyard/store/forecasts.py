@@ -7,10 +7,12 @@ ever starting counts for nothing; the latest KEPT_MAX are kept. Starts are looke
 are asked for, and before old jobs are thrown away: the engine's own work never touches this.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
-from batchyard.model.forecast import HitRate, Interval
-from batchyard.model.ids import JobId, Scope
+from batchyard.model.forecast import HitRate, Interval, PastForecast, Stretch
+from batchyard.model.ids import JobId, QueueArn, Scope
 from batchyard.model.records import JobProgress
 from batchyard.store.jobs import read_specs
 from batchyard.store.schema import forecasts
@@ -23,6 +25,7 @@ SCORED_MIN = 20
 #: Ours: how many open ones are looked at in one go, the oldest first.
 _LOOKED_AT_MAX = 500
 
+_NONE = Stretch()
 _OPEN = (
     select(forecasts.c.job_id)
     .where(forecasts.c.started_ms.is_(None))
@@ -34,11 +37,32 @@ _OF_SCOPE = (
     forecasts.c.region == bindparam("region"),
 )
 
+_LATEST = select(
+    forecasts.c.job_id,
+    forecasts.c.made_ms,
+    forecasts.c.p10_ms,
+    forecasts.c.p50_ms,
+    forecasts.c.p90_ms,
+    forecasts.c.low_permille,
+    forecasts.c.high_permille,
+    forecasts.c.started_ms,
+).order_by(forecasts.c.seq.desc())
+#: What was said last of a queue, and in a scope: each in the order of an index.
+OF_QUEUE = _LATEST.where(forecasts.c.queue_arn == bindparam("queue_arn"))
+OF_SCOPE = _LATEST.where(*_OF_SCOPE)
 
-def keep_forecast(
-    conn: Connection, scope: Scope, job_id: JobId, start: Interval, *, made_ms: int
+
+def keep_forecast(  # noqa: PLR0913 -- a row
+    conn: Connection,
+    scope: Scope,
+    job_id: JobId,
+    start: Interval,
+    *,
+    made_ms: int,
+    queue_arn: QueueArn,
+    stretch: Stretch = _NONE,
 ) -> None:
-    """Keep what was said of a job, if it is whole and the first."""
+    """Keep what was said of a job of a queue, if it is whole and the first."""
     if start.p10_ms is None or start.p50_ms is None or start.p90_ms is None:
         return
     values = {
@@ -49,6 +73,9 @@ def keep_forecast(
         "p10_ms": start.p10_ms,
         "p50_ms": start.p50_ms,
         "p90_ms": start.p90_ms,
+        "queue_arn": queue_arn,
+        "low_permille": stretch.low_permille,
+        "high_permille": stretch.high_permille,
     }
     insert_new(conn, forecasts, values)
     last = conn.scalar(select(func.max(forecasts.c.seq))) or 0
@@ -57,17 +84,31 @@ def keep_forecast(
 
 def score_forecasts(conn: Connection) -> None:
     """Look up which of the jobs have started since."""
-    wanted = [JobId(each) for each in conn.scalars(_OPEN)]
-    found = read_specs(conn, wanted) if wanted else {}
-    for job_id in wanted:
-        record = found.get(job_id)
-        started_ms = None if record is None else first_start_of(record.progress)
-        if started_ms is not None:
-            conn.execute(
-                update(forecasts).where(forecasts.c.job_id == job_id).values(started_ms=started_ms)
-            )
-        elif record is None or record.progress.status.is_terminal:
-            conn.execute(delete(forecasts).where(forecasts.c.job_id == job_id))
+    _score(conn, [JobId(each) for each in conn.scalars(_OPEN)])
+
+
+def read_past_forecasts(
+    conn: Connection, scope: Scope, queue_arn: QueueArn | None, *, count_max: int
+) -> list[PastForecast]:
+    """Read what was said last of a queue, or of all, the oldest first, and what came of it."""
+    query, names = OF_SCOPE, {"account": scope.account, "region": scope.region}
+    if queue_arn is not None:
+        query, names = OF_QUEUE, {"queue_arn": queue_arn}
+    query = query.limit(count_max)
+    rows = conn.execute(query, names).all()
+    if _score(conn, [JobId(row.job_id) for row in rows if row.started_ms is None]):
+        rows = conn.execute(query, names).all()
+    return [
+        PastForecast(
+            made_ms=row.made_ms,
+            p10_ms=row.p10_ms,
+            p50_ms=row.p50_ms,
+            p90_ms=row.p90_ms,
+            stretch=Stretch(low_permille=row.low_permille, high_permille=row.high_permille),
+            started_ms=row.started_ms,
+        )
+        for row in reversed(rows)
+    ]
 
 
 def read_hit_rate(conn: Connection, scope: Scope) -> HitRate:
@@ -92,3 +133,21 @@ def first_start_of(progress: JobProgress) -> int | None:
     attempts = (*progress.preempted, *progress.attempts)
     every = attempts if progress.attempt is None else (*attempts, progress.attempt)
     return min((each.started_ms for each in every if each.started_ms is not None), default=None)
+
+
+def _score(conn: Connection, wanted: Sequence[JobId]) -> int:
+    """Look up what became of jobs; give of how many something did."""
+    changed_count = 0
+    found = read_specs(conn, wanted) if wanted else {}
+    for job_id in wanted:
+        record = found.get(job_id)
+        started_ms = None if record is None else first_start_of(record.progress)
+        if started_ms is not None:
+            changed_count += 1
+            conn.execute(
+                update(forecasts).where(forecasts.c.job_id == job_id).values(started_ms=started_ms)
+            )
+        elif record is None or record.progress.status.is_terminal:
+            changed_count += 1
+            conn.execute(delete(forecasts).where(forecasts.c.job_id == job_id))
+    return changed_count

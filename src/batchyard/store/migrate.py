@@ -32,6 +32,7 @@ REVISIONS: Sequence[str] = (
     "0014",
     "0015",
     "0016",
+    "0017",
 )
 
 _VERSION_TABLE = "alembic_version"

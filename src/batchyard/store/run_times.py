@@ -18,7 +18,7 @@ from batchyard.store.job_rows import QUEUED_COLUMNS, queued_of
 from batchyard.store.schema import children, jobs
 
 #: Ours: how many ended jobs are looked at, and how many children of each array.
-_JOBS_MAX = 4000
+JOBS_MAX = 4000
 _CHILDREN_MAX = 200
 _ARRAYS_MAX = 50
 #: Ours: how many submissions are looked at.
@@ -82,7 +82,7 @@ _ENDED = (
     select(*_ORIGIN, jobs.c.progress)
     .where(jobs.c.stopped_ms.is_not(None))
     .order_by(jobs.c.stopped_ms.desc())
-    .limit(_JOBS_MAX)
+    .limit(JOBS_MAX)
 )
 _LIVE = select(*_ORIGIN).where(jobs.c.stopped_ms.is_(None))
 _ARRIVED = select(*QUEUED_COLUMNS).order_by(jobs.c.seq.desc()).limit(_ARRIVALS_MAX)

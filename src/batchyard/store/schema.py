@@ -348,9 +348,17 @@ forecasts = Table(
     Column("p90_ms", BigInteger, nullable=False),
     #: NULL: not yet, as far as was looked.
     Column("started_ms", BigInteger),
+    #: NULL: it was made before queues were written down.
+    Column("queue_arn", String),
+    #: By how much these ends had been moved from the middle, as Stretch has it.
+    Column("low_permille", Integer, nullable=False, server_default="1000"),
+    Column("high_permille", Integer, nullable=False, server_default="1000"),
     UniqueConstraint("job_id"),
     sqlite_autoincrement=True,
 )
+# What the next forecast is moved by: the latest of a queue, or of an account and region.
+Index("ix_forecasts_queue", forecasts.c.queue_arn, forecasts.c.seq)
+Index("ix_forecasts_scope", forecasts.c.account, forecasts.c.region, forecasts.c.seq)
 
 consumables = Table(
     "consumables",

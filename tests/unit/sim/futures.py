@@ -58,7 +58,7 @@ def a_look(state: State, past: Iterable[PastAttempt], *, now_ms: int = 0, seed: 
     return Yard(
         now_ms=now_ms,
         origins={each: Origin(KIND, each) for each in state.jobs},
-        history=History(past),
+        history=History(list(past)),
         seed=seed,
     )
 

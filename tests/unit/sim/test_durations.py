@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from batchyard.sim.durations import Draws
 from batchyard.sim.past_runs import History
+from batchyard.sim.ranks import NORMAL
 from batchyard.store.run_times import Origin, PastAttempt
 from tests.builders import job_id
 from tests.unit.sim.futures import KIND, a_past
@@ -26,6 +27,7 @@ def drawn(
     trait: str = "",
     kind=KIND,
     running=None,
+    now_ms=0,
     **asked,
 ):
     """Give the run times of a job in many futures, in seconds."""
@@ -33,7 +35,9 @@ def drawn(
     origins = {job_id(each): Origin(kind, batch, trait) for each in (1, 2)}
     history = History(past)
     fates = [
-        Draws(history, origins, running or {}, seed=1, run=run).fate_of(job_id(number), 1, **asked)
+        Draws(history, origins, running or {}, seed=1, run=run, now_ms=now_ms).fate_of(
+            job_id(number), 1, **asked
+        )
         for run in range(RUNS)
     ]
     return [(each.run_ms or 0) / 1000 for each in fates]
@@ -164,3 +168,35 @@ def test_a_guess_where_nothing_is_known_is_a_wide_one() -> None:
     assert told[8] > 1200
     assert min(drawn([], elapsed_ms=3_600_000)) > 3600
     assert correlation(drawn([], 1), drawn([], 2)) > 0.4
+
+
+def test_what_runs_for_longer_than_all_that_ended_says_that_half_may() -> None:
+    """In a young yard only the short ones have ended: six of twelve."""
+    past = [replace(each, batch=str(place)) for place, each in enumerate(a_past(range(10, 16)))]
+    running = {Origin(KIND, f"r{place}"): [500_000 + place] for place in range(6)}
+    assert max(drawn(past)) < 100
+    longer = [each for each in drawn(past, running=running) if each > 400]
+    assert 0.3 < len(longer) / RUNS < 0.7
+
+
+def test_of_a_past_that_is_cut_only_what_was_seen_counts() -> None:
+    """Of an old yard the last 300 ends are known; as many run, but that is always so."""
+    past = [
+        replace(each, batch=str(place), stopped_ms=3_000_000 - place * 1000)
+        for place, each in enumerate(a_past([600 + place % 9 for place in range(300)]))
+    ]
+    running = {Origin(KIND, f"r{place}"): [place * 10_000] for place in range(60)}
+    told = drawn(past, running=running, now_ms=3_000_000)
+    assert fmean(told) == pytest.approx(604, rel=0.05)
+
+
+def test_a_short_past_is_taken_to_be_narrower_than_all_of_it() -> None:
+    def ratio(count: int) -> float:
+        chances = [(place + 0.5) / count for place in range(count)]
+        Random(2).shuffle(chances)
+        past = a_past([100 * exp(0.5 * NORMAL.inv_cdf(each)) for each in chances])
+        told = quantiles(drawn(past), n=10)
+        return told[8] / told[0]
+
+    assert ratio(250) == pytest.approx(exp(0.5 * 2.56), rel=0.15)
+    assert ratio(6) > ratio(250)

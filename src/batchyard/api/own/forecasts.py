@@ -3,9 +3,12 @@
 Decides how a forecast is told, and that it is kept to be scored. Refuses to know how it is made.
 """
 
+from msgspec.structs import replace
+
 from batchyard.api.batch.rules.names import is_arn_in, queue_arn_of
 from batchyard.api.own.futures import Asked, Seer, answer_of, place_of
 from batchyard.api.own.jobs import read_named_job
+from batchyard.api.own.recalibrating import READ_MAX, stretch_of, stretched
 from batchyard.model.forecast import (
     ArrivalUse,
     Basis,
@@ -15,8 +18,9 @@ from batchyard.model.forecast import (
     HitRate,
     Interval,
     StartForecast,
+    Stretch,
 )
-from batchyard.model.ids import JobId
+from batchyard.model.ids import JobId, QueueArn
 from batchyard.model.records import JobRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import JobStatus
@@ -25,6 +29,7 @@ from batchyard.store.forecasts import (
     first_start_of,
     keep_forecast,
     read_hit_rate,
+    read_past_forecasts,
     score_forecasts,
 )
 from batchyard.store.queues import read_queue
@@ -68,15 +73,28 @@ async def get_job_forecast(store: Store, seer: Seer, call: Call, request: Json) 
         )
         future = await answer_of(lambda: seer.foresee(asked))
 
-    def keep(conn: Connection) -> HitRate:
-        score_forecasts(conn)
-        if future is not None and future.jobs and record.job.array_size is None:
-            start = future.jobs[0].start
-            keep_forecast(conn, call.scope, job_id, start, made_ms=future.at_ms)
-        return read_hit_rate(conn, call.scope)
+    queue_arn = record.job.queue_arn
 
-    hit_rate = await store.write(keep)
-    return _shown_job(job_id, record, future, hit_rate)
+    def keep(conn: Connection) -> tuple[Future | None, Stretch, HitRate]:
+        score_forecasts(conn)
+        said, stretch = future, Stretch()
+        if future is not None and future.jobs:
+            stretch = _stretch(conn, call, queue_arn)
+            said = moved(future, stretch)
+            if record.job.array_size is None:
+                keep_forecast(
+                    conn,
+                    call.scope,
+                    job_id,
+                    said.jobs[0].start,
+                    made_ms=said.at_ms,
+                    queue_arn=queue_arn,
+                    stretch=stretch,
+                )
+        return said, stretch, read_hit_rate(conn, call.scope)
+
+    said, stretch, hit_rate = await store.write(keep)
+    return _shown_job(job_id, record, said, stretch) | {"hitRate": _shown_rate(hit_rate)}
 
 
 async def get_queue_forecast(store: Store, seer: Seer, call: Call, request: Json) -> Json:
@@ -92,20 +110,46 @@ async def get_queue_forecast(store: Store, seer: Seer, call: Call, request: Json
     if future is None:
         future = Future(at_ms=call.now_ms, seed=asked.seed, run_count=0)
 
-    def score(conn: Connection) -> HitRate:
+    def score(conn: Connection) -> tuple[Stretch, HitRate]:
         score_forecasts(conn)
-        return read_hit_rate(conn, call.scope)
+        return _stretch(conn, call, arn), read_hit_rate(conn, call.scope)
 
+    stretch, hit_rate = await store.write(score)
+    future = moved(future, stretch)
     return {
         "jobQueue": arn,
-        "summary": _queue_summary(future),
+        "summary": _queue_summary(future, stretch),
         "waitingCount": future.waiting_count,
         "jobs": [_shown_start(each) for each in future.jobs],
         "allStarted": shown_interval(future.all_started),
         "allEnded": shown_interval(future.all_ended),
         **_shown_future(future),
-        "hitRate": _shown_rate(await store.write(score)),
+        "stretch": _shown_stretch(stretch),
+        "hitRate": _shown_rate(hit_rate),
     }
+
+
+def _stretch(conn: Connection, call: Call, queue_arn: QueueArn) -> Stretch:
+    """Find by how much the ends of what is said of a queue are to be moved."""
+    of_queue, of_all = (
+        read_past_forecasts(conn, call.scope, each, count_max=READ_MAX)
+        for each in (queue_arn, None)
+    )
+    return stretch_of(of_queue, of_all, call.now_ms)
+
+
+def moved(future: Future, stretch: Stretch) -> Future:
+    """Move all ends of what is said."""
+
+    def said(start: Interval) -> Interval:
+        return stretched(start, stretch, future.at_ms)
+
+    return replace(
+        future,
+        jobs=tuple(replace(each, start=said(each.start)) for each in future.jobs),
+        all_started=said(future.all_started),
+        all_ended=said(future.all_ended),
+    )
 
 
 def _may_start(record: JobRecord) -> bool:
@@ -121,13 +165,12 @@ def seed_of(request: Json) -> int:
     return seed
 
 
-def _shown_job(job_id: JobId, record: JobRecord, future: Future | None, rate: HitRate) -> Json:
+def _shown_job(job_id: JobId, record: JobRecord, future: Future | None, stretch: Stretch) -> Json:
     answer: Json = {
         "jobId": job_id,
         "status": record.progress.status.value,
-        "summary": _job_summary(record, future),
+        "summary": _job_summary(record, future, stretch),
         "startedAt": first_start_of(record.progress),
-        "hitRate": _shown_rate(rate),
     }
     if future is not None and future.jobs:
         found = future.jobs[0]
@@ -135,6 +178,7 @@ def _shown_job(job_id: JobId, record: JobRecord, future: Future | None, rate: Hi
             "start": shown_interval(found.start),
             "startedCount": found.started_count,
             **_shown_future(future),
+            "stretch": _shown_stretch(stretch),
         }
     return answer
 
@@ -184,6 +228,29 @@ def shown_basis(use: BasisUse) -> Json:
     }
 
 
+def _shown_stretch(stretch: Stretch) -> Json:
+    low, high = (round(each / 10) for each in (stretch.low_permille, stretch.high_permille))
+    if not stretch.moment_count:
+        text = "Ends are where runs have them: no moment is over yet that something was said of."
+    else:
+        whose = "this queue" if stretch.is_of_queue else "all queues"
+        text = (
+            f"Ends are moved by what forecasts of {whose} missed by, made at"
+            f" {_moments(stretch.moment_count)}: the early end to {low} % of its distance from the"
+            f" middle, the late one to {high} %."
+        )
+    return {
+        "lowPercent": low,
+        "highPercent": high,
+        "momentCount": stretch.moment_count,
+        "text": text,
+    }
+
+
+def _moments(count: int) -> str:
+    return "1 moment" if count == 1 else f"{count} moments"
+
+
 def _shown_rate(rate: HitRate) -> Json:
     if rate.scored_count < rate.scored_min:
         text = (
@@ -205,7 +272,7 @@ def _shown_rate(rate: HitRate) -> Json:
     }
 
 
-def _job_summary(record: JobRecord, future: Future | None) -> str:
+def _job_summary(record: JobRecord, future: Future | None, stretch: Stretch) -> str:
     status = record.progress.status
     if status is JobStatus.SUBMITTED:
         return "The scheduler has not seen it yet."
@@ -223,7 +290,7 @@ def _job_summary(record: JobRecord, future: Future | None) -> str:
         return (
             f"It does not start within {duration(future.reached_ms - at_ms)}: {_gave_up(future)}."
         )
-    text = f"It starts {between(found.start, at_ms)}."
+    text = f"It starts {between(found.start, at_ms, stretch)}."
     if found.started_count < future.run_count:
         missing = future.run_count - found.started_count
         text += f" In {missing} of {future.run_count} runs it did not start"
@@ -231,7 +298,7 @@ def _job_summary(record: JobRecord, future: Future | None) -> str:
     return text
 
 
-def _queue_summary(future: Future) -> str:
+def _queue_summary(future: Future, stretch: Stretch) -> str:
     if not future.waiting_count:
         return "No job waits."
     jobs = "1 job waits" if future.waiting_count == 1 else f"{future.waiting_count:,} jobs wait"
@@ -240,7 +307,8 @@ def _queue_summary(future: Future) -> str:
         return f"{jobs}; not all start within {reached}: {_gave_up(future)}."
     if future.all_started.p50_ms is None:
         return f"{jobs}; not all of them ever start if nothing changes from outside."
-    return f"{jobs}; the last of them starts {between(future.all_started, future.at_ms)}."
+    last = between(future.all_started, future.at_ms, stretch)
+    return f"{jobs}; the last of them starts {last}."
 
 
 def _gave_up(future: Future) -> str:
@@ -248,8 +316,10 @@ def _gave_up(future: Future) -> str:
     return _TEXT_BY_GAVE_UP[future.gave_up].format(count=future.reached_start_count)
 
 
-def between(interval: Interval, at_ms: int) -> str:
+def between(interval: Interval, at_ms: int, stretch: Stretch) -> str:
     """Tell an interval from a moment on."""
+    # What was moved is no longer of runs.
+    runs = " runs" if stretch.is_none else ""
     low, middle, high = (
         None if each is None else duration(each - at_ms)
         for each in (interval.p10_ms, interval.p50_ms, interval.p90_ms)
@@ -257,10 +327,10 @@ def between(interval: Interval, at_ms: int) -> str:
     if low is None:
         return "later than could be seen"
     if high is None:
-        return f"in {low} at the earliest (9 of 10 runs)"
+        return f"in {low} at the earliest (9 of 10{runs})"
     if low == high:
         return f"in {low}"
-    return f"in {low} to {high} (8 of 10 runs), the middle one in {middle}"
+    return f"in {low} to {high} (8 of 10{runs}), the middle one in {middle}"
 
 
 def duration(ms: int) -> str:
