@@ -1,7 +1,8 @@
 """A week of 20,000 jobs under the simulator, beside the core and the scheduler alone.
 
 The trace is drawn from a seed: arrivals all week, run times of a log-normal spread (median 18
-minutes), 1 to 16 vCPUs, 20 users; a Fargate environment that is busy for about 85 % of the week.
+minutes), 1 to 16 vCPUs, 20 users; a Fargate environment that is busy for about 85 % of the week:
+in line, in fair shares by users, and in five quota shares that lend and borrow.
 What is timed, in CPU time: the whole simulation with its figures; a bare loop that gives the core
 the same jobs and ends, with nothing around it; and in that loop the scheduler (view and plan)
 alone. Memory is read off a process of its own, for each job of the trace, which is in it too::
@@ -44,11 +45,13 @@ from batchyard.scheduler.round import plan_round
 from batchyard.sim.config import Config, parse_config
 from batchyard.sim.job_table import job_id_of, number_of
 from batchyard.sim.reporting import report_of
-from batchyard.sim.simulation import Simulation, simulate
+from batchyard.sim.simulation import Simulation, share_of, simulate
 from batchyard.sim.trace import Trace, TraceJob
 from bench import deep
+from bench.quota import in_teams, quota_parts
 
 JOBS = 20_000
+POLICIES = ("fifo", "fair", "quota")
 WEEK_MS = 7 * 86_400_000
 SECONDS_GOAL = 10.0
 #: The core's own bound for a job that waits.
@@ -102,10 +105,13 @@ per_hour = 0.05
 retries = 2
 """
 _BY_SHARES = 'schedulingPolicyArn = "fair"'
-#: By name: a policy, and a configuration with it.
+#: In how many quota shares the twenty users are: few teams, or as many as a queue may have.
+QUOTA_SHARE_COUNTS = (5, 20)
+#: By name: a configuration; of quota shares made when their sizes are known.
 OVERLOADED = {
     "spot": _SPOT.replace("{policy}", ""),
     "spot fair": _FAIR + _SPOT.replace("{policy}", _BY_SHARES),
+    **{f"quota {count}": "" for count in QUOTA_SHARE_COUNTS},
 }
 
 
@@ -135,7 +141,7 @@ class Overload:
 
 async def run() -> bool:
     """Measure the week, in line and by shares, and those that are overloaded."""
-    is_met = await measure(JOBS, ("fifo", "fair"), tuple(OVERLOADED))
+    is_met = await measure(JOBS, POLICIES, tuple(OVERLOADED))
     return await measure_deep() and is_met
 
 
@@ -235,7 +241,10 @@ def a_week(jobs: int, *, backlog: float = 0.0) -> Trace:
 def a_config(trace: Trace, policy: str) -> Config:
     """Give an environment that the trace keeps busy for most of the week."""
     work = sum(job.demand.cpu_milli * job.run_ms for job in trace.jobs)
-    text = _CONFIG.format(vcpus=round(work / WEEK_MS / 1000 / _LOAD))
+    vcpus = round(work / WEEK_MS / 1000 / _LOAD)
+    text = _CONFIG.format(vcpus=vcpus)
+    if policy == "quota":
+        text = quota_parts(text, count=QUOTA_SHARE_COUNTS[0], vcpus=vcpus)
     if policy == "fair":
         text = f'{_FAIR}{text}schedulingPolicyArn = "fair"\n'
     return parse_config(text, name=policy, where=policy)
@@ -245,6 +254,11 @@ def an_overloaded_config(trace: Trace, name: str) -> Config:
     """Give six machines that can do what comes in after the first hour, and no more."""
     work = sum(job.demand.cpu_milli * job.run_ms for job in trace.jobs)
     vcpus_each = round(work * (1 - _BACKLOG) / WEEK_MS / 1000 / 6)
+    if name.startswith("quota"):
+        plain = _CONFIG.format(vcpus=6 * vcpus_each)
+        count = int(name.removeprefix("quota "))
+        text = quota_parts(plain, count=count, vcpus=6 * vcpus_each)
+        return parse_config(text, name=name, where=name)
     text = OVERLOADED[name].format(vcpus_each=vcpus_each, memory_mib_each=4096 * vcpus_each)
     return parse_config(text, name=name, where=name)
 
@@ -258,8 +272,7 @@ class _Bare:
         self._queue = config.queues[0]
         self._state = State()
         self._heap: list[tuple[int, int, i.Input]] = []
-        puts: list[i.Input] = [*config.hosts, *config.environments, *config.queues]
-        step_all(self._state, puts, 0)
+        step_all(self._state, config.made, 0)
 
     def run(self) -> None:
         coming = ((job.submitted_ms, number) for number, job in enumerate(self._jobs))
@@ -294,7 +307,7 @@ class _Bare:
 
     def _accept(self, number: int) -> i.AcceptJob:
         job = self._jobs[number]
-        is_fair = self._queue.policy is not None
+        has_shares = self._queue.policy is not None or self._queue.has_quota_shares
         return i.AcceptJob(
             job=QueuedJob(
                 seq=number + 1,
@@ -304,8 +317,8 @@ class _Bare:
                 attempts_max=1,
                 timeout_ms=None,
                 depends_on=(),
-                share_identifier=job.user if is_fair else None,
-                scheduling_priority=0 if is_fair else None,
+                share_identifier=share_of(job) if has_shares else None,
+                scheduling_priority=job.scheduling_priority if has_shares else None,
                 created_ms=job.submitted_ms,
                 progress=JobProgress(),
             ),
@@ -317,6 +330,8 @@ def _work(jobs: int, policy: str) -> Week:
     process = psutil.Process()
     before = process.memory_info().rss
     trace = a_week(jobs)
+    if policy == "quota":
+        trace = in_teams(trace, QUOTA_SHARE_COUNTS[0])
     config = a_config(trace, policy)
     began = thread_time()
     report = simulate(trace, config)
@@ -338,6 +353,8 @@ def _work(jobs: int, policy: str) -> Week:
 
 def _overload(jobs: int, name: str) -> Overload:
     trace = a_week(jobs, backlog=_BACKLOG)
+    if name.startswith("quota"):
+        trace = in_teams(trace, int(name.removeprefix("quota ")))
     config = an_overloaded_config(trace, name)
     simulation = Simulation(trace, config, seed=0)
     began = thread_time()
@@ -357,7 +374,7 @@ def _overload(jobs: int, name: str) -> Overload:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.simulate", description=__doc__)
     parser.add_argument("--jobs", type=int, default=JOBS)
-    parser.add_argument("--policy", choices=("fifo", "fair"), nargs="+", default=["fifo", "fair"])
+    parser.add_argument("--policy", choices=POLICIES, nargs="+", default=list(POLICIES))
     parser.add_argument(
         "--overloaded",
         choices=tuple(OVERLOADED),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.scheduler.plan import Plan, Preemption, PreemptionCause, Slot
-from batchyard.scheduler.quota import UNLIMITED, QuotaTerms, RunningJob
+from batchyard.scheduler.quota import UNLIMITED, QuotaTerms, RunningJob, RunningShare
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import (
     EnvironmentView,
@@ -146,20 +146,23 @@ class QuotaYard:
                     for job in self.waiting(terms.name)
                 ]
             ),
-            running=lambda: [
-                RunningJob(
-                    job_id=job.id,
-                    share=job.share,
-                    use=job.use,
-                    priority=job.priority,
-                    placed_ms=job.placed or 0,
-                    seq=job.number,
-                    environment_arn=ENVIRONMENT,
-                    slots=[(Slot(host_id=HOST), job.demand)],
-                    is_stopping=job.is_stopping,
-                )
-                for job in self.running(terms.name)
-            ],
+            running=lambda: RunningShare(
+                terms,
+                [
+                    RunningJob(
+                        job_id=job.id,
+                        share=job.share,
+                        use=job.use,
+                        priority=job.priority,
+                        placed_ms=job.placed or 0,
+                        seq=job.number,
+                        environment_arn=ENVIRONMENT,
+                        slots=[(Slot(host_id=HOST), job.demand)],
+                        is_stopping=job.is_stopping,
+                    )
+                    for job in self.running(terms.name)
+                ],
+            ),
         )
 
     # -- the rules, a second time -----------------------------------------------------------------

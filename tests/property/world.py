@@ -24,7 +24,7 @@ from batchyard.core.restore import StoredParts, restore_instances, restore_jobs,
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.step import step
 from batchyard.core.turn import Outcome
-from batchyard.core.viewing import view_of
+from batchyard.core.viewing import do_heads_stand, view_of
 from batchyard.model.ids import (
     ConsumableArn,
     EnvironmentArn,
@@ -366,7 +366,8 @@ class World:
         forgetful.remembered = Remembered()
         plain = plan_round(view_of(forgetful, self.now_ms))
         assert plan_round(view_of(self.state, self.now_ms)) == plain
-        if self.state.remembered.is_settled(self.now_ms):
+        is_settled = self.state.remembered.is_settled(self.now_ms)
+        if is_settled and do_heads_stand(self.state, self.now_ms):
             assert not step(self.state, plain, self.now_ms).events
 
     def absorb(self, outcome: Outcome) -> Outcome:

@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "a quota share takes what it likes",
         "scheduler/quota.py",
-        "return all(self._may_use(share, unit, quantity) for unit, quantity in use.items())",
-        "return True",
+        "            if not self._may_use(share, unit, quantity):\n",
+        "            if False:\n",
     ),
     Mutant(
         "a task without its secret is judged again with its batch",

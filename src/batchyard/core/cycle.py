@@ -10,7 +10,7 @@ from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.core.step import step, step_all
 from batchyard.core.turn import Outcome
-from batchyard.core.viewing import view_of
+from batchyard.core.viewing import do_heads_stand, is_anything_to_do, view_of
 from batchyard.scheduler.round import plan_round
 
 
@@ -23,9 +23,12 @@ def run_turn(state: State, inputs: Iterable[i.Input], now_ms: int) -> Outcome:
 
 def run_round(state: State, now_ms: int) -> Outcome:
     """Plan a round, and make of the plan what still holds; none where it would change nothing."""
-    if state.remembered.is_settled(now_ms):
+    if state.remembered.is_settled(now_ms) and do_heads_stand(state, now_ms):
+        return Outcome()
+    if not is_anything_to_do(state):
         return Outcome()
     view = view_of(state, now_ms)
-    outcome = step(state, plan_round(view), now_ms)
-    state.remembered.note_round(view, outcome.events, state.next_head_limit_ms())
+    plan = plan_round(view)
+    outcome = step(state, plan, now_ms)
+    state.remembered.note_round(view, plan, outcome.events, state.next_head_limit_ms())
     return outcome

@@ -35,14 +35,32 @@ from batchyard.model import wording
 from batchyard.model.records import Attempt, JobProgress, WishKind
 from batchyard.model.status import JobStatus
 
+#: Events of instances on which nothing runs.
+_RUNS_NOTHING = (e.InstanceLaunched, e.InstanceReady, e.InstanceTerminated)
+#: Events of jobs after which the same runs where it ran, with the same right.
+_RUNS_AS_BEFORE = (e.JobAccepted, e.JobReasonChanged, e.AttemptTaken, e.AttemptStarted)
+
 
 def evolve(state: State, event: e.Event) -> Job | None:
     """Make the event true in the state; give the job, child or node whose record it changes."""
-    state.remembered.see(event)
+    job = None
     if isinstance(event, e.JobFact):
-        return _evolve_job(state, event)
-    evolve_resource(state, event)
-    return None
+        job = _evolve_job(state, event)
+    else:
+        evolve_resource(state, event)
+    state.remembered.see(event)
+    if state.remembered.running_by_share:
+        _forget_running(state, event, job)
+    return job
+
+
+def _forget_running(state: State, event: e.Event, job: Job | None) -> None:
+    """Let rounds look anew at what runs in quota shares, where the event may have changed that."""
+    if not isinstance(event, e.JobFact):
+        if not isinstance(event, _RUNS_NOTHING):
+            state.remembered.running_by_share.clear()
+    elif job is not None and job.quota_share is not None and not isinstance(event, _RUNS_AS_BEFORE):
+        state.remembered.running_by_share.pop((job.queue_arn, job.quota_share), None)
 
 
 def _evolve_job(  # noqa: C901, PLR0911, PLR0912 -- one branch an event

@@ -4,7 +4,7 @@ Owns what is counted in a share as a job comes, runs and goes. For `bookkeeping`
 `restore`; refuses to know why anything happens, and whose turn it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from batchyard.core.state import NO_USE, Job, Queue, QuotaShare, State
 from batchyard.model.amounts import Amount
@@ -49,24 +49,32 @@ def use_in(queue: Queue | None, job: QueuedJob) -> Mapping[str, int]:
 def quota_accounts_of(queue: Queue) -> Accounts:
     """Give the books of the quota shares of a queue, as they stand."""
     shares = queue.quota_shares or {}
+    uncounted = uncounted_units(queue)
     return Accounts(
         (each.terms for each in shares.values()),
-        {name: counted_use(queue, each.used) for name, each in shares.items()},
+        {name: without(each.used, uncounted) for name, each in shares.items()},
     )
 
 
 def counted_use(queue: Queue, use: Mapping[str, int]) -> dict[str, int]:
-    """Leave out what no share of the queue counts.
+    """Leave out what no share of the queue counts."""
+    return without(use, uncounted_units(queue))
+
+
+def uncounted_units(queue: Queue) -> Sequence[str]:
+    """Name the units that no share of the queue counts.
 
     Memory and GPUs of container jobs count only where a share says how much it has of them.
     """
-    shares = queue.quota_shares or {}
-    return {
-        unit: quantity
-        for unit, quantity in use.items()
-        if unit not in (MEMORY_MIB, GPU)
-        or any(unit in each.terms.limits for each in shares.values())
-    }
+    shares = (queue.quota_shares or {}).values()
+    return [
+        unit for unit in (MEMORY_MIB, GPU) if not any(unit in each.terms.limits for each in shares)
+    ]
+
+
+def without(use: Mapping[str, int], units: Sequence[str]) -> dict[str, int]:
+    """Leave out some units of what is used."""
+    return {unit: quantity for unit, quantity in use.items() if unit not in units}
 
 
 def quota_share_of(state: State, job: Job) -> QuotaShare | None:

@@ -6,6 +6,9 @@ that the state does not say, nobody stores it, and a round that begins without i
 - The types that an environment may launch, and their order, follow from its `launching` and from
   what the machines have in all. Both are compared each time: settings by being the same object, for
   nobody changes one; machines one by one, in their order.
+- What runs in a quota share, and which of it borrows, follows from its jobs, from where they run
+  and from the terms of the shares. Any event of a job of the share drops it, but those that are
+  known to change none of that; and so does any event that is about no job, for all shares.
 - A round that changed nothing but what heads show as their reason would change nothing if it were
   made again on the same state: a plan follows from the view alone, and a reason that is shown is
   not shown anew. So the next one is left out for as long as nothing happens that a round reads.
@@ -15,23 +18,52 @@ that the state does not say, nobody stores it, and a round that begins without i
   - that a job comes in that waits for others: nobody looks at it before it is RUNNABLE;
   - that a job comes in behind the last one that the round looked at in its line. The round stopped
     there, and would stop there again.
-  Time counts where shares have a history, which fades: if anybody waits in a queue with a policy of
-  fair shares, every round is made. And it counts for the limits of heads: a round is made once the
-  first of them is reached.
+- Nor would a round change anything after one whose plan says so (`Plan.is_settling`), if all that
+  it proposed was done.
+- Time counts where shares have a history, which fades. There a round follows from whose turn it is,
+  down to the first who gets no room: so who they were is kept, and the next round is left out while
+  it is they (`heads`). Where a policy reserves a part, or somebody was passed over, every round is
+  made. And time counts for the limits of heads: a round is made once the first of them is reached.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchyard.core import events as e
 from batchyard.model.amounts import Amount
-from batchyard.model.ids import EnvironmentArn, QueueArn
+from batchyard.model.ids import EnvironmentArn, JobId, QueueArn
 from batchyard.model.instances import LaunchSettings
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.allocation import TypeOrder, types_on
-from batchyard.scheduler.view import InOrder, View
+from batchyard.scheduler.fair_share import FairOrder
+from batchyard.scheduler.plan import Plan
+from batchyard.scheduler.quota import RunningShare
+from batchyard.scheduler.view import InOrder, QueueView, ReadJobs, View
 
 _NOT_READ = (e.AttemptTaken, e.AttemptStarted)
+
+
+@dataclass(slots=True)
+class _Stops:
+    """The job that a round stopped at, by where it waits, if the round did not come to the end."""
+
+    #: Of a queue in line: its submission number.
+    seqs: dict[QueueArn, int] = field(default_factory=dict)
+    #: Of a quota share, by its name: what it stands behind, which is lower priorities and later
+    #: submission.
+    of_shares: dict[tuple[QueueArn, str], tuple[int, int]] = field(default_factory=dict)
+    #: Of a queue with fair shares: whose turn it was, down to the first who got no room.
+    heads: dict[QueueArn, list[JobId]] = field(default_factory=dict)
+
+    def are_before(self, event: e.JobAccepted) -> bool:
+        """Tell whether no round looks at a job that comes in, for it stops before."""
+        if event.status is JobStatus.PENDING:
+            return True
+        if event.quota_share is not None:
+            stop = self.of_shares.get((event.queue_arn, event.quota_share))
+            return stop is not None and (-event.priority, event.seq) > stop
+        seq = self.seqs.get(event.queue_arn)
+        return event.queue_arn in self.heads if seq is None else event.seq > seq
 
 
 @dataclass(slots=True)
@@ -44,32 +76,50 @@ class Remembered:
     _orders: dict[EnvironmentArn, tuple[LaunchSettings, list[Amount], TypeOrder]] = field(
         default_factory=dict
     )
-    #: By queue: the submission number of the job that the last round stopped at. None: the next
-    #: round may decide something.
-    _stopped_at: dict[QueueArn, int] | None = None
+    #: Where the last round stopped. None: the next round may decide something.
+    _stops: _Stops | None = None
+    #: What runs in a quota share, by its queue and name, as of the last event that changed it:
+    #: `evolve` says which do.
+    running_by_share: dict[tuple[QueueArn, str], RunningShare] = field(default_factory=dict)
     #: When the first limit of a head is reached that the last round has seen; None: never.
     _limit_ms: int | None = None
 
     def is_settled(self, now_ms: int) -> bool:
-        """Tell whether a round would change nothing."""
-        return self._stopped_at is not None and (self._limit_ms is None or now_ms < self._limit_ms)
+        """Tell whether a round would change nothing while the `heads` are these."""
+        return self._stops is not None and (self._limit_ms is None or now_ms < self._limit_ms)
 
-    def note_round(self, view: View, happened: Iterable[e.Event], limit_ms: int | None) -> None:
+    @property
+    def heads(self) -> Mapping[QueueArn, Sequence[JobId]]:
+        """Name whose turn it was in queues with fair shares in which somebody waits.
+
+        Those before the last wait for instances that are on their way.
+        """
+        return {} if self._stops is None else self._stops.heads
+
+    def note_round(
+        self, view: View, plan: Plan, happened: Iterable[e.Event], limit_ms: int | None
+    ) -> None:
         """Take in what a round has read and changed; `limit_ms` is when a head has waited enough.
 
         To be called right after it, before anything else happens.
         """
-        self._stopped_at = None
-        if all(isinstance(each, e.JobReasonChanged) for each in happened):
-            self._stopped_at = _stops_of(view)
+        self._stops = None
+        placed_count = 0
+        for each in happened:
+            if isinstance(each, e.AttemptPlaced):
+                placed_count += 1
+            elif not isinstance(each, e.JobReasonChanged):
+                return
+        if not placed_count or (plan.is_settling and placed_count == len(plan.placements)):
+            self._stops = _stops_of(view, plan)
             self._limit_ms = limit_ms
 
     def see(self, event: e.Event) -> None:
         """Note that something happened."""
-        if self._stopped_at is None or isinstance(event, _NOT_READ):
+        if self._stops is None or isinstance(event, _NOT_READ):
             return
-        if not isinstance(event, e.JobAccepted) or not _is_behind(event, self._stopped_at):
-            self._stopped_at = None
+        if not isinstance(event, e.JobAccepted) or not self._stops.are_before(event):
+            self._stops = None
 
     def machines_like(self, machines: list[Amount]) -> list[Amount]:
         """Give what each machine has in all: the same list for as long as it is an equal one."""
@@ -93,24 +143,45 @@ class Remembered:
         self._orders.pop(arn, None)
 
 
-def _is_behind(event: e.JobAccepted, stopped_at: Mapping[QueueArn, int]) -> bool:
-    """Tell whether no round looks at a job that comes in, for it stops before."""
-    if event.status is JobStatus.PENDING:
-        return True
-    stop = stopped_at.get(event.queue_arn)
-    return stop is not None and event.seq > stop
-
-
-def _stops_of(view: View) -> dict[QueueArn, int] | None:
-    """Say where a round stopped in each queue in which it did not come to the end.
-
-    None: somebody waits whose turn depends on the time.
-    """
-    stops: dict[QueueArn, int] = {}
+def _stops_of(view: View, plan: Plan) -> _Stops | None:
+    """Say where a round stopped. None: somebody waits whose turn depends on the time."""
+    stops = _Stops()
     for queue in view.queues:
-        if not isinstance(queue.waiting, InOrder):
+        order = queue.waiting
+        if queue.quota_shares is not None:
+            _note_stops_of_shares(stops, queue)
+        elif isinstance(order, InOrder):
+            if order.shown is not None:
+                stops.seqs[queue.arn] = order.shown.seq
+        elif isinstance(order, FairOrder):
+            heads = _heads_of(order, plan)
+            if heads is None:
+                return None
+            if heads:
+                stops.heads[queue.arn] = heads
+        else:
             return None
-        shown = queue.waiting.shown
-        if shown is not None:
-            stops[queue.arn] = shown.seq
     return stops
+
+
+def _heads_of(order: FairOrder, plan: Plan) -> list[JobId] | None:
+    """Name those whose turn is first in the next round, if it is to decide what this one did."""
+    if order.cpu_milli_limit is not None or order.has_passed:
+        return None
+    if not plan.placements:
+        heads = list(order.taken)  # They wait for instances, and have their turn again.
+    elif plan.is_settling:
+        heads = []
+    else:
+        return None
+    first = order.peek()
+    if first is None:
+        return None if heads else []  # Whoever comes in has his turn behind them.
+    return [*heads, first.job_id]
+
+
+def _note_stops_of_shares(stops: _Stops, queue: QueueView) -> None:
+    for share in queue.quota_shares or ():
+        last = share.jobs.last if isinstance(share.jobs, ReadJobs) else None
+        if last is not None:
+            stops.of_shares[queue.arn, share.terms.name] = (-last.priority, last.seq)

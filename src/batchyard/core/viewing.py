@@ -4,7 +4,8 @@ Costs O(queues + shares + environments + hosts); jobs are seen lazily.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from heapq import merge
 
 from batchyard.core.consumables import available_of
@@ -20,10 +21,16 @@ from batchyard.core.state import (
 from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
-from batchyard.model.ids import HostId
+from batchyard.model.ids import HostId, JobId, whole_id_of
 from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.status import ResourceState
-from batchyard.scheduler.fair_share import FairOrder, ShareView, reserve_limit
+from batchyard.scheduler.fair_share import (
+    FairOrder,
+    ShareView,
+    least_usage_after,
+    reserve_limit,
+    score_of,
+)
 from batchyard.scheduler.view import (
     EnvironmentView,
     HostView,
@@ -166,10 +173,23 @@ def _idle_instances(state: State) -> Iterator[IdleInstance]:
 
 def has_waiting(queue: Queue) -> bool:
     """Tell whether any job of a queue is RUNNABLE."""
-    return (
-        len(queue.line) > 0
-        or any(len(share.line) for share in queue.shares.values())
-        or any(len(share.line) for share in (queue.quota_shares or {}).values())
+    if queue.quota_shares is not None:
+        return any(share.line for share in queue.quota_shares.values())
+    if queue.policy is not None:
+        return any(share.line for share in queue.shares.values())
+    return bool(queue.line)
+
+
+def is_anything_to_do(state: State) -> bool:
+    """Tell whether anybody waits, or an environment keeps more than it has: else a round does
+    nothing.
+    """
+    return any(
+        not queue.is_draining and has_waiting(queue) for queue in state.queues.values()
+    ) or any(
+        environment.launching is not None
+        and environment.cpu_milli_launched < _wanted_of(environment, environment.launching)
+        for environment in state.environments.values()
     )
 
 
@@ -185,17 +205,15 @@ def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
         for identifier, share in queue.shares.items()
         if share.is_active(now_ms, policy.window_ms)
     }
-    # At most one item of a policy fits an identifier, so they can be told apart by their texts.
-    count_by_prefix = Counter(
-        share.weight.text
-        for share in active.values()
-        if share.weight is not None and share.weight.is_prefix
-    )
+    count_by_prefix = _count_prefixes(queue, policy, now_ms)
     waiting = [
         ShareView(
             identifier=identifier,
             weight_e4=_weight_of(share, count_by_prefix),
-            usage=share.usage_at(now_ms, policy.window_ms),
+            usage=least_usage_after(
+                share.usage, elapsed_ms=now_ms - share.counted_ms, window_ms=policy.window_ms
+            ),
+            usage_now=partial(share.usage_at, now_ms, policy.window_ms),
             cpu_milli=share.cpu_milli,
             front_seq=share.line.front_seq(),
             jobs=waiting_jobs(state, share.line),
@@ -208,6 +226,71 @@ def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
         cpu_milli_used=sum(share.cpu_milli for share in active.values()),
         cpu_milli_limit=_limit_of(state, queue, policy, len(active)),
         is_alone=len(active) == 1,
+    )
+
+
+def do_heads_stand(state: State, now_ms: int) -> bool:
+    """Tell whether in each queue with fair shares it is still his turn whose it was last."""
+    return all(
+        _have_their_turn(state, state.queues[arn], heads, now_ms)
+        for arn, heads in state.remembered.heads.items()
+    )
+
+
+def _have_their_turn(state: State, queue: Queue, heads: Sequence[JobId], now_ms: int) -> bool:
+    """Tell whether a queue with fair shares would serve these first, one after the other."""
+    if len(heads) == 1:
+        return _has_first_turn(state, queue, heads[0], now_ms)
+    order = _order_of(state, queue, now_ms)
+    for job_id in heads:
+        job = order.peek()
+        if job is None or job.job_id != job_id:
+            return False
+        order.take()
+    return True
+
+
+def _has_first_turn(state: State, queue: Queue, job_id: JobId, now_ms: int) -> bool:
+    """Tell whether a queue with fair shares would serve a job first.
+
+    How far other shares are is counted out only where a bound does not tell.
+    """
+    policy, identifier = queue.policy, state.jobs[whole_id_of(job_id)].share_identifier
+    assert policy is not None, queue.arn
+    assert identifier is not None, job_id
+    count_by_prefix = _count_prefixes(queue, policy, now_ms)
+    own = queue.shares[identifier]
+    if next(iter(own.line), None) != job_id:
+        return False
+    usage = own.usage_at(now_ms, policy.window_ms)
+    score = score_of(_weight_of(own, count_by_prefix), usage, own.cpu_milli)
+    entry = (score, own.line.front_seq(), identifier)
+    for name, share in queue.shares.items():
+        weight_e4 = WEIGHT_ONE if share.weight is None else _weight_of(share, count_by_prefix)
+        elapsed_ms = now_ms - share.counted_ms
+        least = least_usage_after(share.usage, elapsed_ms=elapsed_ms, window_ms=policy.window_ms)
+        if score_of(weight_e4, least, share.cpu_milli) > score or not share.line or share is own:
+            continue
+        usage = share.usage_at(now_ms, policy.window_ms)
+        other = score_of(weight_e4, usage, share.cpu_milli)
+        if (other, share.line.front_seq(), name) < entry:
+            return False
+    return True
+
+
+def _count_prefixes(queue: Queue, policy: FairShare, now_ms: int) -> Counter[str]:
+    """Count the active shares that have the weight of a prefix, by its text.
+
+    At most one item of a policy fits an identifier, so they can be told apart by their texts.
+    """
+    if not any(each.is_prefix for each in policy.weights):
+        return Counter()
+    return Counter(
+        share.weight.text
+        for share in queue.shares.values()
+        if share.weight is not None
+        and share.weight.is_prefix
+        and share.is_active(now_ms, policy.window_ms)
     )
 
 

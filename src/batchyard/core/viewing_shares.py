@@ -7,21 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from batchyard.core.bookkeeping import attempt_of, held_slots
-from batchyard.core.quota_books import counted_use
+from batchyard.core.quota_books import uncounted_units, without
 from batchyard.core.state import Job, Queue, QuotaShare, State
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import count_instances
 from batchyard.model.ids import node_id, whole_id_of
 from batchyard.scheduler.plan import Slot
-from batchyard.scheduler.quota import RunningJob
-from batchyard.scheduler.view import QuotaShareView, WaitingJob
+from batchyard.scheduler.quota import RunningJob, RunningShare
+from batchyard.scheduler.view import QuotaShareView, ReadJobs, WaitingJob
 
 
 def waiting_jobs(
-    state: State, line: WaitingLine, queue: Queue | None = None
+    state: State, line: WaitingLine, uncounted: Sequence[str] | None = None
 ) -> Iterator[WaitingJob]:
-    """Show the jobs of a line; `queue` is given where they are in quota shares."""
+    """Show the jobs of a line; `uncounted` is given where they are in quota shares."""
     for job_id in line:
         job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
         yield WaitingJob(
@@ -31,7 +31,7 @@ def waiting_jobs(
             needs=job.needs,
             seq=job.seq,
             priority=job.priority,
-            use={} if queue is None else counted_use(queue, job.use),
+            use={} if uncounted is None else without(job.use, uncounted),
             instances=count_instances(job.capacity_use) if job.capacity_use else {},
         )
 
@@ -50,25 +50,36 @@ def view_quota_shares(state: State, queue: Queue) -> list[QuotaShareView] | None
     """Show the quota shares of a queue; None: it has none."""
     if queue.quota_shares is None:
         return None
+    uncounted = uncounted_units(queue)
     return [
         QuotaShareView(
             terms=share.terms,
-            used=counted_use(queue, share.used),
-            jobs=iter(()) if share.is_draining else waiting_jobs(state, share.line, queue),
-            running=partial(_running, state, queue, share),
+            used=without(share.used, uncounted),
+            jobs=ReadJobs(() if share.is_draining else waiting_jobs(state, share.line, uncounted)),
+            running=partial(_running_share, state, queue, share),
         )
         for share in queue.quota_shares.values()
     ]
 
 
-def _running(state: State, queue: Queue, share: QuotaShare) -> Iterable[RunningJob]:
+def _running_share(state: State, queue: Queue, share: QuotaShare) -> RunningShare:
+    """Give what runs in a share, as long as it is the same as it was found before."""
+    kept = state.remembered.running_by_share
+    found = kept.get((queue.arn, share.terms.name))
+    if found is None:
+        found = RunningShare(share.terms, _running(state, share, uncounted_units(queue)))
+        kept[queue.arn, share.terms.name] = found
+    return found
+
+
+def _running(state: State, share: QuotaShare, uncounted: Sequence[str]) -> Iterable[RunningJob]:
     for job_id in share.running:
         job = state.jobs[job_id]
         attempt = attempt_of(job)
         yield RunningJob(
             job_id=job_id,
             share=share.terms.name,
-            use=counted_use(queue, job.use),
+            use=without(job.use, uncounted),
             priority=job.priority,
             placed_ms=attempt.placed_ms,
             seq=job.seq,

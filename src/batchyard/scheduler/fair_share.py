@@ -27,12 +27,13 @@ active shares. A share that neither runs anything nor has any usage may go beyon
 the only one: that is what is kept for it. Such shares have the score 0, so they always come first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heapreplace
 from math import isqrt
 
 from msgspec import Struct
 
+from batchyard.model.ids import JobId
 from batchyard.scheduler.view import WaitingJob
 
 #: What runs counts as though it had run for so long more than it has.
@@ -61,6 +62,17 @@ def usage_after(usage: int, cpu_milli: int, *, elapsed_ms: int, window_ms: int) 
     return aged + (cpu_milli * window_ms * (_ONE - factor) * _PER_LN_2 >> 2 * _FACTOR_BITS)
 
 
+def least_usage_after(usage: int, *, elapsed_ms: int, window_ms: int) -> int:
+    """Give what `usage_after` is at least, for a tenth of its cost; the closer, the shorter ago.
+
+    For 2 ** -x is at least 1 - x * ln 2, and so more than 1 - 0.7 * x.
+    """
+    if elapsed_ms <= 0:
+        return usage
+    least = usage - 7 * usage * elapsed_ms // (10 * window_ms) - 2
+    return least if least > 0 else 0
+
+
 def decay_factor(elapsed_ms: int, window_ms: int) -> int:
     """Give 2 ** (-elapsed / window), in fractions of 2 ** 64."""
     age = (elapsed_ms << _AGE_BITS) // window_ms
@@ -85,14 +97,21 @@ def reserve_limit(total_cpu_milli: int, reservation_percent: int, active_count: 
     return total_cpu_milli * (whole - kept) // whole
 
 
+def score_of(weight_e4: int, usage: int, cpu_milli: int) -> int:
+    """Tell how far a share is from being next; `usage` is as of now."""
+    return weight_e4 * (usage + cpu_milli * AHEAD_MS)
+
+
 class ShareView(Struct, kw_only=True):
     """A share in which jobs wait."""
 
     identifier: str
     #: Its own: that of a prefix, times the active shares that have it.
     weight_e4: int
-    #: As of now.
+    #: As of now; no more than that, while `usage_now` is given.
     usage: int
+    #: Counts it out.
+    usage_now: Callable[[], int] | None = None
     #: What it holds now.
     cpu_milli: int
     #: Submission number of its first job.
@@ -102,7 +121,7 @@ class ShareView(Struct, kw_only=True):
 
     def score(self) -> int:
         """Tell how far it is from being next."""
-        return self.weight_e4 * (self.usage + self.cpu_milli * AHEAD_MS)
+        return score_of(self.weight_e4, self.usage, self.cpu_milli)
 
 
 _Entry = tuple[int, int, str, ShareView, WaitingJob | None]
@@ -131,11 +150,15 @@ class FairOrder:
         self._limit = cpu_milli_limit
         self._is_alone = is_alone
         #: (score, submission number of the next job, identifier, share, next job); no two entries
-        #: have the same identifier. None: the next job has not been read yet.
+        #: have the same identifier. None: the next job has not been read yet. Scores are no more
+        #: than they are, and the first is what it is once somebody has looked.
         self._heap: list[_Entry] = [
             (each.score(), each.front_seq, each.identifier, each, None) for each in shares
         ]
         heapify(self._heap)
+        #: Who was taken, one after the other; and whether anybody was passed over.
+        self.taken: list[JobId] = []
+        self.has_passed = False
 
     @property
     def cpu_milli_used(self) -> int:
@@ -152,6 +175,10 @@ class FairOrder:
         if not self._heap:
             return None
         score, seq, identifier, share, job = self._heap[0]
+        while share.usage_now is not None:  # Whoever is first once that is known is the first.
+            share.usage, share.usage_now = share.usage_now(), None
+            heapreplace(self._heap, (share.score(), seq, identifier, share, job))
+            score, seq, identifier, share, job = self._heap[0]
         if job is None:
             job = next(share.jobs)
             self._heap[0] = (score, seq, identifier, share, job)
@@ -169,6 +196,7 @@ class FairOrder:
         """See `WaitingOrder`."""
         _, _, identifier, share, job = self._heap[0]
         assert job is not None, "a job is looked at before it is taken"
+        self.taken.append(job.job_id)
         self._used += job.demand.cpu_milli
         share.cpu_milli += job.demand.cpu_milli
         self._show_next(share, identifier)
@@ -177,6 +205,7 @@ class FairOrder:
         """See `WaitingOrder`."""
         _, _, identifier, share, job = self._heap[0]
         assert job is not None, "a job is looked at before it is passed over"
+        self.has_passed = True
         self._show_next(share, identifier)
 
     def _show_next(self, share: ShareView, identifier: str) -> None:

@@ -16,26 +16,41 @@ from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View,
 
 def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger) -> BlockedHead:
     """Say what keeps a job that was not placed."""
-    missing: str | None = None
-    usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
-    if not any(each.is_valid for each in queue.environments):
-        obstacle = Obstacle.NO_VALID_ENVIRONMENT
-    elif not usable:
-        obstacle = Obstacle.NO_ENABLED_ENVIRONMENT
-    elif all(is_above_limits(each, job.instances) for each in usable):
-        obstacle = Obstacle.ABOVE_SERVICE_ENVIRONMENT_MAX
-    elif all(_is_above_max(each, job) for each in usable):
-        obstacle = Obstacle.ABOVE_ENVIRONMENT_MAX
-    elif not any(can_ever_hold(each, job, view.hosts) for each in usable):
-        obstacle = Obstacle.ABOVE_HOST_CAPACITY
-    elif any(ledger.lacks_only_room(each, job) for each in usable):
-        obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
-    else:
-        missing = _missing_type(job, usable, ledger)
-        obstacle = Obstacle.INSUFFICIENT_INSTANCE_CAPACITY if missing else Obstacle.CAPACITY_IN_USE
+    obstacle, missing = find_lasting_obstacle(job, queue, view), None
+    if obstacle is None:
+        obstacle, missing = find_passing_obstacle(job, queue, ledger)
     return BlockedHead(
         queue_arn=queue.arn, job_id=job.job_id, obstacle=obstacle, instance_type=missing
     )
+
+
+def find_lasting_obstacle(job: WaitingJob, queue: QueueView, view: View) -> Obstacle | None:
+    """Say what keeps a job whatever else runs; None: nothing does."""
+    usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
+    if not any(each.is_valid for each in queue.environments):
+        return Obstacle.NO_VALID_ENVIRONMENT
+    if not usable:
+        return Obstacle.NO_ENABLED_ENVIRONMENT
+    if all(is_above_limits(each, job.instances) for each in usable):
+        return Obstacle.ABOVE_SERVICE_ENVIRONMENT_MAX
+    if all(_is_above_max(each, job) for each in usable):
+        return Obstacle.ABOVE_ENVIRONMENT_MAX
+    if not any(can_ever_hold(each, job, view.hosts) for each in usable):
+        return Obstacle.ABOVE_HOST_CAPACITY
+    return None
+
+
+def find_passing_obstacle(
+    job: WaitingJob, queue: QueueView, ledger: Ledger
+) -> tuple[Obstacle, str | None]:
+    """Say what keeps a job for now, and the type of which an instance is missing, if one is."""
+    usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
+    if any(ledger.lacks_only_room(each, job) for each in usable):
+        return Obstacle.INSUFFICIENT_INSTANCE_CAPACITY, None
+    missing = _missing_type(job, usable, ledger)
+    if missing is None:
+        return Obstacle.CAPACITY_IN_USE, None
+    return Obstacle.INSUFFICIENT_INSTANCE_CAPACITY, missing
 
 
 def _is_above_max(environment: EnvironmentView, job: WaitingJob) -> bool:

@@ -112,3 +112,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     launches: tuple[Launch, ...] = ()
     terminations: tuple[InstanceId, ...] = ()
     preemptions: tuple[Preemption, ...] = ()
+    #: Once all of this is done, another round would decide nothing more, and show the same reasons,
+    #: until something happens or, among shares with a history, it is the turn of somebody else.
+    is_settling: bool = False

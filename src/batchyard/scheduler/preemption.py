@@ -32,10 +32,10 @@ from batchyard.scheduler.quota import (
     Accounts,
     QuotaTerms,
     RunningJob,
+    RunningShare,
     keeping_order,
-    split_by_quota,
 )
-from batchyard.scheduler.view import EnvironmentView, WaitingJob
+from batchyard.scheduler.view import EnvironmentView, WaitingJob, is_plain
 
 _Change = Callable[[EnvironmentView, Slot, Amount], None]
 
@@ -49,8 +49,8 @@ class Prospect:
     stock: Stock
     terms: dict[str, QuotaTerms]
     environments: Sequence[EnvironmentView]
-    #: Those that nobody has told to end.
-    running: list[RunningJob]
+    #: By share: those that nobody has told to end.
+    running: dict[str, RunningShare]
     #: The heads of shares that wait for capacity; the shares in the order of their creation.
     heads: dict[str, WaitingJob]
     #: Rehearses the round in which these have ended: do all of those start?
@@ -62,6 +62,8 @@ class Prospect:
     served: dict[str, int] = field(default_factory=dict)
     #: By share: jobs that are to end, and will wait again.
     returning: dict[str, list[RunningJob]] = field(default_factory=dict)
+    #: What there was no room for, asked for in one place, since some came free.
+    refused: set[Amount] = field(default_factory=set)
 
     def settle(self, share: str, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """See to it that a job will be able to start, and reserve its place. None: it waits on."""
@@ -122,6 +124,7 @@ class Prospect:
 
     def _release(self, job: RunningJob) -> None:
         self.accounts.end(job.share, job.use)
+        self.refused.clear()
         end_in(self.ledger, self.environments, job)
 
     def _occupy(self, job: RunningJob) -> None:
@@ -130,10 +133,11 @@ class Prospect:
         _change_room(self.environments, job, self.ledger, self.ledger.occupy, sign=-1)
 
     def _find_victims(self, share: str, job: WaitingJob) -> list[RunningJob]:
-        across = self._borrowing_elsewhere(share)
         within = self._outranked(share, job)
+        is_within_quota = self.accounts.is_within_quota(share, job.use)
+        across = self._borrowing_elsewhere(share) if within or is_within_quota else []
         ways: list[tuple[list[RunningJob], bool]] = []
-        if across and self.accounts.is_within_quota(share, job.use):
+        if across and is_within_quota:
             ways.append((across, True))
         if within:
             ways.append((within, False))
@@ -147,24 +151,19 @@ class Prospect:
 
     def _borrowing_elsewhere(self, share: str) -> list[RunningJob]:
         found: list[RunningJob] = []
-        for name, terms in self.terms.items():
+        for name, running in self.running.items():
             if name != share:
-                own = [each for each in self.running if each.share == name]
                 least = self.served.get(name)
                 # Nobody comes back to stand before those that something is reserved for.
                 found += [
-                    each
-                    for each in split_by_quota(terms, own)[1]
-                    if least is None or each.priority < least
+                    each for each in running.borrowing if least is None or each.priority < least
                 ]
         return found
 
     def _outranked(self, share: str, job: WaitingJob) -> list[RunningJob]:
         if not self.terms[share].preempts_within:
             return []
-        return [
-            each for each in self.running if each.share == share and each.priority < job.priority
-        ]
+        return [each for each in self.running[share].staying if each.priority < job.priority]
 
     def _choose(
         self, share: str, job: WaitingJob, candidates: list[RunningJob], *, needs_right: bool
@@ -213,7 +212,7 @@ class Prospect:
 
     def _stop(self, share: str, job: WaitingJob, victims: Iterable[RunningJob]) -> None:
         for each in victims:
-            self.running.remove(each)
+            self.running[each.share] = self.running[each.share].less(each)
             self.note_end(each)
             cause = PreemptionCause.IN_SHARE if each.share == share else PreemptionCause.CROSS_SHARE
             self.preemptions.append(
@@ -241,11 +240,15 @@ class Prospect:
 
     def _take(self, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
         """Take room for a job where it will be; nothing is launched for that."""
+        if job.demand in self.refused and is_plain(job):
+            return None
         for environment in self.environments:
             is_slice = not environment.has_instances
             taken = self.ledger.take(environment, job, may_launch=is_slice)
             if taken is not None:
                 return environment, taken
+        if is_plain(job):
+            self.refused.add(job.demand)
         return None
 
 

@@ -19,6 +19,8 @@ they use beyond is borrowed. A unit that a share does not name has the limit 0. 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -78,18 +80,48 @@ class RunningJob(Struct, frozen=True, kw_only=True):
     is_stopping: bool = False
 
 
+@dataclass(slots=True)
+class _Sums:
+    """What all shares have of a unit, and use of it."""
+
+    #: Of the limits of those that lend.
+    lent_at_most: int = 0
+    #: Of what is used beyond each limit.
+    borrowed: int = 0
+    #: Of what is left of limits, of shares that lend and of the others.
+    idle_lending: int = 0
+    idle_reserving: int = 0
+
+    def count(self, terms: QuotaTerms, limit: int, used: int, sign: int) -> None:
+        """Count what a share uses, or with sign -1 no longer."""
+        left = limit - used
+        if left < 0:
+            self.borrowed -= sign * left
+        elif terms.lends:
+            self.idle_lending += sign * left
+        else:
+            self.idle_reserving += sign * left
+
+
 class Accounts:
-    """What the shares of a queue use, as far as a round has decided."""
+    """What the shares of a queue use, as far as a round has decided.
+
+    Asking and changing cost nothing for each share, but for the first time that a unit is asked of.
+    """
 
     def __init__(self, terms: Iterable[QuotaTerms], used: Mapping[str, Use]) -> None:
         self._terms = {each.name: each for each in terms}
         self._used = {name: dict(used.get(name, {})) for name in self._terms}
         #: Of lending shares: capacity that is idle still, and that a waiting job has a right to.
         self._claimed: dict[str, int] = {}
+        #: By unit, of those that were asked of.
+        self._sums: dict[str, _Sums] = {}
 
     def copy_without_claims(self) -> "Accounts":
         """Give books of their own to somebody who looks ahead."""
-        return Accounts(self._terms.values(), self._used)
+        copied = Accounts(self._terms.values(), self._used)
+        copied._sums.update((unit, replace(each)) for unit, each in self._sums.items())
+        return copied
 
     def used(self, share: str) -> Use:
         """Tell what the jobs of a share hold."""
@@ -97,13 +129,11 @@ class Accounts:
 
     def start(self, share: str, use: Use) -> None:
         """Count what a job holds from now on."""
-        held = self._used[share]
-        for unit, quantity in use.items():
-            held[unit] = held.get(unit, 0) + quantity
+        self._change(share, use, 1)
 
     def end(self, share: str, use: Use) -> None:
         """Count what a job gives back."""
-        self.start(share, {unit: -quantity for unit, quantity in use.items()})
+        self._change(share, use, -1)
 
     def claim(self, share: str, use: Use) -> None:
         """Lend no more of what a waiting job of the share has a right to."""
@@ -113,14 +143,18 @@ class Accounts:
 
     def is_within_quota(self, share: str, use: Use) -> bool:
         """Tell whether a job needs nothing borrowed, were it to start now."""
-        terms, held = self._terms[share], self._used[share]
-        return all(
-            held.get(unit, 0) + quantity <= terms.limit(unit) for unit, quantity in use.items()
-        )
+        limits, held = self._terms[share].limits, self._used[share]
+        for unit, quantity in use.items():
+            if held.get(unit, 0) + quantity > limits.get(unit, 0):
+                return False
+        return True
 
     def may_start(self, share: str, use: Use) -> bool:
         """Tell whether the rules let a job start now."""
-        return all(self._may_use(share, unit, quantity) for unit, quantity in use.items())
+        for unit, quantity in use.items():  # noqa: SIM110 -- a generator costs three times as much
+            if not self._may_use(share, unit, quantity):
+                return False
+        return True
 
     def borrowed(self, share: str, unit: str) -> int:
         """Tell how much a share uses beyond its own."""
@@ -130,26 +164,23 @@ class Accounts:
         """Tell how much of what lending shares leave idle nobody has borrowed; negative: too much
         is.
         """
-        borrowed = sum(self.borrowed(name, unit) for name in self._terms)
-        return self._idle(unit, lends=True) - borrowed
+        sums = self._sums_of(unit)
+        return sums.idle_lending - sums.borrowed
 
     def idle_of_reserving(self, unit: str) -> int:
         """Tell how much shares that do not lend leave idle."""
-        return self._idle(unit, lends=False)
+        return self._sums_of(unit).idle_reserving
 
     def lent_at_most(self, share: str, unit: str) -> int:
         """Tell how much the others lend to a share if none of them uses anything."""
-        return sum(
-            other.limit(unit)
-            for name, other in self._terms.items()
-            if other.lends and name != share
-        )
+        terms = self._terms[share]
+        own = terms.limit(unit) if terms.lends else 0
+        return self._sums_of(unit).lent_at_most - own
 
     def is_anything_borrowed(self) -> bool:
         """Tell whether any share uses more than its own."""
-        return any(
-            self.borrowed(share, unit) for share, held in self._used.items() for unit in held
-        )
+        units = dict.fromkeys(unit for held in self._used.values() for unit in held)
+        return any(self._sums_of(unit).borrowed for unit in units)
 
     def why_never(self, share: str, use: Use) -> Obstacle | None:
         """Say why a job could not start even if no other ran; None: it could."""
@@ -166,28 +197,64 @@ class Accounts:
                 return Obstacle.ABOVE_BORROWABLE
         return None
 
+    def _change(self, share: str, use: Use, sign: int) -> None:
+        terms, held = self._terms[share], self._used[share]
+        for unit, quantity in use.items():
+            before = held.get(unit, 0)
+            after = held[unit] = before + sign * quantity
+            sums = self._sums.get(unit)
+            if sums is not None:
+                limit = terms.limit(unit)
+                sums.count(terms, limit, before, -1)
+                sums.count(terms, limit, after, 1)
+
     def _may_use(self, share: str, unit: str, quantity: int) -> bool:
         terms, held = self._terms[share], self._used[share].get(unit, 0)
-        own = max(0, min(terms.limit(unit) - held, quantity))
+        left = terms.limits.get(unit, 0) - held
+        own = quantity if quantity <= left else max(0, left)
         borrows = quantity - own
-        borrowed = sum(self.borrowed(name, unit) for name in self._terms)
-        idle = self._idle(unit, lends=True)
+        sums = self._sums.get(unit) or self._sums_of(unit)
+        idle = sums.idle_lending
         if borrows:
             most = terms.most(unit)
             if most is not None and held + quantity > most:
                 return False
             idle -= self._claimed.get(unit, 0)
-            return borrowed + borrows <= idle - (own if terms.lends else 0)
+            return sums.borrowed + borrows <= idle - (own if terms.lends else 0)
         if not terms.lends:
-            idle += self._idle(unit, lends=False)
-        return borrowed <= idle - own
+            idle += sums.idle_reserving
+        return sums.borrowed <= idle - own
 
-    def _idle(self, unit: str, *, lends: bool) -> int:
-        return sum(
-            max(0, terms.limit(unit) - self._used[name].get(unit, 0))
-            for name, terms in self._terms.items()
-            if terms.lends is lends
-        )
+    def _sums_of(self, unit: str) -> _Sums:
+        sums = self._sums.get(unit)
+        if sums is None:
+            sums = self._sums[unit] = _Sums()
+            for name, terms in self._terms.items():
+                limit = terms.limits.get(unit, 0)
+                sums.lent_at_most += limit if terms.lends else 0
+                sums.count(terms, limit, self._used[name].get(unit, 0), 1)
+        return sums
+
+
+class RunningShare:
+    """What runs in a share. Is not changed, so it may be kept from round to round."""
+
+    def __init__(self, terms: QuotaTerms, running: Iterable[RunningJob]) -> None:
+        self._terms = terms
+        #: Those that were told to end, and the others, as they were given.
+        self.stopping: list[RunningJob] = []
+        self.staying: list[RunningJob] = []
+        for each in running:
+            (self.stopping if each.is_stopping else self.staying).append(each)
+
+    @cached_property
+    def borrowing(self) -> list[RunningJob]:
+        """Those of `staying` that are not within the quota."""
+        return split_by_quota(self._terms, self.staying)[1]
+
+    def less(self, job: RunningJob) -> "RunningShare":
+        """Give what is left without one of those that stay."""
+        return RunningShare(self._terms, [each for each in self.staying if each is not job])
 
 
 def split_by_quota(

@@ -19,26 +19,32 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from msgspec.structs import replace
 
+from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
-from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
+from batchyard.scheduler.obstacles import (
+    can_ever_hold,
+    find_lasting_obstacle,
+    find_passing_obstacle,
+)
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Preemption
 from batchyard.scheduler.preemption import Prospect, end_in, line_with
-from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob
+from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob, RunningShare
 from batchyard.scheduler.view import (
     EnvironmentView,
     QueueView,
     QuotaShareView,
     View,
     WaitingJob,
+    is_plain,
 )
 
 #: Ours: how many jobs of a share that could never start a round looks past.
@@ -63,6 +69,7 @@ class _Lane:
     """A share that still has its turn in a round."""
 
     share: QuotaShareView
+    name: str
     line: "_Line"
     #: The first job that could start some time; None: there is none.
     head: WaitingJob | None = None
@@ -70,14 +77,12 @@ class _Lane:
     taken: int = 0
     passed: int = 0
     blocked: BlockedHead | None = None
+    #: The head needs nothing borrowed.
+    is_entitled: bool = False
     #: The head waits for capacity: others may be stopped for it.
     is_stuck: bool = False
     #: Nothing more starts in this round.
     is_over: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.share.terms.name
 
     def next_in_line(self) -> WaitingJob | None:
         """Take the next job out of the line."""
@@ -123,11 +128,28 @@ class QuotaTurn:
             (each.terms for each in queue.quota_shares),
             {each.terms.name: each.used for each in queue.quota_shares},
         )
-        self._lanes = [_Lane(share=each, line=_Line(each.jobs)) for each in queue.quota_shares]
+        #: By what a job asks for, in one place: where it fits, and what would keep it out for ever.
+        self._possible: dict[Amount, list[EnvironmentView]] = {}
+        self._lasting: dict[Amount, Obstacle | None] = {}
+        #: What jobs asked for and did not get, and by which right, since `ledger.growth_count` was
+        #: this. Whoever asks for the same does not get it either.
+        self._refused: set[tuple[Amount, bool]] = set()
+        self._growth_count = 0
+        #: What keeps them for now, since the last job has started.
+        self._passing: dict[Amount, tuple[Obstacle, str | None]] = {}
+        self._lanes = [
+            _Lane(each, each.terms.name, _Line(each.jobs)) for each in queue.quota_shares
+        ]
         for lane in self._lanes:
             self._advance(lane)
         #: Whose turn is next among the shares.
         self._at = 0
+        self._rehearse: Callable[[Set[JobId], Sequence[RunningJob]], bool] | None = None
+        #: Somebody was told to wait.
+        self._has_blocked = False
+        #: Somebody has started after that; somebody has started who borrows.
+        self._has_started_late = False
+        self._has_lent = False
 
     def serve_next(self) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
         """Start the next job that can. None: nobody else can in this round."""
@@ -141,12 +163,32 @@ class QuotaTurn:
         """Say what keeps the heads of the shares, once nobody else can start."""
         return [lane.blocked for lane in self._lanes if lane.blocked is not None]
 
+    @property
+    def is_settling(self) -> bool:
+        """Tell whether whoever waits would be told the same again after all that was decided.
+
+        Whoever has started by this round and borrows may be stopped by the next one.
+        """
+        if self._has_started_late:
+            return False
+        return not self._has_lent or not any(
+            lane.is_stuck and (lane.is_entitled or lane.share.terms.preempts_within)
+            for lane in self._lanes
+        )
+
     def preemptions(self) -> Sequence[Preemption]:
         """Say who is to be stopped for the heads that wait; keep the room that comes free."""
+        assert self._queue.quota_shares is not None, self._queue.arn
         stuck = [lane for lane in self._lanes if lane.is_stuck]
-        if not any(self._may_help(lane) for lane in stuck):
+        if not stuck or not (
+            self._accounts.is_anything_borrowed()
+            or any(lane.share.terms.preempts_within for lane in stuck)
+        ):
             return ()
-        prospect = self._prospect(stuck)
+        running = {each.terms.name: each.running() for each in self._queue.quota_shares}
+        if not self._may_help(stuck, running):
+            return ()
+        prospect = self._prospect(stuck, running)
         waiting = [lane for lane in self._lanes if lane.name in prospect.heads]
         entitled = deque(lane for lane in waiting if prospect.is_entitled(lane.name))
         borrowers = [lane for lane in waiting if lane not in entitled]
@@ -167,7 +209,7 @@ class QuotaTurn:
         for step in range(count):
             at = (self._at + step) % count
             lane = self._lanes[at]
-            if not lane.is_over and self._is_entitled(self._accounts, lane):
+            if lane.is_entitled and not lane.is_over:
                 self._at = at + 1
                 return lane
         return None
@@ -177,9 +219,6 @@ class QuotaTurn:
         waiting = [lane for lane in self._lanes if not lane.is_over]
         return min(waiting, key=_seq_of_head, default=None)
 
-    def _is_entitled(self, accounts: Accounts, lane: _Lane) -> bool:
-        return lane.head is not None and accounts.is_within_quota(lane.name, lane.head.use)
-
     def _serve(self, lane: _Lane) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
         """Start the head of a share, or say why not."""
         job = lane.head
@@ -188,7 +227,7 @@ class QuotaTurn:
             self._block(lane, job, Obstacle.CONSUMABLE_UNAVAILABLE)
         elif not self._accounts.may_start(lane.name, job.use):
             lane.is_stuck = True
-            if self._is_entitled(self._accounts, lane):
+            if lane.is_entitled:
                 self._accounts.claim(lane.name, job.use)
             self._block(lane, job, Obstacle.QUOTA_IN_USE)
         else:
@@ -196,25 +235,36 @@ class QuotaTurn:
             if found is not None:
                 self._accounts.start(lane.name, job.use)
                 self._stock.take(job.needs)
+                self._passing.clear()
+                self._has_started_late |= self._has_blocked
+                self._has_lent |= not lane.is_entitled
                 self._advance(lane)
                 return (job, *found)
             self._wait_for_room(lane, job)
         return None
 
     def _take(self, lane: _Lane, job: WaitingJob) -> tuple[EnvironmentView, Taken] | None:
+        if self._growth_count != self._ledger.growth_count:
+            self._growth_count = self._ledger.growth_count
+            self._refused.clear()
         environments, may_launch = self._usable, True
-        if not self._is_entitled(self._accounts, lane):
+        if not lane.is_entitled:
             environments = self._for_borrowers
             may_launch = environments is self._usable
+        asked = (job.demand, lane.is_entitled)
+        if is_plain(job) and not self._refused.isdisjoint((asked, (job.demand, True))):
+            return None
         for environment in environments:
             taken = self._ledger.take(environment, job, may_launch=may_launch)
             if taken is not None:
                 return environment, taken
+        if is_plain(job):
+            self._refused.add(asked)
         return None
 
     def _wait_for_room(self, lane: _Lane, job: WaitingJob) -> None:
         lane.is_stuck = True
-        if self._is_entitled(self._accounts, lane):
+        if lane.is_entitled:
             self._accounts.claim(lane.name, job.use)
             possible = self._possible_for(job)
             self._for_borrowers = [
@@ -232,34 +282,78 @@ class QuotaTurn:
                 break
             self._note(lane, job, never or Obstacle.CAPACITY_IN_USE)
             lane.passed += 1
-        lane.is_over |= lane.head is None
+        if lane.head is None:
+            lane.is_over, lane.is_entitled = True, False
+        else:
+            lane.is_entitled = self._accounts.is_within_quota(lane.name, lane.head.use)
 
     def _possible_for(self, job: WaitingJob) -> list[EnvironmentView]:
         """Give the environments that the job would fit if nobody else used them."""
-        hosts = self._view.hosts
-        return [each for each in self._usable if can_ever_hold(each, job, hosts)]
+        found = self._possible.get(job.demand) if is_plain(job) else None
+        if found is None:
+            hosts = self._view.hosts
+            found = [each for each in self._usable if can_ever_hold(each, job, hosts)]
+            if is_plain(job):
+                self._possible[job.demand] = found
+        return found
 
     def _block(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
         self._note(lane, job, why)
-        lane.is_over = True
+        lane.is_over = self._has_blocked = True
 
     def _note(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
         """Keep what the first job of a share waits for: the most lasting cause."""
         if lane.blocked is not None:
             return
-        head = find_obstacle(job, self._queue, self._view, self._ledger)
-        is_missing = head.obstacle is Obstacle.INSUFFICIENT_INSTANCE_CAPACITY
-        if head.obstacle is Obstacle.CAPACITY_IN_USE or (is_missing and why in _NOT_TRIED):
-            head = replace(head, obstacle=why, instance_type=None)
-        lane.blocked = replace(head, quota_share=lane.name)
+        obstacle, instance_type = self._lasting_of(job), None
+        if obstacle is None:
+            obstacle = why
+            if why not in _NOT_TRIED:
+                obstacle, instance_type = self._passing_of(job)
+        lane.blocked = BlockedHead(
+            queue_arn=self._queue.arn,
+            job_id=job.job_id,
+            obstacle=obstacle,
+            instance_type=instance_type,
+            quota_share=lane.name,
+        )
 
-    def _may_help(self, lane: _Lane) -> bool:
-        """Tell whether stopping somebody could help the head of a share at all."""
-        return lane.share.terms.preempts_within or self._accounts.is_anything_borrowed()
+    def _lasting_of(self, job: WaitingJob) -> Obstacle | None:
+        if not is_plain(job):
+            return find_lasting_obstacle(job, self._queue, self._view)
+        if job.demand not in self._lasting:
+            self._lasting[job.demand] = find_lasting_obstacle(job, self._queue, self._view)
+        return self._lasting[job.demand]
 
-    def _prospect(self, stuck: Sequence[_Lane]) -> Prospect:
-        assert self._queue.quota_shares is not None, self._queue.arn
-        running = [each for share in self._queue.quota_shares for each in share.running()]
+    def _passing_of(self, job: WaitingJob) -> tuple[Obstacle, str | None]:
+        """Say what keeps a job for now; the same until another one starts."""
+        if not is_plain(job):
+            return find_passing_obstacle(job, self._queue, self._ledger)
+        found = self._passing.get(job.demand)
+        if found is None:
+            found = find_passing_obstacle(job, self._queue, self._ledger)
+            self._passing[job.demand] = found
+        return found
+
+    def _may_help(self, stuck: Sequence[_Lane], running: Mapping[str, RunningShare]) -> bool:
+        """Tell whether looking ahead could come to anything.
+
+        What is there is all that there will be if nobody ends. Nobody is stopped then but for a
+        higher priority, or for a right; and where no head has a right, none waits for what is
+        claimed.
+        """
+        if any(lane.is_entitled for lane in stuck) or any(
+            share.stopping for share in running.values()
+        ):
+            return True
+        return any(
+            each.priority < lane.head.priority
+            for lane in stuck
+            if lane.share.terms.preempts_within and lane.head is not None
+            for each in running[lane.name].staying
+        )
+
+    def _prospect(self, stuck: Sequence[_Lane], running: dict[str, RunningShare]) -> Prospect:
         terms: dict[str, QuotaTerms] = {lane.name: lane.share.terms for lane in self._lanes}
         prospect = Prospect(
             accounts=self._accounts.copy_without_claims(),
@@ -267,14 +361,24 @@ class QuotaTurn:
             stock=self._stock.copy(),
             terms=terms,
             environments=self._usable,
-            running=[each for each in running if not each.is_stopping],
+            running=running,
             heads={lane.name: lane.head for lane in stuck if lane.head is not None},
-            start_once_ended=self._rehearsal(),
+            start_once_ended=self._start_once_ended,
         )
-        for each in running:
-            if each.is_stopping:
+        for share in running.values():
+            for each in share.stopping:
                 prospect.note_end(each)
         return prospect
+
+    def _start_once_ended(self, winners: Set[JobId], ended: Sequence[RunningJob]) -> bool:
+        self._keep_for_rehearsals()
+        assert self._rehearse is not None
+        return self._rehearse(winners, ended)
+
+    def _keep_for_rehearsals(self) -> None:
+        """Keep how things stand once nobody else can start: before room is kept for anybody."""
+        if self._rehearse is None:
+            self._rehearse = self._rehearsal()
 
     def _rehearsal(self) -> Callable[[Set[JobId], Sequence[RunningJob]], bool]:
         """Ask later how a round goes in which jobs have ended that run as things stand now."""
@@ -320,6 +424,7 @@ class QuotaTurn:
         found = prospect.settle(lane.name, job)
         if found is None:
             return False
+        self._keep_for_rehearsals()
         environment, taken = found
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self._ledger.occupy(environment, slot, demand)

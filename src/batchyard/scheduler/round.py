@@ -39,7 +39,14 @@ from batchyard.scheduler.ledger import Ledger, Taken
 from batchyard.scheduler.obstacles import can_ever_hold, find_obstacle
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Placement, Plan, Preemption
 from batchyard.scheduler.quota_turn import QuotaTurn
-from batchyard.scheduler.view import EnvironmentView, QueueView, View, WaitingJob, WaitingOrder
+from batchyard.scheduler.view import (
+    EnvironmentView,
+    QueueView,
+    View,
+    WaitingJob,
+    WaitingOrder,
+    is_plain,
+)
 
 #: What is not known of a job that something else keeps: nobody has asked for room for it.
 _NOT_TRIED = (Obstacle.CAPACITY_IN_USE, Obstacle.INSUFFICIENT_INSTANCE_CAPACITY)
@@ -81,12 +88,15 @@ class _Round:
     placements: list[Placement] = field(default_factory=list)
     blocked: list[BlockedHead] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
+    #: Somebody waits for an instance that is on its way.
+    has_coming: bool = False
 
 
 def plan_round(view: View) -> Plan:
     """Plan who starts now, by the rules in the module's head."""
     made = _Round(view=view, ledger=Ledger(view), stock=Stock(view.available_of))
     in_order = sorted(view.queues, key=_by_turn)
+    is_settling = True
     for _, equals in groupby(in_order, key=lambda queue: queue.priority):
         all_turns = turns = [_turn_of(made, queue) for queue in equals]
         while turns:
@@ -97,6 +107,7 @@ def plan_round(view: View) -> Plan:
             if turn.of_shares is not None:
                 made.blocked += turn.of_shares.blocked()
                 made.preemptions += turn.of_shares.preemptions()
+        is_settling &= all(map(_ends_at_its_head, all_turns))
     for environment in view.environments:
         made.ledger.keep_least(environment)
     return Plan(
@@ -105,7 +116,29 @@ def plan_round(view: View) -> Plan:
         launches=tuple(made.ledger.launches),
         terminations=tuple(made.ledger.terminations),
         preemptions=tuple(made.preemptions),
+        is_settling=is_settling and _has_only_placed(made),
     )
+
+
+def _has_only_placed(made: _Round) -> bool:
+    """Tell whether all that a round gave away is in use once it is over, and all for one queue."""
+    return not (
+        made.has_coming
+        or made.preemptions
+        or made.ledger.launches
+        or made.ledger.terminations
+        or (made.placements and len(made.view.queues) > 1)
+    )
+
+
+def _ends_at_its_head(turn: _Turn) -> bool:
+    """Tell whether a queue's turn ended with the first who got no room, or with the last job.
+
+    Then it would end there again: what there is has only become less since.
+    """
+    if turn.of_shares is not None:
+        return turn.of_shares.is_settling
+    return not (turn.misfit_count or (turn.is_passing and turn.environments))
 
 
 def _by_turn(queue: QueueView) -> tuple[int, int, int]:
@@ -135,7 +168,7 @@ def _serve_next(made: _Round, turn: _Turn) -> bool:
 
 def _serve_head(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
     """Let a job start before which nobody waits but those that fit nowhere."""
-    if job.demand in turn.misfits and _is_plain(job):
+    if job.demand in turn.misfits and is_plain(job):
         return _pass_misfit(turn)
     lack = _lack_of(made, turn.queue.waiting, job)
     if lack is None and _start(made, turn, job):
@@ -172,11 +205,6 @@ def _start(made: _Round, turn: _Turn, job: WaitingJob) -> bool:
     return False
 
 
-def _is_plain(job: WaitingJob) -> bool:
-    """Tell whether a job asks for its demand, in one place, and for nothing else."""
-    return not (job.node_demands or job.instances)
-
-
 def _pass_misfit(turn: _Turn) -> bool:
     """Pass over a job that fits nowhere; False: these were enough of them."""
     turn.misfit_count += 1
@@ -197,7 +225,7 @@ def _pass_over_refused(made: _Round, turn: _Turn) -> None:
     order, refused = turn.queue.waiting, turn.refused
     while turn.looked_at < PASSERS_LOOKED_AT_MAX:
         job = order.peek()
-        if job is None or job.demand not in refused or not _is_plain(job):
+        if job is None or job.demand not in refused or not is_plain(job):
             return
         turn.looked_at += 1
         order.pass_over()
@@ -205,7 +233,7 @@ def _pass_over_refused(made: _Round, turn: _Turn) -> None:
 
 def _note_refused(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) -> None:
     """Keep what a job that may pass asked for in vain; with nodes it asks for more than that."""
-    if lack is not None or not _is_plain(job):
+    if lack is not None or not is_plain(job):
         return
     if turn.growth_count != made.ledger.growth_count:
         turn.growth_count = made.ledger.growth_count
@@ -221,7 +249,9 @@ def _lack_of(made: _Round, order: WaitingOrder, job: WaitingJob) -> Obstacle | N
 
 
 def _note(made: _Round, job: WaitingJob, environment: EnvironmentView, taken: Taken) -> None:
-    if not taken.is_coming:
+    if taken.is_coming:
+        made.has_coming = True
+    else:
         made.placements.append(
             Placement(job_id=job.job_id, environment_arn=environment.arn, slots=taken.slots)
         )
@@ -245,7 +275,7 @@ def _block(made: _Round, turn: _Turn, job: WaitingJob, lack: Obstacle | None) ->
     if possible:
         turn.is_passing = True
         turn.environments = _others(turn.environments, possible)
-    elif _is_plain(job):
+    elif is_plain(job):
         turn.misfits.add(job.demand)
     return bool(turn.environments)
 

@@ -16,7 +16,7 @@ from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, Qu
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
 from batchyard.scheduler.allocation import TypeOrder
-from batchyard.scheduler.quota import QuotaTerms, RunningJob, Use
+from batchyard.scheduler.quota import QuotaTerms, RunningShare, Use
 
 
 class WaitingJob(Struct, frozen=True, kw_only=True):
@@ -42,6 +42,11 @@ class WaitingJob(Struct, frozen=True, kw_only=True):
     def demands(self) -> Sequence[Amount]:
         """What each slot of the job must give."""
         return self.node_demands or (self.demand,)
+
+
+def is_plain(job: WaitingJob) -> bool:
+    """Tell whether a job asks for its demand, in one place, and for nothing else."""
+    return not (job.node_demands or job.instances)
 
 
 class IdleInstance(Struct, frozen=True, kw_only=True):
@@ -93,6 +98,23 @@ class WaitingOrder(Protocol):
 
     def pass_over(self) -> None:
         """Leave the job shown where it is, and show who is behind it."""
+
+
+class ReadJobs:
+    """Waiting jobs, one after the other, with the last that somebody has read."""
+
+    def __init__(self, jobs: Iterable[WaitingJob]) -> None:
+        self._rest = iter(jobs)
+        #: None: nobody was yet, or all were.
+        self.last: WaitingJob | None = None
+
+    def __iter__(self) -> Iterator[WaitingJob]:
+        return self
+
+    def __next__(self) -> WaitingJob:
+        self.last = None
+        self.last = next(self._rest)
+        return self.last
 
 
 class InOrder:
@@ -166,7 +188,7 @@ class QuotaShareView(Struct, frozen=True, kw_only=True):
     used: Use
     #: Its RUNNABLE jobs, in the order in which they should start.
     jobs: Iterator[WaitingJob]
-    running: Callable[[], Iterable[RunningJob]]
+    running: Callable[[], RunningShare]
 
 
 class QueueView(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from batchyard.core import inputs as i
 from batchyard.core.state import State
 from batchyard.core.step import step
-from batchyard.core.viewing import view_of
+from batchyard.core.viewing import do_heads_stand, view_of
 from batchyard.model.fair_share import FairShare
 from batchyard.model.instances import InstanceType
 from batchyard.model.status import JobStatus
@@ -20,14 +20,18 @@ from tests.builders import (
     a_job,
     a_launching_environment,
     a_queue,
+    a_quota_share,
+    an_environment,
     an_instance_type,
     environment_arn,
+    job_id,
 )
 from tests.unit.core.yard import Yard
 
 
 def is_settled(yard: Yard) -> bool:
-    return yard.state.remembered.is_settled(yard.now_ms)
+    is_settled = yard.state.remembered.is_settled(yard.now_ms)
+    return is_settled and do_heads_stand(yard.state, yard.now_ms)
 
 
 @pytest.fixture
@@ -77,15 +81,115 @@ def test_a_round_is_made_once_a_head_has_waited_for_long_enough(yard: Yard) -> N
     assert yard.status(1) is JobStatus.FAILED
 
 
-def test_every_round_is_made_where_shares_have_a_history(yard: Yard) -> None:
-    fair = FairShare(window_ms=600_000, reservation_percent=0, weights=())
-    yard.feed(a_queue("fair", seq=2, policy=fair))
+def test_after_a_round_that_filled_everything_none_is_made(yard: Yard) -> None:
+    yard.feed(*(a_job(number, cpu_milli=3000) for number in (1, 2)))
     yard.round()
-    assert is_settled(yard), "nobody waits there"
-    for number in (1, 2):
-        yard.feed(a_job(number, queue="fair", cpu_milli=4000, share_identifier="a"))
+    assert yard.status(1) is JobStatus.STARTING
+    assert is_settled(yard)
+
+
+def test_a_round_is_made_after_one_that_served_several_queues(yard: Yard) -> None:
+    yard.feed(a_queue("other", seq=2, environments=("ce",)))
+    yard.feed(a_job(1, cpu_milli=3000), a_job(2, queue="other", cpu_milli=3000))
+    yard.round()
+    assert yard.status(1) is JobStatus.STARTING
+    assert not is_settled(yard)
+
+
+def test_a_round_is_made_after_one_that_passed_over_somebody(yard: Yard) -> None:
+    """One that fits nowhere is passed: another round would look further behind it."""
+    yard.feed(a_job(1, cpu_milli=8000), a_job(2, cpu_milli=3000), a_job(3, cpu_milli=3000))
+    yard.round()
+    assert yard.status(2) is JobStatus.STARTING
+    assert not is_settled(yard)
+
+
+def a_fair_yard(percent: int = 0) -> Yard:
+    """Share b, which runs, comes first; share a, which ran more before, once that has faded."""
+    fair = FairShare(window_ms=600_000, reservation_percent=percent, weights=())
+    yard = Yard(a_host(), an_environment(), a_queue("fair", policy=fair))
+    for number, cpu_milli, share in ((1, 3000, "a"), (2, 1000, "b")):
+        yard.feed(a_job(number, queue="fair", cpu_milli=cpu_milli, share_identifier=share))
+    yard.round()
+    yard.feed(yard.started(1), yard.started(2))
+    yard.now_ms += 60_000
+    yard.feed(yard.ended(1, 0))
+    for number, share in ((3, "a"), (4, "b")):
+        yard.feed(a_job(number, queue="fair", cpu_milli=4000, share_identifier=share))
+    yard.round()
+    return yard
+
+
+def test_a_round_is_made_once_it_is_another_shares_turn() -> None:
+    yard = a_fair_yard()
+    assert is_settled(yard)
+    yard.now_ms += 1_000
+    yard.feed(a_job(5, queue="fair", share_identifier="b"))
+    assert is_settled(yard)
+    assert yard.round() == ([], [])
+    yard.now_ms += 120_000
+    assert not is_settled(yard)
+
+
+def test_a_round_is_made_for_a_share_that_used_nothing() -> None:
+    yard = a_fair_yard()
+    yard.feed(a_job(5, queue="fair", share_identifier="c"))
+    assert not is_settled(yard)
+    yard.round()
+    assert yard.status(5) is JobStatus.STARTING
+
+
+def test_every_round_is_made_where_a_policy_reserves_a_part() -> None:
+    assert not is_settled(a_fair_yard(percent=10))
+
+
+def a_quota_yard() -> Yard:
+    """Share a has used what it has, and one more waits in it; share b has room."""
+    shares = a_quota_share("a", VCPU=2), a_quota_share("b", VCPU=2)
+    yard = Yard(a_host(), an_environment(), a_queue(has_quota_shares=True), *shares)
+    yard.feed(*(a_job(number, cpu_milli=2000, share_identifier="a") for number in (1, 2)))
     yard.round()
     yard.round()
+    assert is_settled(yard)
+    return yard
+
+
+def test_no_round_is_made_for_who_comes_in_behind_the_head_of_a_quota_share() -> None:
+    yard = a_quota_yard()
+    yard.feed(a_job(3, share_identifier="a", scheduling_priority=0))
+    assert is_settled(yard)
+
+
+def test_after_a_round_that_filled_a_quota_share_none_is_made() -> None:
+    shares = a_quota_share("a", VCPU=2), a_quota_share("b", VCPU=2)
+    yard = Yard(a_host(), an_environment(), a_queue(has_quota_shares=True), *shares)
+    yard.feed(*(a_job(number, cpu_milli=2000, share_identifier="a") for number in (1, 2)))
+    yard.round()
+    assert yard.status(1) is JobStatus.STARTING
+    assert is_settled(yard)
+
+
+def test_what_runs_in_a_quota_share_is_looked_at_anew_when_a_job_of_it_ends() -> None:
+    yard = a_quota_yard()
+    yard.state.remembered.running_by_share.clear()
+    yard.feed(a_job(3, cpu_milli=2000, share_identifier="b"))
+    yard.round()
+    [share, other] = view_of(yard.state, yard.now_ms).queues[0].quota_shares or ()
+    assert [each.job_id for each in share.running().staying] == [job_id(1)]
+    assert share.running() is share.running()
+    kept = other.running()
+    yard.feed(yard.ended(1, 0))
+    [share, other] = view_of(yard.state, yard.now_ms).queues[0].quota_shares or ()
+    assert share.running().staying == []
+    assert other.running() is kept
+
+
+@pytest.mark.parametrize(("share", "priority"), [("a", 1), ("b", 0)])
+def test_a_round_is_made_for_who_comes_in_at_the_head_of_a_quota_share(
+    share: str, priority: int
+) -> None:
+    yard = a_quota_yard()
+    yard.feed(a_job(3, share_identifier=share, scheduling_priority=priority))
     assert not is_settled(yard)
 
 

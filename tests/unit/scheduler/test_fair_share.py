@@ -21,6 +21,7 @@ from batchyard.scheduler.fair_share import (
     FairOrder,
     ShareView,
     decay_factor,
+    least_usage_after,
     reserve_limit,
     usage_after,
 )
@@ -196,3 +197,20 @@ def test_five_hundred_shares_are_read_only_as_far_as_they_are_taken() -> None:
         each.jobs = endless(each.identifier)
     assert len(set(taken(an_order(*shares), 20))) == 20
     assert read <= 41
+
+
+@given(
+    usage=st.integers(0, 10**15),
+    cpu_milli=st.integers(0, 10**6),
+    elapsed_ms=st.one_of(st.integers(-100, 100), st.integers(0, 10**9)),
+    window_ms=st.integers(600_000, 604_800_000),
+)
+def test_a_usage_is_never_below_its_bound(usage, cpu_milli, elapsed_ms, window_ms):
+    span = {"elapsed_ms": elapsed_ms, "window_ms": window_ms}
+    assert least_usage_after(usage, **span) <= usage_after(usage, cpu_milli, **span)
+
+
+def test_the_bound_of_a_usage_is_close_for_what_was_counted_of_late():
+    span = {"elapsed_ms": 60_000, "window_ms": 86_400_000}
+    exact = usage_after(10**12, 0, **span)
+    assert exact * 0.9999 < least_usage_after(10**12, **span) <= exact
