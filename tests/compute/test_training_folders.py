@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchyard.compute.port import ContainerSpec, TaskSpec, TrainingChannel, TrainingSetting
+from batchyard.compute.training import folders as training_folders
 from batchyard.compute.training.folders import NotThere, TrainingFolders
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import TaskId
@@ -124,6 +128,28 @@ def test_a_shared_model_is_packed_once_all_have_ended(
     assert results(tmp_path) == {"model.tar.gz": ["m"], f"output-{SECOND}.tar.gz": ["o"]}
     folders.forget(SECOND)
     assert left(tmp_path) == []
+
+
+def test_instances_that_end_at_once_both_pack_the_model(
+    folders: TrainingFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have begun before either is done."""
+    for each in (FIRST, SECOND):
+        folders.prepare(a_task(each, count=2))
+    for each in (FIRST, SECOND):
+        folders.publish(each)
+    assert results(tmp_path) == {}, "there is nothing yet"
+    (tmp_path / "training" / FIRST / "shared" / "model" / "m").touch()
+    both_pack, entries_of = threading.Barrier(2, timeout=60), training_folders._entries_of
+
+    def once_both_pack(archive: tarfile.TarFile, folder: Path) -> Any:
+        both_pack.wait()
+        return entries_of(archive, folder)
+
+    monkeypatch.setattr(training_folders, "_entries_of", once_both_pack)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(folders.publish, (FIRST, SECOND)))
+    assert results(tmp_path) == {"model.tar.gz": ["m"]}
 
 
 def test_what_instances_share_goes_with_the_last_one_if_others_never_began(

@@ -443,7 +443,9 @@ def test_cancel_and_terminate_in_every_state(lab: Lab):
     assert job["dependsOn"] == [{"jobId": waiting}]
     job = lab.job(pending)
     assert (job["status"], job["isCancelled"]) == ("PENDING", True)
-    assert job["statusReason"] == f"Waits for job {running}, which is RUNNING."
+    assert job["statusReason"] == (
+        "It was cancelled (not needed, ever), and fails once what it waits for is over."
+    )
     assert lab.job(running)["status"] == "RUNNING"
 
     end("terminate", running, "enough")

@@ -115,7 +115,9 @@ class TrainingFolders:
             sources["model.tar.gz"] = self._shared(setting.attempt_id) / "model"
         for name, folder in sources.items():
             if _has_any(folder):
-                _pack(folder, f"{base}/{setting.job_name}/output", name)
+                # Two instances that end at once both see that all have, and both pack.
+                part = f".{name}-{task_id}.part"
+                _pack(folder, f"{base}/{setting.job_name}/output", name, part)
 
     def note_failure(self, task_id: TaskId) -> None:
         """An instance has failed: no other one of its attempt begins any more."""
@@ -230,11 +232,13 @@ def _has_any(folder: Path) -> bool:
         return False
 
 
-def _pack(folder: Path, target: str, name: str) -> None:
-    """Pack a folder into a file of another one, which is made if it is missing."""
+def _pack(folder: Path, target: str, name: str, part: str) -> None:
+    """Pack a folder into a file of another one, which is made if it is missing.
+
+    `part` is the file's name until all is in it: nobody else may use it.
+    """
     target_fd = open_without_links(target)
     try:
-        part = f".{name}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(part, flags, _READABLE, dir_fd=target_fd)
         with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
