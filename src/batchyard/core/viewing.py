@@ -266,10 +266,12 @@ def _has_first_turn(state: State, queue: Queue, job_id: JobId, now_ms: int) -> b
     score = score_of(_weight_of(own, count_by_prefix), usage, own.cpu_milli)
     entry = (score, own.line.front_seq(), identifier)
     for name, share in queue.shares.items():
-        weight_e4 = WEIGHT_ONE if share.weight is None else _weight_of(share, count_by_prefix)
+        if share is own or not share.line:
+            continue
+        weight_e4 = _weight_of(share, count_by_prefix)
         elapsed_ms = now_ms - share.counted_ms
         least = least_usage_after(share.usage, elapsed_ms=elapsed_ms, window_ms=policy.window_ms)
-        if score_of(weight_e4, least, share.cpu_milli) > score or not share.line or share is own:
+        if score_of(weight_e4, least, share.cpu_milli) > score:
             continue
         usage = share.usage_at(now_ms, policy.window_ms)
         other = score_of(weight_e4, usage, share.cpu_milli)
