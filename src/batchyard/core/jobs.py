@@ -19,6 +19,7 @@ from batchyard.core.shares import priority_of, share_identifier_of
 from batchyard.core.state import Job, Queue, State, child_status
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
+from batchyard.core.verdict import verdict_of
 from batchyard.model import wording
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import JobId, child_id, is_part_id, split_part_id
@@ -64,7 +65,8 @@ def cancel_job(turn: Turn, command: CancelJob) -> None:
 def terminate_job(turn: Turn, command: TerminateJob) -> None:
     """End a job in whatever state it is; stop its attempt if one is live.
 
-    A multi-node job whose main node is over is ending already, and ends as that did.
+    A multi-node job whose main node is over is ending already, and ends as that did; but it is
+    not tried again.
     """
     job = turn.state.find(command.job_id)
     if job is None or is_node(job):
@@ -74,6 +76,8 @@ def terminate_job(turn: Turn, command: TerminateJob) -> None:
         _give_up_waiting(turn, job, WishKind.TERMINATE, command.reason)
     elif attempt.stopped_ms is None:
         _terminate_running(turn, job, command.reason)
+    elif not verdict_of(attempt).is_success:
+        _mark_terminated(turn, job, command.reason)
 
 
 def prioritize_job(turn: Turn, command: PrioritizeJob) -> None:
@@ -219,9 +223,13 @@ def doomed_by(
 
 
 def _terminate_running(turn: Turn, job: Job, reason: str) -> None:
+    _mark_terminated(turn, job, reason)
+    stop_attempt(turn, job, StopCause.TERMINATED)
+
+
+def _mark_terminated(turn: Turn, job: Job, reason: str) -> None:
     if not job.progress.is_terminated:
         turn.emit(e.JobMarked(job_id=job.id, kind=WishKind.TERMINATE, reason=reason))
-    stop_attempt(turn, job, StopCause.TERMINATED)
 
 
 def _give_up_waiting(turn: Turn, job: Job, kind: WishKind, reason: str) -> None:

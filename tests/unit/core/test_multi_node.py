@@ -173,6 +173,17 @@ def test_terminate_after_the_main_nodes_end_comes_too_late(yard: Yard) -> None:
     assert yard.status(1) is S.SUCCEEDED
 
 
+def test_terminate_after_a_failed_main_node_lets_nothing_begin_again(yard: Yard) -> None:
+    yard.feed(a_multi_node_job(attempts=2))
+    begin(yard)
+    yard.feed(yard.ended(node(0), 1))
+    yard.feed(i.TerminateJob(job_id=job_id(1), reason="enough"))
+    yard.feed(yard.ended(node(1), 137), yard.ended(node(2), 137))
+    progress = yard.progress[job_id(1)]
+    assert (progress.status, progress.status_reason) == (S.FAILED, "enough")
+    assert progress.is_terminated
+
+
 def test_a_node_cannot_be_stopped_alone(yard: Yard) -> None:
     yard.feed(a_multi_node_job())
     begin(yard)
