@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from batchyard.api.own.forecasts import get_job_forecast, get_queue_forecast
+from batchyard.api.own.forecasts import duration, get_job_forecast, get_queue_forecast
 from batchyard.api.own.futures import Asked
 from batchyard.model.forecast import Future, Interval, StartForecast
 from batchyard.model.ids import JobId
@@ -71,9 +71,12 @@ async def test_ends_are_moved_by_what_forecasts_of_the_past_missed_by(ready: Yar
         job_id = await a_waiting_job(ready)
         told = await tell(ready, now_ms, jobId=job_id)
         if now_ms == NOW_MS:
-            assert told["start"] == {name: now_ms + ms for name, ms in ENDS.items()}
-            assert (told["stretch"]["lowPercent"], told["stretch"]["highPercent"]) == (100, 100)
-            assert told["stretch"]["text"].startswith("Ends are where runs have them")
+            off_ms = {"p10": -0.1 * (ENDS["p50"] - ENDS["p10"])}
+            off_ms["p90"] = 0.1 * (ENDS["p90"] - ENDS["p50"])
+            for name, ms in ENDS.items():
+                assert told["start"][name] == now_ms + ms + round(off_ms.get(name, 0))
+            assert (told["stretch"]["lowPercent"], told["stretch"]["highPercent"]) == (110, 110)
+            assert told["stretch"]["text"].startswith("Ends are moved to 110 % of their distance")
         attempt = an_attempt(job_id, started_ms=now_ms + 120 * MINUTE)
         started = replace(WAITING, status=JobStatus.RUNNING, attempt=attempt)
         await ready.progress(job_id, started)
@@ -84,14 +87,15 @@ async def test_ends_are_moved_by_what_forecasts_of_the_past_missed_by(ready: Yar
     stretch = told["stretch"]
     assert stretch["momentCount"] >= 5
     assert stretch["highPercent"] > 150
-    assert stretch["lowPercent"] < 100
+    assert stretch["lowPercent"] < 110
     late_ms = told["start"]["p90"] - now_ms
     assert late_ms == pytest.approx((60 + 0.3 * stretch["highPercent"]) * MINUTE, rel=0.02)
     assert told["start"]["p50"] == now_ms + ENDS["p50"]
-    assert told["start"]["p10"] > now_ms + ENDS["p10"]
+    early_ms = (ENDS["p50"] - ENDS["p10"]) * stretch["lowPercent"] / 100
+    assert told["start"]["p10"] == pytest.approx(now_ms + ENDS["p50"] - early_ms, abs=MINUTE / 5)
     assert stretch["text"].startswith("Ends are moved by what forecasts of this queue missed by")
     assert f"the late one to {stretch['highPercent']} %." in stretch["text"]
-    assert f" to {late_ms // MINUTE} min (8 of 10), the middle one" in told["summary"]
+    assert f" to {duration(late_ms)} (8 of 10), the middle one" in told["summary"]
     # Said again it is the same; so it is of the queue.
     assert (await tell(ready, now_ms, jobId=job_id))["start"] == told["start"]
     queue = await tell(ready, now_ms, jobQueue="jq")

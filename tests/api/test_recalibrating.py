@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batchyard.api.own import recalibrating
-from batchyard.api.own.recalibrating import stretch_of, stretched
+from batchyard.api.own.recalibrating import FIRST, stretch_of, stretched
 from batchyard.model.forecast import Interval, PastForecast, Stretch
 
 pytestmark = pytest.mark.ours_only
@@ -124,11 +124,12 @@ def test_a_past_that_is_cut_says_the_same_as_the_whole(monkeypatch: pytest.Monke
         assert one.stretch.high_permille == pytest.approx(other.stretch.high_permille, rel=0.1)
 
 
-def test_without_a_past_and_before_anything_is_over_nothing_is_moved() -> None:
-    said = said_with(0.4, 0)
-    assert stretched(said, stretch_of([], [], 0), 0) == said
-    open_ = [kept(said, Stretch(), 0, None)]
-    assert stretch_of(open_, open_, (said.p10_ms or 0) - 1) == Stretch()
+def test_without_a_past_and_before_anything_is_over_ends_are_a_little_further_off() -> None:
+    said = Interval(p10_ms=HOUR, p50_ms=2 * HOUR, p90_ms=4 * HOUR)
+    moved = stretched(said, stretch_of([], [], 0), 0)
+    assert moved == Interval(p10_ms=HOUR * 9 // 10, p50_ms=2 * HOUR, p90_ms=HOUR * 42 // 10)
+    open_ = [kept(said, FIRST, 0, None)]
+    assert stretch_of(open_, open_, HOUR - 1) == FIRST
 
 
 def test_what_still_waits_after_its_end_is_late_and_what_is_not_over_yet_is_nothing() -> None:
@@ -178,7 +179,8 @@ def test_no_stretch_leaves_its_bounds() -> None:
 def test_an_interval_without_a_width_gets_one_where_it_missed() -> None:
     said = Interval(p10_ms=HOUR, p50_ms=HOUR, p90_ms=HOUR)
     assert stretched(said, Stretch(low_permille=500, high_permille=500), 0) == said
-    moved = stretched(said, Stretch(high_permille=3000), 0)
+    assert stretched(said, FIRST, 0) == said, "what is certain stays so until it is missed"
+    moved = stretched(said, Stretch(high_permille=3100), 0)
     assert (moved.p10_ms, moved.p50_ms) == (HOUR, HOUR)
     assert moved.p90_ms == HOUR + HOUR // 10
 

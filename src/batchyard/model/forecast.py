@@ -104,10 +104,6 @@ class Stretch(Struct, frozen=True, kw_only=True):
     moment_count: int = 0
     is_of_queue: bool = False
 
-    @property
-    def is_none(self) -> bool:
-        return self.low_permille == self.high_permille == Stretch().low_permille
-
 
 class PastForecast(Struct, frozen=True, kw_only=True):
     """What was said of a job."""

@@ -118,7 +118,7 @@ async def get_queue_forecast(store: Store, seer: Seer, call: Call, request: Json
     future = moved(future, stretch)
     return {
         "jobQueue": arn,
-        "summary": _queue_summary(future, stretch),
+        "summary": _queue_summary(future),
         "waitingCount": future.waiting_count,
         "jobs": [_shown_start(each) for each in future.jobs],
         "allStarted": shown_interval(future.all_started),
@@ -169,7 +169,7 @@ def _shown_job(job_id: JobId, record: JobRecord, future: Future | None, stretch:
     answer: Json = {
         "jobId": job_id,
         "status": record.progress.status.value,
-        "summary": _job_summary(record, future, stretch),
+        "summary": _job_summary(record, future),
         "startedAt": first_start_of(record.progress),
     }
     if future is not None and future.jobs:
@@ -231,7 +231,10 @@ def shown_basis(use: BasisUse) -> Json:
 def _shown_stretch(stretch: Stretch) -> Json:
     low, high = (round(each / 10) for each in (stretch.low_permille, stretch.high_permille))
     if not stretch.moment_count:
-        text = "Ends are where runs have them: no moment is over yet that something was said of."
+        text = (
+            f"Ends are moved to {high} % of their distance from the middle, which held 8 of 10"
+            " starts of made-up yards: no moment is over yet that something was said of here."
+        )
     else:
         whose = "this queue" if stretch.is_of_queue else "all queues"
         text = (
@@ -272,7 +275,7 @@ def _shown_rate(rate: HitRate) -> Json:
     }
 
 
-def _job_summary(record: JobRecord, future: Future | None, stretch: Stretch) -> str:
+def _job_summary(record: JobRecord, future: Future | None) -> str:
     status = record.progress.status
     if status is JobStatus.SUBMITTED:
         return "The scheduler has not seen it yet."
@@ -290,7 +293,7 @@ def _job_summary(record: JobRecord, future: Future | None, stretch: Stretch) -> 
         return (
             f"It does not start within {duration(future.reached_ms - at_ms)}: {_gave_up(future)}."
         )
-    text = f"It starts {between(found.start, at_ms, stretch)}."
+    text = f"It starts {between(found.start, at_ms)}."
     if found.started_count < future.run_count:
         missing = future.run_count - found.started_count
         text += f" In {missing} of {future.run_count} runs it did not start"
@@ -298,7 +301,7 @@ def _job_summary(record: JobRecord, future: Future | None, stretch: Stretch) -> 
     return text
 
 
-def _queue_summary(future: Future, stretch: Stretch) -> str:
+def _queue_summary(future: Future) -> str:
     if not future.waiting_count:
         return "No job waits."
     jobs = "1 job waits" if future.waiting_count == 1 else f"{future.waiting_count:,} jobs wait"
@@ -307,7 +310,7 @@ def _queue_summary(future: Future, stretch: Stretch) -> str:
         return f"{jobs}; not all start within {reached}: {_gave_up(future)}."
     if future.all_started.p50_ms is None:
         return f"{jobs}; not all of them ever start if nothing changes from outside."
-    last = between(future.all_started, future.at_ms, stretch)
+    last = between(future.all_started, future.at_ms)
     return f"{jobs}; the last of them starts {last}."
 
 
@@ -316,10 +319,8 @@ def _gave_up(future: Future) -> str:
     return _TEXT_BY_GAVE_UP[future.gave_up].format(count=future.reached_start_count)
 
 
-def between(interval: Interval, at_ms: int, stretch: Stretch) -> str:
+def between(interval: Interval, at_ms: int) -> str:
     """Tell an interval from a moment on."""
-    # What was moved is no longer of runs.
-    runs = " runs" if stretch.is_none else ""
     low, middle, high = (
         None if each is None else duration(each - at_ms)
         for each in (interval.p10_ms, interval.p50_ms, interval.p90_ms)
@@ -327,10 +328,10 @@ def between(interval: Interval, at_ms: int, stretch: Stretch) -> str:
     if low is None:
         return "later than could be seen"
     if high is None:
-        return f"in {low} at the earliest (9 of 10{runs})"
+        return f"in {low} at the earliest (9 of 10)"
     if low == high:
         return f"in {low}"
-    return f"in {low} to {high} (8 of 10{runs}), the middle one in {middle}"
+    return f"in {low} to {high} (8 of 10), the middle one in {middle}"
 
 
 def duration(ms: int) -> str:

@@ -10,7 +10,8 @@ Tibshirani, "Conformal PID control for time series prediction", 2023: its quanti
 are of the logarithm of a stretch, so yards with waits of seconds and of days are alike.
 
 - Each end has a stretch of its own, of what lies between it and the middle, which stays.
-- Both begin at 1, and a step is small: little evidence moves little. No stretch leaves its bounds.
+- Both begin at what made-up yards asked for, and a step is small: little evidence moves little. No
+  stretch leaves its bounds.
 - An end is judged at its moment: by then it is certain whether the job started before. Judging by
   starts would see the early ones first, and take those that still wait for nothing.
 - What was said is judged, so with its stretch. Each forecast keeps the one it was made with: from
@@ -31,6 +32,8 @@ from batchyard.model.forecast import Interval, PastForecast, Stretch
 _MISSED = 0.1
 #: Ours: by what a miss moves a logarithm. More learns faster and wanders more: see decision 0027.
 _STEP = 0.1
+#: Both begin here: of 3,103 starts in made-up yards ends as runs had them missed 24 %, these 20 %.
+_FIRST_PERMILLE = 1100
 #: Ours: more than that is no matter of ends.
 _STRETCH_MIN, _STRETCH_MAX = 0.4, 5.0
 #: Ours: fewer moments say less of a queue than its neighbours do.
@@ -38,11 +41,14 @@ _MOMENTS_MIN = 5
 #: Ours: forecasts are of one moment, if made within that part of the first one's wait.
 _MOMENT = 0.5
 _MOMENT_MS_MIN = 60_000
-#: Ours: an end that lay nearly at the middle is stretched as if it were that part of the wait off.
+#: Ours: an end that lay nearly at the middle and missed is stretched as if it were that part of the
+#: wait off.
 _HALF_MIN = 0.05
 #: How many forecasts of the past are looked at.
 READ_MAX = 400
 _PERMILLE = 1000
+#: Where nothing is known of misses.
+FIRST = Stretch(low_permille=_FIRST_PERMILLE, high_permille=_FIRST_PERMILLE)
 
 
 def stretch_of(
@@ -71,8 +77,8 @@ def stretched(start: Interval, stretch: Stretch, now_ms: int) -> Interval:
 
 
 def _off(half_ms: int, permille: int, least_ms: float) -> int:
-    more = permille / _PERMILLE - 1
-    return half_ms + round(more * (max(half_ms, least_ms) if more > 0 else half_ms))
+    first = min(permille, _FIRST_PERMILLE)
+    return round((first * half_ms + (permille - first) * max(half_ms, least_ms)) / _PERMILLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ class _End:
 def _followed(past: Sequence[PastForecast], now_ms: int) -> Stretch:
     """Follow both ends from the oldest forecast on."""
     if not past:
-        return Stretch()
+        return FIRST
     # Of the older half only what was open when the younger began is needed; all, if all are known.
     base = past[len(past) // 2 if len(past) >= READ_MAX else 0]
     low: list[_End] = []
