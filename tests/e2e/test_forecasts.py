@@ -50,8 +50,8 @@ def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard
     assert [each["basis"] for each in told["bases"]] == ["DEFAULT"]
     assert told["hitRate"]["openCount"] == 1
     assert told["hitRate"]["text"].startswith("Not enough forecasts yet")
-    assert told["stretch"]["text"].startswith("Ends are moved to 110 %")
-    assert (told["stretch"]["lowPercent"], told["stretch"]["highPercent"]) == (110, 110)
+    assert told["stretch"]["text"].startswith("Ends are moved to 105 %")
+    assert (told["stretch"]["lowPercent"], told["stretch"]["highPercent"]) == (105, 105)
 
     queue = client.get_queue_forecast(jobQueue=QUEUE)
     assert queue["waitingCount"] == 2
