@@ -1,8 +1,8 @@
 """Every check and test of batchyard, under one command.
 
-`nox` runs all checks, then all tests in one pytest run: rooms whose tests start containers or
-servers take two workers, one after the other, while the rest share the other workers (see
-tests/conftest.py). These two mostly wait, so a third one is welcome even on two cores.
+`nox` runs all checks, then all tests in one pytest run: tests that start containers or servers are
+in four groups, each of which takes a worker until it is through, while the rest share the other
+workers (see tests/conftest.py). These mostly wait, so two cores can do with four.
 `nox -s unit` (or any room) runs one room alone; what follows `--` goes to pytest.
 
 Sessions make no environments of their own: they run in the one that tools/bootstrap.sh made from
@@ -108,7 +108,7 @@ def tests(session: nox.Session) -> None:
     gone = [room for room in ROOMS if not test_files(room)]
     if gone:
         session.error(f"no tests any more in: {', '.join(f'tests/{room}' for room in gone)}")
-    worker_count = max(3, min(os.cpu_count() or 3, WORKER_COUNT_MAX))
+    worker_count = max(4, min(os.cpu_count() or 4, WORKER_COUNT_MAX))
     run_pytest(
         session, "tests", "-n", str(worker_count), "--dist", "loadgroup", "-m", "not nightly"
     )

@@ -7,6 +7,7 @@ because they take seconds to make.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import structlog
@@ -17,13 +18,17 @@ from tests.fixtures.engines import podman as podman
 
 #: Rooms whose tests start containers, servers or databases, and the group that each is in. One
 #: worker runs a group, in sequence: on a machine with few cores its tests would disturb each other.
-#: Servers that are killed have nothing in common with the others; mostly they wait.
+#: Groups have nothing in common with each other; mostly they wait.
 GROUPS = {
-    "compute": "one_at_a_time",
-    "e2e": "one_at_a_time",
-    "ports": "one_at_a_time",
+    "compute": "engines",
+    "ports": "engines",
     "crash": "killed_servers",
+    "e2e": "servers",
 }
+#: Fixtures of a Docker or Podman of a worker's own: one worker has them.
+_ENGINES = {"docker", "podman"}
+#: The room that takes longest by far is cut in so many groups, by file.
+_SERVER_GROUPS = 2
 
 _TESTS = Path(__file__).parent
 
@@ -69,11 +74,21 @@ def room_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
+def group_of(item: pytest.Item) -> str | None:
+    """Name the group that a test runs in; None: it may run anywhere, at any time."""
+    group = GROUPS.get(room_of(item.path))
+    if group != "servers":
+        return group
+    if _ENGINES.intersection(getattr(item, "fixturenames", ())):
+        return "engines"
+    return f"{group}_{crc32(item.path.name.encode()) % _SERVER_GROUPS}"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Give the rooms that may not overlap their xdist group (it counts with --dist loadgroup)."""
     for item in items:
-        group = GROUPS.get(room_of(item.path))
+        group = group_of(item)
         if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
 
@@ -83,6 +98,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.getoption("loadgroup", default=False):
         return
     for item in session.items:
-        group = GROUPS.get(room_of(item.path))
+        group = group_of(item)
         if group is not None and not item.nodeid.endswith(f"@{group}"):
             raise pytest.UsageError("this pytest-xdist does not see groups with this pytest")
