@@ -103,6 +103,10 @@ class WaitingLine:
         while unfolded:
             yield self._next_child(unfolded)
 
+    def folded(self) -> Iterator[Place]:
+        """Yield what is in line, in order: an array once, before its first child, with index -1."""
+        return ((rank, seq, index, job_id) for rank, seq, index, _, job_id in self._entries())
+
     def _entries(self) -> Iterator[_Entry]:
         """Yield what is in line, in order."""
         front, heap, tickets, at = self._front, self._heap, self._ticket_by_job, self._first

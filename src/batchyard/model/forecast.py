@@ -90,6 +90,8 @@ class Future(Struct, frozen=True, kw_only=True):
     reached_ms: int = 0
     #: The least number of jobs that started in a run.
     reached_start_count: int = 0
+    #: After how many starts, at least, it is told by the pace of lines; None: nothing is.
+    paced_after: int | None = None
     bases: tuple[BasisUse, ...] = ()
     #: None: no job is expected to come in.
     arrivals: ArrivalUse | None = None

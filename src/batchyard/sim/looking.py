@@ -18,14 +18,16 @@ from msgspec import Struct
 
 from batchyard.core import inputs as i
 from batchyard.core.effects import StartTask
-from batchyard.core.state import State
+from batchyard.core.state import Job, State
 from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartForecast
-from batchyard.model.ids import JobId
+from batchyard.model.ids import JobId, whole_id_of
+from batchyard.model.status import JobStatus
 from batchyard.sim.arriving import Past
 from batchyard.sim.changing import ComingIn
 from batchyard.sim.durations import Draws
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
+from batchyard.sim.pacing import Left, Paces
 from batchyard.sim.past_runs import History
 from batchyard.store.run_times import Kind, Origin
 
@@ -36,6 +38,8 @@ RUNS_MIN = 10
 #: Ours: what all runs together, and one of them, may cost. A turn takes about half a millisecond.
 TURNS_TOTAL = 30_000
 TURNS_PER_RUN_MAX = 12_000
+#: Ours: what one may cost if its pace tells the rest, so that there are enough of them.
+TURNS_PACED_MAX = TURNS_TOTAL // RUNS_MIN
 #: Ours: a month.
 HORIZON_MS = 31 * 86_400_000
 
@@ -46,6 +50,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     runs_max: int = RUNS_MAX
     turns_total: int = TURNS_TOTAL
     turns_per_run_max: int = TURNS_PER_RUN_MAX
+    #: What one may cost if the pace of lines tells the rest; None: it is not asked to.
+    turns_paced_max: int | None = None
     horizon_ms: int = HORIZON_MS
     #: Seconds for all runs; None: no bound.
     wall_s: float | None = None
@@ -58,6 +64,8 @@ class Question(Struct, frozen=True, kw_only=True):
     wanted: tuple[JobId, ...]
     #: A run goes on until all of them have ended; else until they have started.
     until_ended: bool = False
+    #: What a run did not come to is told by the pace of its line.
+    is_paced: bool = False
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -74,6 +82,10 @@ class Seen(Struct, frozen=True, kw_only=True):
     failed: tuple[JobId, ...] = ()
     #: Whatever was stopped so that another job could start, and when first.
     preempted_ms: Mapping[JobId, int] = {}
+    #: What it did not come to is told by the pace of lines.
+    is_paced: bool = False
+    #: So nothing that is wanted is unknown.
+    is_whole: bool = False
     #: What its run times rest on; of the first run alone.
     bases: tuple[BasisUse, ...] = ()
 
@@ -128,19 +140,22 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         now_ms=yard.now_ms,
     )
 
+    paces = Paces()
+
+    def drawn(job: Job, job_id: JobId, number: int = 1, elapsed_ms: int | None = None) -> Fate:
+        return yard.certain.get(whole_id_of(job_id)) or draws.fate_of(
+            job_id, number, elapsed_ms=elapsed_ms, timeout_ms=job.timeout_ms
+        )
+
     def fate_of(start: StartTask, now_ms: int) -> Fate:
         job = state.jobs[start.job_id]
-        certain = yard.certain.get(job.id if job.parent is None else job.parent.id)
-        if certain is not None:
-            return certain
         attempt = job.progress.attempt
         started_ms = None if attempt is None else attempt.started_ms
-        return draws.fate_of(
-            job.id,
-            start.attempt_number,
-            elapsed_ms=None if started_ms is None else max(0, now_ms - started_ms),
-            timeout_ms=job.timeout_ms,
-        )
+        elapsed_ms = None if started_ms is None else max(0, now_ms - started_ms)
+        fate = drawn(job, job.id, start.attempt_number, elapsed_ms)
+        if elapsed_ms is None:
+            paces.note(job, start.attempt_number, fate, now_ms)
+        return fate
 
     coming = ComingIn(yard.arrivals)
     driver = driver_of(state, yard.now_ms, fate_of, coming.in_time())
@@ -148,26 +163,60 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
     if yard.past is not None:
         driver.follow(yard.past.laid_ahead(origins, seed=yard.seed, run=run_number))
     run = run_forward(driver, bounds, _ending(question))
+    start_count = len(run.started_ms)
+    is_paced = question.is_paced and run.end in (End.TURNS, End.CLOCK)
+    if is_paced:
+        _go_on(run, question, paces, Left(state, run.reached_ms, origins, drawn))
+    told = run.ended_ms if question.until_ended else run.started_ms
     return Seen(
         end=run.end,
         reached_ms=run.reached_ms,
         turn_count=run.turn_count,
-        start_count=len(run.started_ms),
+        start_count=start_count,
         started_ms=tuple(run.started_ms.get(each) for each in question.wanted),
         ended_ms=tuple(run.ended_ms.get(each) for each in question.wanted),
+        is_paced=is_paced,
+        is_whole=is_paced and all(each in told for each in question.wanted),
         failed=tuple(each for each in question.wanted if each in run.failed),
         preempted_ms=run.preempted_ms,
         bases=() if run_number else tuple(yard.history.bases()),
     )
 
 
+def _go_on(run: Run, question: Question, paces: Paces, left: Left) -> None:
+    """Say of what is wanted, and was not come to, what is to be expected."""
+    over = run.ended_ms if question.until_ended else run.started_ms
+    missing = [each for each in question.wanted if each not in over]
+    expected = paces.expect(left, missing)
+    for job_id in missing:
+        found, end_ms = expected.get(job_id), paces.end_ms.get(job_id, 0)
+        if found is not None:
+            run.started_ms.setdefault(job_id, found.start_ms)
+            run.ended_ms[job_id] = max(found.end_ms, end_ms)
+        elif end_ms and not _waits(left.state.jobs[job_id]):
+            run.ended_ms[job_id] = max(run.reached_ms, end_ms)
+
+
+def _waits(job: Job) -> bool:
+    """Tell whether a job, or a child of it, has no place yet."""
+    statuses = (JobStatus.PENDING, JobStatus.RUNNABLE)
+    array = job.progress.array
+    if array is None:
+        return job.progress.status in statuses
+    counts = array.count_by_status()
+    return any(counts[each] for each in statuses)
+
+
 def look(make: See, limits: Limits) -> list[Seen]:
     """Make as many runs as the limits allow; at least one."""
     until_s = None if limits.wall_s is None else monotonic() + limits.wall_s
-    bounds = Bounds(
-        horizon_ms=limits.horizon_ms, turns_max=limits.turns_per_run_max, clock_until_s=until_s
-    )
-    first = make(0, bounds)
+    for turns_max in (limits.turns_paced_max, limits.turns_per_run_max):
+        if turns_max is None:
+            continue
+        bounds = Bounds(horizon_ms=limits.horizon_ms, turns_max=turns_max, clock_until_s=until_s)
+        first = make(0, bounds)
+        if first.end is not End.TURNS or first.is_whole:
+            break
     found = [first]
     wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
     if first.end in (End.TURNS, End.CLOCK):
@@ -186,7 +235,17 @@ def future_of(
 ) -> Future:
     """Sum up runs: the wanted jobs at the places `shown` one by one, and all of them together."""
     incomplete = [each for each in found if not each.end.is_complete]
-    limit_ms = min((each.reached_ms for each in incomplete), default=None)
+    paced = [each.start_count for each in found if each.is_paced]
+
+    def interval(times: Sequence[int | None]) -> Interval:
+        """What a run neither came to nor tells otherwise may be any time after its end."""
+        ends = [
+            each.reached_ms
+            for each, at_ms in zip(found, times, strict=True)
+            if at_ms is None and not each.end.is_complete
+        ]
+        return interval_of(times, min(ends, default=None))
+
     return Future(
         at_ms=yard.now_ms,
         seed=yard.seed,
@@ -194,17 +253,18 @@ def future_of(
         jobs=tuple(
             StartForecast(
                 job_id=wanted[place],
-                start=interval_of([each.started_ms[place] for each in found], limit_ms),
+                start=interval([each.started_ms[place] for each in found]),
                 started_count=sum(each.started_ms[place] is not None for each in found),
             )
             for place in shown
         ),
         waiting_count=len(wanted),
-        all_started=interval_of([_last(each.started_ms) for each in found], limit_ms),
-        all_ended=interval_of([_last(each.ended_ms) for each in found], limit_ms),
+        all_started=interval([_last(each.started_ms) for each in found]),
+        all_ended=interval([_last(each.ended_ms) for each in found]),
         gave_up=None if not incomplete else GaveUp(incomplete[0].end),
         reached_ms=min(each.reached_ms for each in found),
         reached_start_count=min(each.start_count for each in found),
+        paced_after=min(paced, default=None),
         bases=found[0].bases,
         arrivals=None if yard.past is None else yard.past.use,
     )

@@ -25,6 +25,7 @@ from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import (
+    TURNS_PACED_MAX,
     Question,
     See,
     Seen,
@@ -123,13 +124,14 @@ def _load(conn: Connection, task: Task, adjust: Adjust) -> State:
 
 def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -> Future | None:
     """None: the job, or the queue, is not live."""
+    limits = replace(task.limits, turns_paced_max=TURNS_PACED_MAX)
     if task.job_id is not None:
         job = state.find(task.job_id)
         if job is None or job.progress.status.has_task:
             return None
         yard = _with_arrivals(state, yard, job.queue_arn, came)
         wanted: Sequence[JobId] = (task.job_id,)
-        found = look(copies(state, yard, Question(wanted=tuple(wanted))), task.limits)
+        found = look(copies(state, yard, Question(wanted=tuple(wanted), is_paced=True)), limits)
         return future_of(found, yard, wanted, shown=[0])
     assert task.queue_arn is not None, "a job, a queue, or changes"
     queue = state.queues.get(task.queue_arn)
@@ -139,7 +141,8 @@ def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -
     if not wanted:
         return Future(at_ms=yard.now_ms, seed=yard.seed, run_count=0)
     yard = _with_arrivals(state, yard, queue.arn, came)
-    found = look(copies(state, yard, Question(wanted=tuple(wanted), until_ended=True)), task.limits)
+    question = Question(wanted=tuple(wanted), until_ended=True, is_paced=True)
+    found = look(copies(state, yard, question), limits)
     return future_of(found, yard, wanted, shown=first_to_start(found, JOBS_SHOWN_MAX))
 
 

@@ -84,8 +84,11 @@ def foretell(
     """Look ahead for some jobs."""
     yard = a_look(state, past, now_ms=now_ms, seed=seed)
     wanted = [job_id(each) for each in numbers]
-    question = Question(wanted=tuple(wanted), until_ended=until_ended)
-    found = look(copies(state, yard, question), limits or Limits())
+    limits = limits or Limits()
+    question = Question(
+        wanted=tuple(wanted), until_ended=until_ended, is_paced=limits.turns_paced_max is not None
+    )
+    found = look(copies(state, yard, question), limits)
     return future_of(found, yard, wanted, shown=range(len(wanted)))
 
 

@@ -190,7 +190,7 @@ def _shown_future(future: Future) -> Json:
         "runCount": future.run_count,
         "gaveUp": None if future.gave_up is None else future.gave_up.value,
         "reachedAt": future.reached_ms or None,
-        "assumptions": assumptions_of(future.arrivals),
+        "assumptions": [*assumptions_of(future.arrivals), *_pace_of(future)],
         "bases": [shown_basis(each) for each in future.bases[:_BASES_SHOWN_MAX]],
     }
 
@@ -209,6 +209,16 @@ def assumptions_of(arrivals: ArrivalUse | None) -> list[str]:
         return [*_ASSUMES, "No new job goes ahead of those that wait."]
     window = duration(arrivals.window_ms)
     return [*_ASSUMES, f"Jobs come in as the last {arrivals.job_count:,} did, in {window}."]
+
+
+def _pace_of(future: Future) -> list[str]:
+    """Say from where on nothing was run."""
+    if future.paced_after is None:
+        return []
+    return [
+        f"What comes after {future.paced_after:,} starts goes on at the pace of the latter half of"
+        " these."
+    ]
 
 
 def shown_interval(interval: Interval) -> Json:
