@@ -14,6 +14,8 @@ from batchyard.model.status import JobStatus
 class Basis(StrEnum):
     """Where the run times of a kind of job are taken from, the best first."""
 
+    #: What came in with it: other children of its array, or jobs of its definition and minute.
+    BATCH = "BATCH"
     #: Jobs of the same definition in the same queue.
     DEFINITION = "DEFINITION"
     #: Jobs of the same queue.

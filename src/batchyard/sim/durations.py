@@ -71,9 +71,11 @@ class Draws:
         self._history = history
         self._origins = origins
         #: For how long the jobs of each batch that run have done so, by kind.
-        self._running_ms: dict[Kind, dict[Origin, Sequence[int]]] = {}
+        self._running_ms: dict[Kind, dict[Origin, list[int]]] = {}
         for origin, times in running_ms.items():
-            self._running_ms.setdefault(origin.kind, {})[origin] = times
+            for number, each in enumerate(times):
+                own = history.narrowed(origin, f" {number}")
+                self._running_ms.setdefault(own.kind, {}).setdefault(own, []).append(each)
         self._salt = f"{seed}/{run}/"
         #: The history as this run has it.
         self._versions: dict[tuple[Kind, int | None], _Version] = {}
@@ -84,7 +86,7 @@ class Draws:
         self, job_id: JobId, number: int, *, elapsed_ms: int | None, timeout_ms: int | None
     ) -> Fate:
         """Say how an attempt goes; `elapsed_ms` is for how long it has run, None: it has not."""
-        origin = self._origins[whole_id_of(job_id)]
+        origin = self._history.narrowed(self._origins[whole_id_of(job_id)], job_id)
         source = self._history.source_of(origin.kind, timeout_ms)
         least_ms = 0 if elapsed_ms is None else elapsed_ms + 1
         version = self._version(origin.kind, source)

@@ -124,7 +124,8 @@ def live_by_kind(state: State, yard: Yard) -> dict[Kind, int]:
         if origin is not None:
             array = job.progress.array
             count = 1 if array is None else array.size
-            found[origin.kind] = found.get(origin.kind, 0) + count
+            kind = yard.history.narrowed(origin, job.id).kind
+            found[kind] = found.get(kind, 0) + count
     return found
 
 

@@ -3,6 +3,8 @@
 Decides which history is taken, how it is made as if it were of one definition and of today, and
 which of its jobs are a group. Refuses to know where history comes from, and how draws are made.
 
+- A batch of which BATCH_MIN attempts have ended goes by these alone: what it has in common is in
+  them, and what others took says no more.
 - A kind goes by its own history if that has at least SAMPLES_MIN attempts, else by its queue's,
   else by all; if none has so many, by the nearest that has any.
 - Definitions that are taken together are made as if they took equally long (`Others` says how far
@@ -23,10 +25,12 @@ from batchyard.model.forecast import Basis, BasisUse
 from batchyard.model.ids import QueueArn, name_in_arn
 from batchyard.sim.likeness import Likeness, batch_of, weighed
 from batchyard.sim.ranks import NORMAL, Distribution
-from batchyard.store.run_times import JOBS_MAX, Kind, Origin, PastAttempt
+from batchyard.store.run_times import CHILDREN_MAX, JOBS_MAX, Kind, Origin, PastAttempt
 
 #: Ours: fewer attempts say less of a kind than its neighbours do.
 SAMPLES_MIN = 5
+#: Ours: so many show how long the others of their batch take.
+BATCH_MIN = 30
 #: Ours: the latest ones are what is to come like.
 SAMPLES_MAX = 300
 #: Ours, where nothing at all is known.
@@ -104,7 +108,7 @@ class Source:
     growth: "Growth | None" = None
     #: Of TIMEOUT.
     timeout_ms: int | None = None
-    #: Of DEFINITION: what ended before is not known. None: all that ever ended is.
+    #: Of BATCH and DEFINITION: what ended before is not known. None: all that ever ended is.
     since_ms: int | None = None
 
     def group_of(self, origin: Origin) -> str:
@@ -119,10 +123,16 @@ class History:
         is_cut = len(attempts) >= JOBS_MAX
         self._since_ms = min((each.stopped_ms for each in attempts), default=0) if is_cut else None
         self._by_kind: dict[Kind, list[PastAttempt]] = {}
+        self._by_batch: dict[Origin, list[PastAttempt]] = {}
+        #: The kinds that batches are, and what they are of.
+        self._kind_of_batch: dict[Kind, Kind] = {}
         self._by_queue: dict[QueueArn, list[PastAttempt]] = {}
         self._by_place: dict[str, list[PastAttempt]] = {}
         for each in attempts:
             queue_arn = each.kind.queue_arn
+            if each.batch:
+                origin = Origin(each.kind, each.batch, each.trait)
+                self._by_batch.setdefault(origin, []).append(each)
             for found in (
                 self._by_kind.setdefault(each.kind, []),
                 self._by_queue.setdefault(queue_arn, []),
@@ -141,6 +151,21 @@ class History:
         self._guesses: dict[int | None, Source] = {}
         #: Kinds that nothing is known of and that have a timeout.
         self._timed: dict[Kind, None] = {}
+
+    def narrowed(self, origin: Origin, job_id: str) -> Origin:
+        """Give what a job is drawn by: alone in the kind that its batch is, if that is known well.
+
+        Else as it comes.
+        """
+        known = self._by_batch.get(origin, ())
+        if len(known) < BATCH_MIN:
+            return origin
+        definition, queue_arn = origin.kind.definition, origin.kind.queue_arn
+        kind = Kind(f"{definition} {origin.batch} {origin.trait}", queue_arn)
+        if kind not in self._kind_of_batch:
+            self._kind_of_batch[kind] = origin.kind
+            self._by_kind[kind] = [replace(each, batch="") for each in known[:SAMPLES_MAX]]
+        return Origin(kind, job_id, origin.trait)
 
     def prepare(self, live: Mapping[Kind, int]) -> None:
         """Find what kinds go by, of which so many jobs live: once, before copies are made."""
@@ -178,7 +203,7 @@ class History:
             source = self._source_of(kind)
             basis = unknown[kind not in self._timed] if source is None else source.basis
             use = BasisUse(
-                definition=kind.definition,
+                definition=self._kind_of_batch.get(kind, kind).definition,
                 queue=name_in_arn(kind.queue_arn),
                 basis=basis,
                 sample_count=0 if source is None else len(source.attempts),
@@ -194,8 +219,9 @@ class History:
         return self._sources[kind]
 
     def _find(self, kind: Kind) -> Source | None:
+        own = Basis.BATCH if kind in self._kind_of_batch else Basis.DEFINITION
         choices = (
-            (Basis.DEFINITION, self._by_kind.get(kind, [])),
+            (own, self._by_kind.get(kind, [])),
             (Basis.QUEUE, self._by_queue.get(kind.queue_arn, [])),
             (Basis.ALL, self._by_place.get(_place_of(kind.queue_arn), [])),
         )
@@ -204,20 +230,20 @@ class History:
                 if len(attempts) >= samples_min:
                     source = self._source_by_attempts.get(id(attempts))
                     if source is None:
-                        source = _source_of(basis, attempts, self._since_of(attempts))
+                        source = _source_of(basis, attempts, self._since_of(basis, attempts))
                         self._source_by_attempts[id(attempts)] = source
                     return source
         return None
 
-    def _since_of(self, attempts: Sequence[PastAttempt]) -> int | None:
-        if len(attempts) < SAMPLES_MAX:
+    def _since_of(self, basis: Basis, attempts: Sequence[PastAttempt]) -> int | None:
+        if len(attempts) < (CHILDREN_MAX if basis is Basis.BATCH else SAMPLES_MAX):
             return self._since_ms
         return min(each.stopped_ms for each in attempts)
 
 
 def _source_of(basis: Basis, attempts: Sequence[PastAttempt], since_ms: int | None) -> Source:
     others = None
-    if basis is not Basis.DEFINITION:
+    if basis not in (Basis.BATCH, Basis.DEFINITION):
         attempts, others = _alike(attempts)
     attempts, growth = _at_present(attempts)
     members = _by_batch(attempts)

@@ -19,7 +19,7 @@ from batchyard.store.schema import children, jobs
 
 #: Ours: how many ended jobs are looked at, and how many children of each array.
 JOBS_MAX = 4000
-_CHILDREN_MAX = 200
+CHILDREN_MAX = 200
 _ARRAYS_MAX = 50
 #: Ours: how many submissions are looked at.
 _ARRIVALS_MAX = 2000
@@ -130,7 +130,7 @@ def _of_children(conn: Connection, parent_id: str, origin: Origin) -> Iterator[P
         select(children.c.progress)
         .where(children.c.parent_id == parent_id, children.c.stopped_ms.is_not(None))
         .order_by(children.c.child_index.desc())
-        .limit(_CHILDREN_MAX)
+        .limit(CHILDREN_MAX)
     )
     for stored in conn.scalars(query):
         yield from _attempts_of(origin, codec.decode_progress(stored))

@@ -86,6 +86,22 @@ def test_what_has_ended_of_a_batch_moves_the_rest_of_it() -> None:
     assert fmean(drawn(slow + alike)) > 220
 
 
+def test_a_batch_of_which_enough_has_ended_goes_by_itself() -> None:
+    """Two batches before it took twenty times as long: that says nothing of it any more."""
+    chance = Random(5)
+
+    def some(count: int, middle_s: float, batch: str) -> list[PastAttempt]:
+        times = [middle_s * exp(chance.gauss(0, 0.1)) for _ in range(count)]
+        return [replace(each, batch=batch) for each in a_past(times)]
+
+    others = some(10, 100, "one") + some(10, 120, "other")
+    low, *_, high = quantiles(drawn(some(40, 5, "new") + others), n=10)
+    assert low == pytest.approx(5 * exp(-0.128), rel=0.1)
+    assert high == pytest.approx(5 * exp(0.128), rel=0.1)
+    low, *_, high = quantiles(drawn(some(10, 5, "new") + others), n=10)
+    assert high > 3 * low, "of ten little is known"
+
+
 def test_what_runs_for_long_of_a_batch_moves_the_rest_of_it() -> None:
     alike = in_batches(0.5, 0.1)
     running = {Origin(KIND, "new"): [250_000, 250_000]}

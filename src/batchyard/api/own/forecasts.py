@@ -53,6 +53,7 @@ _TEXT_BY_GAVE_UP = {
     GaveUp.CLOCK: "looking ahead took too long and was given up after {count:,} starts",
 }
 _TEXT_BY_BASIS = {
+    Basis.BATCH: "the last {count} attempts of what came in with them",
     Basis.DEFINITION: "the last {count} attempts of that definition in that queue",
     Basis.QUEUE: "the last {count} attempts in that queue",
     Basis.ALL: "the last {count} attempts of all queues",
