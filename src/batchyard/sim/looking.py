@@ -211,24 +211,39 @@ def _waits(job: Job) -> bool:
 def look(make: See, limits: Limits) -> list[Seen]:
     """Make as many runs as the limits allow; at least one."""
     until_s = None if limits.wall_s is None else monotonic() + limits.wall_s
-    for turns_max in (limits.turns_paced_max, limits.turns_per_run_max):
-        if turns_max is None:
-            continue
-        bounds = Bounds(horizon_ms=limits.horizon_ms, turns_max=turns_max, clock_until_s=until_s)
-        first = make(0, bounds)
-        if first.end is not End.TURNS or first.is_whole:
-            break
-    found = [first]
+    turns_max = limits.turns_paced_max
+
+    def run(number: int) -> Seen:
+        run_until_s = until_s
+        if until_s is not None and limits.wall_s is not None and turns_max is not None:
+            # Where pace tells the rest, many short runs say more than a few long ones.
+            run_until_s = min(until_s, monotonic() + limits.wall_s / RUNS_MIN)
+        return make(
+            number,
+            Bounds(
+                horizon_ms=limits.horizon_ms,
+                turns_max=turns_max or limits.turns_per_run_max,
+                clock_until_s=run_until_s,
+            ),
+        )
+
+    first = run(0)
+    was_cut = first.end in (End.TURNS, End.CLOCK)
+    if was_cut and turns_max is not None and not first.is_whole:
+        turns_max = None
+        first = run(0)
+        was_cut = first.end in (End.TURNS, End.CLOCK)
     wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
-    if first.end in (End.TURNS, End.CLOCK):
+    if was_cut and turns_max is None:
         wanted = min(wanted, max(1, limits.turns_total // max(1, first.turn_count)))
+    found = [first]
     for number in range(1, wanted):
         if until_s is not None and monotonic() > until_s:
             break
-        found.append(make(number, bounds))
-    whole = [each for each in found if each.end is not End.CLOCK]
+        found.append(run(number))
+    telling = [each for each in found if each.end is not End.CLOCK or each.is_whole]
     # A run that the clock cut says little; it would cast doubt on what all others say.
-    return whole if len(whole) >= RUNS_MIN else found
+    return telling if len(telling) >= RUNS_MIN or first.is_whole else found
 
 
 def future_of(
