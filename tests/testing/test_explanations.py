@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.testing.states import Case
-from tests.testing.states_of_environments import CASES
+from tests.testing.states_of_others import CASES
 from tests.testing.worlds import World, Worlds, check_all_that_is_told
 
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

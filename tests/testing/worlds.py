@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -254,7 +255,9 @@ class World:
             "command": ["work"],
             "resourceRequirements": [{"type": each, "value": asked[each]} for each in asked],
         }
-        of_definition: dict[str, Any] = dict(definition or {})
+        of_definition: dict[str, Any] = deepcopy(dict(definition or {}))
+        if is_subject:
+            self._ask_for_less(of_definition.get("nodeProperties", {}))
         if is_fargate:
             of_definition["platformCapabilities"] = ["FARGATE"]
             container["executionRoleArn"] = "arn:aws:iam::000000000000:role/ecsTaskExecutionRole"
@@ -274,6 +277,13 @@ class World:
             jobName=name, jobQueue=self.named(queue), jobDefinition=defined, **more
         )["jobId"]
         return job_id
+
+    def _ask_for_less(self, node_properties: dict[str, Any]) -> None:
+        """Let each node of the subject ask for less."""
+        for each in node_properties.get("nodeRangeProperties", ()):
+            asked = {one["type"]: one for one in each["container"]["resourceRequirements"]}
+            asked["VCPU"]["value"] = str(int(asked["VCPU"]["value"]) - self.less.cpu_milli // 1000)
+            asked["MEMORY"]["value"] = str(int(asked["MEMORY"]["value"]) - self.less.memory_mib)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -303,6 +313,8 @@ class World:
         """Make a change that a caller can make afterwards."""
         name = change["subject"].rsplit("/", 1)[-1]
         match change["kind"]:
+            case "ENABLE_ENVIRONMENT" if ":service-environment/" in change["subject"]:
+                self.batch.update_service_environment(serviceEnvironment=name, state="ENABLED")
             case kind if kind in _OF_ENVIRONMENTS:
                 self.batch.update_compute_environment(
                     computeEnvironment=name, **self._other_environment(kind, name, by)

@@ -93,6 +93,7 @@ def _bare_change(change: Change) -> Json:
         "subject": change.subject,
         "dimension": None if change.dimension is None else change.dimension.value,
         "by": change.by,
+        "isPerNode": change.is_per_node or None,
         "unitMilli": change.unit_milli if change.dimension is Dimension.VCPUS else None,
         "capacityUnit": change.unit or None,
         "size": None
@@ -116,7 +117,7 @@ def text_of(*changes: Change) -> str:
 
 #: What would have to be otherwise, by kind of change.
 _CONDITIONS: Mapping[ChangeKind, str] = {
-    ChangeKind.ASK_FOR_LESS: "it asked for {quantity} less",
+    ChangeKind.ASK_FOR_LESS: "{who} asked for {quantity} less",
     ChangeKind.RAISE_MAX_VCPUS: "maxvCpus of {name} were {by} higher",
     ChangeKind.ADD_CAPACITY: "machine {name} had {quantity} more",
     ChangeKind.RAISE_QUEUE_PRIORITY: "the priority of job queue {name} were {by} higher",
@@ -144,6 +145,7 @@ def _condition_of(change: Change) -> str:
         quantity=_quantity(change),
         environment="service" if is_service else "compute",
         instances=_instances(change),
+        who="each of its nodes" if change.is_per_node else "it",
     )
 
 
