@@ -36,7 +36,7 @@ def a_license_is_short_for_the_one_before_it(w: World) -> str:
         "1 job of its job queue stands before it. The first waits: ce uses 2 vCPUs of maxvCpus"
         " 2 vCPUs: short by 1 vCPU."
     ),
-    together=[("RAISE_MAX_VCPUS", None, 3), ("ADD_CONSUMABLE", None, 1)],
+    together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 3)],
 )
 def the_last_license_goes_to_the_one_before_it(w: World) -> str:
     w.environment()
@@ -45,6 +45,23 @@ def the_last_license_goes_to_the_one_before_it(w: World) -> str:
     w.submit(vcpus=2)
     w.submit(vcpus=2, needs={"license": 1})
     return w.submit(vcpus=2, needs={"license": 1}, is_subject=True)
+
+
+@case(
+    cause="ENVIRONMENT",
+    text="Compute environment ce is DISABLED.",
+    status_reason="ACTION_REQUIRED - CE(s) associated with the job queue are disabled.",
+    # Made in this order: the other queue would have taken the room before the license is there.
+    together=[("ADD_CONSUMABLE", None, 1), ("ENABLE_ENVIRONMENT", None, 1)],
+)
+def a_license_is_short_and_its_environment_is_disabled(w: World) -> str:
+    w.environment()
+    w.queue(priority=5)
+    w.queue("low", "ce")
+    w.consumable(total=1)
+    w.disable("ce")
+    w.submit(vcpus=2, queue="low")
+    return w.submit(vcpus=2, needs={"license": 2}, is_subject=True)
 
 
 @case(

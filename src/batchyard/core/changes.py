@@ -60,6 +60,14 @@ _LIMIT_MAX = 1 << 26
 #: What has such a status holds capacity.
 _ON_MACHINES = (JobStatus.STARTING, JobStatus.RUNNING)
 
+#: Of several changes: what brings no room, which others would take before the rest is made.
+_MADE_FIRST = (
+    ChangeKind.ASK_FOR_LESS,
+    ChangeKind.ADD_CONSUMABLE,
+    ChangeKind.RAISE_QUEUE_PRIORITY,
+    ChangeKind.RAISE_SCHEDULING_PRIORITY,
+)
+
 #: In thousandths.
 _VCPU = 1000
 _FARGATE_UNIT_MILLI = 250
@@ -91,7 +99,8 @@ def find_changes(state: State, job: Job, ahead: Sequence[Job], now_ms: int) -> l
 def find_together(state: State, job: Job, ahead: Sequence[Job], now_ms: int) -> list[Change]:
     """Give changes that start a RUNNABLE job together, where none does alone; empty: none found.
 
-    Each is needed, and with one unit less of any of them the job does not start.
+    Each is needed, and with one unit less of any of them the job does not start. They come in an
+    order in which they may be made one by one, with rounds between.
     """
     rest = [
         (kind, guess, sizes)
@@ -115,7 +124,7 @@ def find_together(state: State, job: Job, ahead: Sequence[Job], now_ms: int) -> 
             return _try_with(state, job, changes, now_ms)
 
         most[at] = replace(kind, by=_least(with_, guess(tried.before), sizes))
-    return most
+    return sorted(most, key=lambda each: each.kind not in _MADE_FIRST)
 
 
 def _try_with(state: State, job: Job, changes: Sequence[Change], now_ms: int) -> Tried:
