@@ -5,6 +5,7 @@ Owns nothing but these: the table and its words are those of `states`.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from tests.testing.states import NEVER_FITS, case
@@ -165,3 +166,26 @@ def its_instance_starts_and_a_smaller_one_elsewhere(w: World) -> str:
     w.submit(vcpus=2)
     w.yard.advance(seconds=30)
     return w.submit(vcpus=4, is_subject=True)
+
+
+@case(
+    cause="STARTING",
+    text=("Its image busybox is being pulled, for 2 seconds now. It was placed 2 seconds ago."),
+    status_reason="Its image busybox is being pulled, for 2 seconds now.",
+)
+def its_image_is_being_pulled(w: World) -> str:
+    w.yard.jobs.behave(job_name="slow", pull=timedelta(minutes=5))
+    w.environment(kind="FARGATE")
+    w.queue()
+    return w.submit("slow", memory=2048, is_fargate=True, is_subject=True)
+
+
+@case(
+    cause="STARTING",
+    text=("Its image busybox is being pulled, for 2 seconds now. It was placed 2 seconds ago."),
+    status_reason="Its image busybox is being pulled, for 2 seconds now.",
+)
+def the_image_of_a_service_job_is_being_pulled(w: World) -> str:
+    w.yard.jobs.behave(image="busybox", queue=w.named("jq"), pull=timedelta(minutes=5))
+    w.service_queue(2)
+    return w.submit_service_job(1)

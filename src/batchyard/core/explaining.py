@@ -39,7 +39,6 @@ _AHEAD_FOR_CHANGES_MAX = 30
 _AHEAD_FOR_TOGETHER_MAX = 2
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
-_MS_PER_S = 1000
 
 #: Of what one environment lacks: what is told of it, the most lasting first.
 _ORDER = (Cause.NEVER_FITS, Cause.CAPACITY, Cause.MAX_VCPUS)
@@ -241,7 +240,7 @@ def _instance_starting(arn: EnvironmentArn, *, in_ms: int) -> Reason:
         cause=Cause.INSTANCE_STARTING,
         text=(
             f"An instance with room for it is starting in {name_in_arn(arn)}; the first that starts"
-            f" there is ready in {_seconds(in_ms)}."
+            f" there is ready in {sentences.seconds(in_ms)}."
         ),
         subject=arn,
         numbers={"ready_in_ms": in_ms},
@@ -511,7 +510,8 @@ def _why_not_over(job: Job, now_ms: int) -> list[Reason]:
     if attempt is None:
         return []
     since_ms = max(0, now_ms - attempt.placed_ms)
-    text = f"{sentences.starting(attempt, status)} It was placed {_seconds(since_ms)} ago."
+    placed = f"It was placed {sentences.seconds(since_ms)} ago."
+    text = f"{sentences.starting(attempt, status, now_ms)} {placed}"
     numbers = {"placed_ago_ms": since_ms}
     return [Reason(cause=Cause.STARTING, text=text, subject=on, numbers=numbers)]
 
@@ -523,10 +523,10 @@ def _running(job: Job, attempt: Attempt | None, on: str, now_ms: int) -> Reason:
     started_ms = None if attempt is None else attempt.started_ms
     if started_ms is not None:
         numbers["running_ms"] = max(0, now_ms - started_ms)
-        text += f", since {_seconds(numbers['running_ms'])}"
+        text += f", since {sentences.seconds(numbers['running_ms'])}"
         if job.timeout_ms is not None:
             numbers["left_ms"] = max(0, started_ms + job.timeout_ms - now_ms)
-            text += f"; its timeout ends it in {_seconds(numbers['left_ms'])}"
+            text += f"; its timeout ends it in {sentences.seconds(numbers['left_ms'])}"
     return Reason(cause=Cause.RUNNING, text=f"{text}.", subject=on, numbers=numbers)
 
 
@@ -535,11 +535,6 @@ def _given_up(job: Job) -> Iterator[Reason]:
     text = sentences.given_up(job.progress)
     if text is not None:
         yield Reason(cause=Cause.STOPPING, text=text)
-
-
-def _seconds(ms: int) -> str:
-    seconds = -(-ms // _MS_PER_S)
-    return "1 second" if seconds == 1 else f"{seconds:,} seconds"
 
 
 def _first_in_order(reasons: Sequence[Reason]) -> Reason:
