@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from batchyard.model.amounts import Amount
 from tests.testing.states import NEVER_FITS, case
 from tests.testing.states_of_environments import CASES as CASES
 from tests.testing.worlds import World
@@ -66,6 +67,42 @@ def a_license_is_short_and_its_environment_is_disabled(w: World) -> str:
 
 
 @case(
+    cause="CONSUMABLE",
+    text="Asked 1 of license; 0 available: short by 1.",
+    # More licenses, or much more room, would go to the other queue first.
+    together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
+)
+def a_license_and_room_are_short_while_another_queue_lacks_more(w: World) -> str:
+    w.environment(vcpus=3, kind="FARGATE")
+    w.queue()
+    w.queue("high", "ce", priority=9)
+    w.consumable(total=0)
+    of_fargate: dict[str, Any] = {"memory": 4096, "is_fargate": True}
+    w.submit(vcpus=2, **of_fargate)
+    job_id = w.submit(vcpus=2, needs={"license": 1}, is_subject=True, **of_fargate)
+    w.submit(vcpus=1, needs={"license": 2}, queue="high", **of_fargate)
+    w.submit(vcpus=2, queue="high", **of_fargate)
+    return job_id
+
+
+@case(
+    cause="CONSUMABLE",
+    text="Asked 1 of license; 0 available: short by 1.",
+    # With two more the other queue would have the license, and all the room.
+    changes=[("ADD_CONSUMABLE", None, 1)],
+)
+def a_license_is_short_while_another_queue_lacks_more(w: World) -> str:
+    w.environment(vcpus=4, kind="FARGATE")
+    w.queue()
+    w.queue("high", "ce", priority=9)
+    w.consumable(total=0)
+    of_fargate: dict[str, Any] = {"memory": 8192, "is_fargate": True}
+    job_id = w.submit(needs={"license": 1}, is_subject=True, **of_fargate)
+    w.submit(vcpus=4, needs={"license": 2}, queue="high", **of_fargate)
+    return job_id
+
+
+@case(
     cause="TURN",
     text=(
         "1 job of its job queue stands before it. The first waits: Asked 2 vCPUs, 512 MiB; no"
@@ -78,6 +115,20 @@ def no_instance_is_registered_for_the_one_before_it(w: World) -> str:
     w.queue()
     w.submit(vcpus=2)
     return w.submit(is_subject=True)
+
+
+@case(
+    cause="CAPACITY",
+    text="Asked 2 vCPUs, 512 MiB; no instance with room is registered with ce.",
+    together=[("ADD_CAPACITY", "VCPUS", 1), ("REGISTER_INSTANCE", None, 1)],
+    settings={"machine": Amount(cpu_milli=3000, memory_mib=8000)},
+)
+def no_machine_has_room_for_an_instance_to_be_registered(w: World) -> str:
+    w.unmanaged()
+    w.unmanaged("other")
+    w.queue()
+    assert w.register_instance("other", vcpus=2, memoryMib=4096) is None
+    return w.submit(vcpus=2, is_subject=True)
 
 
 # -- what holds for others, too ------------------------------------------------------------------

@@ -74,6 +74,11 @@ def test_each_change_starts_the_job_and_one_unit_less_does_not(
     check_all_that_is_told(worlds, case.script, own, told, world.asked, **case.settings)
 
 
+def test_a_job_that_has_room_waits_for_its_turn_alone(worlds: Worlds, own: ExitStack) -> None:
+    _, _, told = build(worlds, own, CASES["a_license_is_short_for_the_one_before_it"])
+    assert [each["cause"] for each in told["reasons"]] == ["TURN"]
+
+
 def test_a_job_that_is_tried_again_says_how_it_ended_before(worlds: Worlds, own: ExitStack) -> None:
     _, _, told = build(worlds, own, CASES["it_is_tried_again"])
     [again] = [each for each in told["reasons"] if each["cause"] == "RETRY"]

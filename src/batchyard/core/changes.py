@@ -68,6 +68,14 @@ _MADE_FIRST = (
     ChangeKind.RAISE_SCHEDULING_PRIORITY,
 )
 
+#: Of these too much may help others first, so just enough for the job itself is tried, too.
+_ALSO_FOR_OTHERS = (
+    ChangeKind.RAISE_MAX_VCPUS,
+    ChangeKind.ADD_CAPACITY,
+    ChangeKind.ADD_CONSUMABLE,
+    ChangeKind.RAISE_CAPACITY_LIMIT,
+)
+
 #: In thousandths.
 _VCPU = 1000
 _FARGATE_UNIT_MILLI = 250
@@ -93,6 +101,10 @@ def find_changes(state: State, job: Job, ahead: Sequence[Job], now_ms: int) -> l
         most = with_(sizes[-1])
         if most.starts:
             found.append(replace(kind, by=_least(with_, guess(most.before), sizes)))
+        elif kind.kind in _ALSO_FOR_OTHERS:
+            few = sizes[: bisect_left(sizes, guess(Amount())) + 1]
+            if with_(few[-1]).starts:
+                found.append(replace(kind, by=_least(with_, few[-1], few)))
     return found
 
 
@@ -117,21 +129,49 @@ def find_together(state: State, job: Job, ahead: Sequence[Job], now_ms: int) -> 
         if without.starts:
             tried = without
             del rest[at], most[at]
-    for at, (kind, guess, sizes) in enumerate(rest):
+    rest.sort(key=lambda each: _place_of(each[0]))
+    return _least_together(
+        lambda changes: _try_with(state, job, changes, now_ms),
+        [(kind, guess(tried.before), sizes) for kind, guess, sizes in rest],
+    )
 
-        def with_(by: int, at: int = at, kind: Change = kind) -> Tried:
-            changes = [*most[:at], replace(kind, by=by), *most[at + 1 :]]
-            return _try_with(state, job, changes, now_ms)
 
-        most[at] = replace(kind, by=_least(with_, guess(tried.before), sizes))
-    return sorted(most, key=lambda each: each.kind not in _MADE_FIRST)
+def _least_together(
+    with_all: Callable[[Sequence[Change]], Tried], rest: Sequence[tuple[Change, int, Sequence[int]]]
+) -> list[Change]:
+    """Give the least of each of some changes beside the others, of which the most helps.
+
+    With less of one the others may be less, too: with fewer licenses fewer others take the room.
+    """
+    found = [replace(kind, by=sizes[-1]) for kind, _, sizes in rest]
+    is_first = True
+    while True:
+        before = list(found)
+        for at, (kind, guess, sizes) in enumerate(rest):
+
+            def with_(by: int, at: int = at, kind: Change = kind) -> Tried:
+                return with_all([*found[:at], replace(kind, by=by), *found[at + 1 :]])
+
+            by = found[at].by
+            smaller = sizes[: sizes.index(by) + 1]
+            found[at] = replace(kind, by=_least(with_, guess if is_first else by, smaller))
+        if found == before:
+            return found
+        is_first = False
 
 
 def _try_with(state: State, job: Job, changes: Sequence[Change], now_ms: int) -> Tried:
     """Tell what a round would do with a job after all of some changes."""
-    for each in changes:
+    for each in sorted(changes, key=_place_of):
         state = suppose(state, each)
     return try_next_round(state, job, now_ms)
+
+
+def _place_of(change: Change) -> int:
+    """Say in which place of several changes one is made: instances need room on a machine."""
+    if change.kind in _MADE_FIRST:
+        return 0
+    return 1 if change.kind is ChangeKind.ADD_CAPACITY else 2
 
 
 def _candidates(state: State, job: Job, ahead: Sequence[Job]) -> Iterator[Candidate]:

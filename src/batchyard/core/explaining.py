@@ -186,9 +186,9 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
         if place.ahead:
             reasons.append(_turn(state, job, place, view, now_ms))
     else:
-        reasons = _without_what_is_kept(state, job, own, view, now_ms)
-        if place.ahead:
-            reasons.insert(0, _turn(state, job, place, view, now_ms))
+        reasons = [_turn(state, job, place, view, now_ms)] if place.ahead else []
+        if own or not place.ahead:  # Else there is room for it, once it is its turn.
+            reasons += _without_what_is_kept(state, job, own, view, now_ms)
         ahead = [found for each in place.first_ids if (found := state.find(each)) is not None]
         if may_think:
             changes = find_changes(state, job, ahead, now_ms)
