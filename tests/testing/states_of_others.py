@@ -161,6 +161,23 @@ def another_queue_has_the_same_policy(w: World) -> str:
     return w.submit(vcpus=2, is_subject=True, **of_share)
 
 
+@case(
+    cause="TURN",
+    text=(
+        "2 jobs of its job queue stand before it. The first waits: Asked 3 vCPUs; the nearest"
+        " instance type, c6i.large, of ce has 2 vCPUs; short by 1 vCPU, and asked 1 GPU; the"
+        " nearest instance type, c6i.large, of ce has 0 GPUs; short by 1 GPU."
+    ),
+    # All its children ask for less of both, so that two instances hold the three of them.
+    together=[("ASK_FOR_LESS", "VCPUS", 2), ("ASK_FOR_LESS", "GPUS", 1)],
+    settings={"machine": Amount(cpu_milli=4000, memory_mib=8000)},
+)
+def an_array_that_asks_for_too_much_of_two_things(w: World) -> str:
+    w.environment(vcpus=4)
+    w.queue()
+    return w.submit(vcpus=3, gpus=1, arrayProperties={"size": 3}, is_subject=True) + ":2"
+
+
 # -- nodes ---------------------------------------------------------------------------------------
 
 

@@ -34,8 +34,8 @@ _OF_ENVIRONMENTS = (
 STARTED = ("STARTING", "RUNNING", "SUCCEEDED")
 #: What a caller cannot change of a job afterwards, nor of a machine.
 _MADE_FROM_THE_BEGINNING = ("ASK_FOR_LESS", "RAISE_SCHEDULING_PRIORITY", "ADD_CAPACITY")
-#: An account may have 50 queues; no world makes more than two.
-_WORLDS_PER_YARD = 20
+#: An account may have 50 queues and environments; no world makes more than four.
+_WORLDS_PER_YARD = 12
 
 
 class World:
@@ -131,18 +131,23 @@ class World:
         )["arn"]
         return arn
 
-    def quota_queue(self, **shares: tuple[int, dict[str, Any]]) -> None:
-        """Make a queue of 8 vCPUs with quota shares: so many vCPUs each, and how they share."""
-        self.environment(vcpus=8)
+    def quota_queue(
+        self, name: str = "jq", *, vcpus: int = 8, **shares: tuple[int, dict[str, Any]]
+    ) -> None:
+        """Make a queue with quota shares, on an environment of its own: so many vCPUs each, and how
+        they share.
+        """
+        environment = "ce" if name == "jq" else f"ce-{name}"
+        self.environment(environment, vcpus)
         arn = self.batch.create_scheduling_policy(
             name=self.named("quota"), quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
         )["arn"]
-        self.queue(schedulingPolicyArn=arn)
-        for name, (vcpus, sharing) in shares.items():
+        self.queue(name, environment, schedulingPolicyArn=arn)
+        for share, (limit, sharing) in shares.items():
             self.batch.create_quota_share(
-                quotaShareName=name,
-                jobQueue=self.named("jq"),
-                capacityLimits=[{"maxCapacity": vcpus, "capacityUnit": "VCPU"}],
+                quotaShareName=share,
+                jobQueue=self.named(name),
+                capacityLimits=[{"maxCapacity": limit, "capacityUnit": "VCPU"}],
                 resourceSharingConfiguration=sharing,
                 preemptionConfiguration={"inSharePreemption": "DISABLED"},
             )

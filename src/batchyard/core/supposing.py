@@ -114,11 +114,16 @@ def _ask_for_less(state: State, change: Change) -> None:
     job_id, less = JobId(change.subject), amount_of(change)
     job = state.find(job_id)
     assert job is not None, job_id
-    asking = [job]
+    asking = _with_its_array(state, job)
     if job.parent is not None:
-        asking += [job.parent, *_siblings_before(state, job)]
+        asking += _siblings_before(state, job)
     others = {each.id: _asking_for_less(each, less) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
+
+
+def _with_its_array(state: State, job: Job) -> list[Job]:
+    """Give a job with its array as that is now: an earlier change may have replaced it."""
+    return [job] if job.parent is None else [job, state.jobs[job.parent.id]]
 
 
 def _siblings_before(state: State, job: Job) -> Iterator[Job]:
@@ -150,7 +155,7 @@ def _raise_priority(state: State, change: Change) -> None:
         share = changed(queue.shares[job.share_identifier], line=moved)
         other = changed(queue, shares=queue.shares | {job.share_identifier: share})
     _put_queue(state, other)
-    asking = [job] if job.parent is None else [job, job.parent]
+    asking = _with_its_array(state, job)
     others = {each.id: changed(each, priority=each.priority + by) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
 
