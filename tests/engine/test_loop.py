@@ -19,7 +19,7 @@ from batchyard.engine import wishes as engine_wishes
 from batchyard.engine.facts import decode_event
 from batchyard.model import wording
 from batchyard.model.ids import task_id_of
-from batchyard.model.records import WishKind
+from batchyard.model.records import Fetching, JobRecord, WishKind
 from batchyard.model.status import JobStatus, ResourceStatus
 from batchyard.store import Store, StoreTrouble, environments, events, log_groups, queues
 from tests.builders import SCOPE, environment_arn, job_id, queue_arn
@@ -415,6 +415,30 @@ async def test_a_task_without_its_secret_is_not_started_when_its_batch_is_offere
         await stage.until(3, RUNNING)
     tasks = [task_id_of(job_id(number), 1) for number in (2, 3)]
     assert list(stage.machine.begin_count_by_task) == tasks
+
+
+async def test_secrets_that_are_slow_to_come_are_told_of(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    have_come = asyncio.Event()
+
+    async def read_secrets(wanted):
+        await have_come.wait()
+        return dict.fromkeys(wanted, "value")
+
+    def fetching(record: JobRecord) -> Fetching | None:
+        attempt = record.progress.attempt
+        return None if attempt is None else attempt.fetching
+
+    monkeypatch.setattr(stage, "read_secrets", read_secrets)
+    monkeypatch.setattr(dispatch, "_SECRETS_TOLD_AFTER_S", 0)
+    await stage.create()
+    await stage.submit(1, secret="parameter")
+    async with stage.engine():
+        told = await stage.until_true(lambda record: fetching(record) is not None, 1)
+        assert fetching(told) == Fetching(since_ms=stage.now_ms)
+        have_come.set()
+        assert fetching(await stage.until(1, RUNNING)) is None
 
 
 async def test_a_head_that_is_blocked_for_too_long_is_given_up_also_over_a_restart(stage: Stage):

@@ -27,6 +27,7 @@ from batchyard.compute.port import (
     StartsAfter,
     Target,
     TaskEnded,
+    TaskFetching,
     TaskSpec,
     TaskStarted,
 )
@@ -47,6 +48,14 @@ class Behaviour:
     is_waiting: bool = False
     is_term_ignored: bool = False
     is_executable_missing: bool = False
+    #: Its image is not here, and nobody has it.
+    is_image_missing: bool = False
+
+
+#: An image of a registry that is not there.
+MISSING_IMAGE = "127.0.0.1:1/none:1"
+#: How long the twin is about that.
+PULL_MS = 1000
 
 
 def name_of(target: Target) -> str:
@@ -115,6 +124,13 @@ class Listener:
 
     def of(self, task_id: TaskId) -> list[Report]:
         return [report for report in self.reports if report.task_id == task_id]
+
+    async def fetching(self, task_id: TaskId) -> TaskFetching:
+        while True:
+            for report in self.of(task_id):
+                if isinstance(report, TaskFetching):
+                    return report
+            await self._wait()
 
     async def started(self, task_id: TaskId) -> TaskStarted:
         while True:
@@ -228,11 +244,16 @@ class TwinRig(_Numbered):
         self._image_count += 1
         image = f"image-{self._image_count}"
         missing = "CannotStartContainerError: executable file not found"
+        if behaviour.is_image_missing:
+            image, missing = MISSING_IMAGE, "CannotPullContainerError: connection refused"
         self.machine.scripts[image] = Script(
             exit_code=behaviour.exit_code,
             duration_ms=None if behaviour.is_waiting else 0,
             lines=behaviour.lines,
-            start_failure=missing if behaviour.is_executable_missing else None,
+            pull_ms=PULL_MS if behaviour.is_image_missing else 0,
+            start_failure=missing
+            if behaviour.is_executable_missing or behaviour.is_image_missing
+            else None,
             is_term_ignored=behaviour.is_term_ignored,
         )
         limits = Amount(cpu_milli=1000, memory_mib=64)
@@ -260,6 +281,8 @@ class _ShellContainers(_Numbered):
             parts.append("while :; do sleep 1000 & wait; done")
         parts.append(f"exit {behaviour.exit_code}")
         made = self.script(name, "\n".join(parts))
+        if behaviour.is_image_missing:
+            made = replace(made, image=MISSING_IMAGE)
         return (
             replace(made, command=("/no/such/file",)) if behaviour.is_executable_missing else made
         )

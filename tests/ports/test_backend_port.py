@@ -7,7 +7,7 @@ every wait is for a report or a line.
 import pytest
 
 from batchyard.compute.port import TaskEnded, TaskStarted
-from tests.ports.rigs import TARGET, Behaviour, Rig
+from tests.ports.rigs import MISSING_IMAGE, PULL_MS, TARGET, Behaviour, Rig
 from tests.ports.rigs import task as task_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.ours_only]
@@ -25,6 +25,19 @@ async def test_task_starts_prints_and_ends_with_its_exit_code(rig: Rig) -> None:
     assert started.at_ms <= ended.at_ms
     assert rig.sink.texts(task.task_id) == ["one", "two"]
     assert rig.sink.appended_to[0] == TARGET
+
+
+async def test_what_is_pulled_is_told_before_the_task_ends(rig: Rig) -> None:
+    backend, listener = await rig.open()
+    task = task_of(rig, Behaviour(is_image_missing=True))
+    await backend.start([task])
+    fetching = await listener.fetching(task.task_id)
+    assert fetching.image == MISSING_IMAGE
+    rig.pass_time(PULL_MS)
+    ended = await listener.ended(task.task_id)
+    assert (ended.reason or "").startswith("CannotPullContainerError")
+    assert listener.of(task.task_id) == [fetching, ended]
+    assert fetching.at_ms <= ended.at_ms
 
 
 async def test_output_is_stored_before_the_end_is_told(rig: Rig) -> None:

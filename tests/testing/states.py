@@ -313,7 +313,7 @@ def two_are_short(w: World) -> str:
 @case(
     cause="CONSUMABLE",
     text="Asked 1 of license; 0 available: short by 1.",
-    together=[("RAISE_MAX_VCPUS", None, 1), ("ADD_CONSUMABLE", None, 1)],
+    together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def a_license_and_room_are_short(w: World) -> str:
     w.environment()

@@ -67,7 +67,7 @@ def kept_for_shares_that_may_come(w: World) -> str:
         "1 job of its job queue stands before it. The first waits: Asked 2 vCPUs; the nearest of"
         " the instances with room in ce has 1 vCPU; short by 1 vCPU."
     ),
-    changes=[("RAISE_SCHEDULING_PRIORITY", None, 6)],
+    changes=[("REGISTER_INSTANCE", None, 1), ("RAISE_SCHEDULING_PRIORITY", None, 6)],
 )
 def another_of_its_share_has_priority(w: World) -> str:
     w.unmanaged()
@@ -275,7 +275,7 @@ def another_child_runs(w: World) -> str:
     cause="NEVER_FITS",
     text="Asked 6 vCPUs; ce has maxvCpus 4 vCPUs: short by 2 vCPUs.",
     status_reason=NEVER_MAX,
-    changes=[("RAISE_MAX_VCPUS", None, 2)],
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_MAX_VCPUS", None, 2)],
 )
 def nodes_above_the_maximum(w: World) -> str:
     w.environment(vcpus=4)
@@ -287,7 +287,7 @@ def nodes_above_the_maximum(w: World) -> str:
     cause="CAPACITY",
     text="ce has room for 1 of the 2 nodes, which start together.",
     numbers={"asked_nodes": 2, "free_nodes": 1, "short_nodes": 1},
-    changes=[("RAISE_MAX_VCPUS", None, 1)],
+    changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def nodes_need_room_together(w: World) -> str:
     w.environment(vcpus=4)

@@ -152,7 +152,7 @@ def spot_capacity_is_too_dear_for_an_array(w: World) -> str:
         "2 jobs of its job queue stand before it. The first waits: Compute environment ce is"
         " DISABLED."
     ),
-    together=[("ENABLE_ENVIRONMENT", None, 1), ("ASK_FOR_LESS", "VCPUS", 1)],
+    together=[("ASK_FOR_LESS", "VCPUS", 1), ("ENABLE_ENVIRONMENT", None, 1)],
 )
 def an_array_whose_environment_is_disabled(w: World) -> str:
     w.environment(vcpus=4)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.testing.states import Case
-from tests.testing.states_of_environments import CASES
+from tests.testing.states_of_others import CASES
 from tests.testing.worlds import World, Worlds, check_all_that_is_told
 
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,6 +72,11 @@ def test_each_change_starts_the_job_and_one_unit_less_does_not(
     world, job_id, told = build(worlds, own, case)
     assert not world.has_started(job_id)
     check_all_that_is_told(worlds, case.script, own, told, world.asked, **case.settings)
+
+
+def test_a_job_that_has_room_waits_for_its_turn_alone(worlds: Worlds, own: ExitStack) -> None:
+    _, _, told = build(worlds, own, CASES["a_license_is_short_for_the_one_before_it"])
+    assert [each["cause"] for each in told["reasons"]] == ["TURN"]
 
 
 def test_a_job_that_is_tried_again_says_how_it_ended_before(worlds: Worlds, own: ExitStack) -> None:

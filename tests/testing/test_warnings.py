@@ -52,6 +52,11 @@ def test_nothing_is_said_of_what_is_well(w: Watched) -> None:
     assert w.warned() is None
     w.submit(dependsOn=[{"jobId": first}])
     assert w.warned() is None
+    w.environment("wide", vcpus=4)
+    w.queue("nodes", "wide")
+    for _ in range(2):  # The second waits for the first alone.
+        w.submit(queue="nodes", definition=w.nodes(2, vcpus=2))
+        assert w.warned() is None
 
 
 def test_a_job_on_which_it_depends_has_failed(w: Watched) -> None:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -33,8 +34,8 @@ _OF_ENVIRONMENTS = (
 STARTED = ("STARTING", "RUNNING", "SUCCEEDED")
 #: What a caller cannot change of a job afterwards, nor of a machine.
 _MADE_FROM_THE_BEGINNING = ("ASK_FOR_LESS", "RAISE_SCHEDULING_PRIORITY", "ADD_CAPACITY")
-#: An account may have 50 queues; no world makes more than two.
-_WORLDS_PER_YARD = 20
+#: An account may have 50 queues and environments; no world makes more than four.
+_WORLDS_PER_YARD = 12
 
 
 class World:
@@ -130,18 +131,23 @@ class World:
         )["arn"]
         return arn
 
-    def quota_queue(self, **shares: tuple[int, dict[str, Any]]) -> None:
-        """Make a queue of 8 vCPUs with quota shares: so many vCPUs each, and how they share."""
-        self.environment(vcpus=8)
+    def quota_queue(
+        self, name: str = "jq", *, vcpus: int = 8, **shares: tuple[int, dict[str, Any]]
+    ) -> None:
+        """Make a queue with quota shares, on an environment of its own: so many vCPUs each, and how
+        they share.
+        """
+        environment = "ce" if name == "jq" else f"ce-{name}"
+        self.environment(environment, vcpus)
         arn = self.batch.create_scheduling_policy(
             name=self.named("quota"), quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
         )["arn"]
-        self.queue(schedulingPolicyArn=arn)
-        for name, (vcpus, sharing) in shares.items():
+        self.queue(name, environment, schedulingPolicyArn=arn)
+        for share, (limit, sharing) in shares.items():
             self.batch.create_quota_share(
-                quotaShareName=name,
-                jobQueue=self.named("jq"),
-                capacityLimits=[{"maxCapacity": vcpus, "capacityUnit": "VCPU"}],
+                quotaShareName=share,
+                jobQueue=self.named(name),
+                capacityLimits=[{"maxCapacity": limit, "capacityUnit": "VCPU"}],
                 resourceSharingConfiguration=sharing,
                 preemptionConfiguration={"inSharePreemption": "DISABLED"},
             )
@@ -254,7 +260,9 @@ class World:
             "command": ["work"],
             "resourceRequirements": [{"type": each, "value": asked[each]} for each in asked],
         }
-        of_definition: dict[str, Any] = dict(definition or {})
+        of_definition: dict[str, Any] = deepcopy(dict(definition or {}))
+        if is_subject:
+            self._ask_for_less(of_definition.get("nodeProperties", {}))
         if is_fargate:
             of_definition["platformCapabilities"] = ["FARGATE"]
             container["executionRoleArn"] = "arn:aws:iam::000000000000:role/ecsTaskExecutionRole"
@@ -274,6 +282,13 @@ class World:
             jobName=name, jobQueue=self.named(queue), jobDefinition=defined, **more
         )["jobId"]
         return job_id
+
+    def _ask_for_less(self, node_properties: dict[str, Any]) -> None:
+        """Let each node of the subject ask for less."""
+        for each in node_properties.get("nodeRangeProperties", ()):
+            asked = {one["type"]: one for one in each["container"]["resourceRequirements"]}
+            asked["VCPU"]["value"] = str(int(asked["VCPU"]["value"]) - self.less.cpu_milli // 1000)
+            asked["MEMORY"]["value"] = str(int(asked["MEMORY"]["value"]) - self.less.memory_mib)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -303,6 +318,8 @@ class World:
         """Make a change that a caller can make afterwards."""
         name = change["subject"].rsplit("/", 1)[-1]
         match change["kind"]:
+            case "ENABLE_ENVIRONMENT" if ":service-environment/" in change["subject"]:
+                self.batch.update_service_environment(serviceEnvironment=name, state="ENABLED")
             case kind if kind in _OF_ENVIRONMENTS:
                 self.batch.update_compute_environment(
                     computeEnvironment=name, **self._other_environment(kind, name, by)
@@ -317,8 +334,8 @@ class World:
             case "LOWER_RESERVATION":
                 self._lower_reservation(name, by)
             case "REGISTER_INSTANCE":
-                refusal = self.register_instance(self._local(name), count=by, **change["size"])
-                assert refusal is None
+                # With one unit less of something else it may be refused.
+                self.register_instance(self._local(name), count=by, **change["size"])
             case "RAISE_QUOTA":
                 self._raise_quota(change["subject"], change["capacityUnit"], by)
             case "RAISE_CAPACITY_LIMIT":

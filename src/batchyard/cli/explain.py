@@ -13,10 +13,12 @@ from batchyard.cli.settings import read_settings
 _AHEAD_SHOWN_MAX = 5
 #: Of these it can be said when they start.
 _WAITING = ("PENDING", "RUNNABLE")
+#: Such a job needs nothing but time.
+_ON_ITS_WAY = frozenset(("INSTANCE_STARTING", "NOTHING"))
 _TEXT_BY_RULE = {
     "QUEUE_PRIORITY": "its job queue has a higher priority",
     "QUEUES_IN_TURNS": "job queues of equal priority take turns",
-    "SHARE": "its share had used less",
+    "SHARE": "its share came first: it had used less, or had capacity left",
     "SCHEDULING_PRIORITY": "it has a higher priority within the share",
     "RETRY": "it was tried again, which comes before what never ran",
     "ROOM_NOT_FOR_IT": "it took room that this job could not have used",
@@ -50,9 +52,21 @@ def explain(*, job: str, data_dir: str | None, is_json: bool) -> None:
         click.echo(f"  > {change['text']}")
     if together := answer.get("together"):
         click.echo(f"  > {together['text']}")
+    elif not answer.get("changes") and (hint := _hint_of(answer)):
+        click.echo(f"  > {hint}")
     # It takes a moment: what is known already is shown before.
     if answer["status"] in _WAITING and (forecast := _forecast_of(client, job)):
         click.echo(f"  ~ {forecast}")
+
+
+def _hint_of(answer: dict[str, Any]) -> str | None:
+    """Say what to do where no change is told of; None: nothing, it is on its way."""
+    causes = {each["cause"]: each for each in answer.get("reasons", [])}
+    if answer["status"] != "RUNNABLE" or not _ON_ITS_WAY.isdisjoint(causes):
+        return None
+    if (turn := causes.get("TURN")) is not None:
+        return f"What would start the first of them: batchyard explain {turn['subject']}"
+    return "No change is known that would start it now."
 
 
 def _forecast_of(client: Any, job: str) -> str | None:

@@ -10,6 +10,8 @@ Rules that every backend keeps (`tests/ports/test_backend_port.py` checks them o
 2. A task outlives the server. After a restart, `list_tasks` names every task not yet forgotten.
 3. Reports are delivered at least once, in order for each task, and again after a restart, until
    `forget`. A task ends with exactly one distinct `TaskEnded`, also when it never started.
+   What it waits for before it starts (`TaskFetching`) is told while it does, and again after a
+   restart if it still does.
 4. All output of a task has reached the `OutputSink`, or was given up with a line that says so,
    before its `TaskEnded` is reported.
 5. `stop` sends SIGTERM to the container's first process, and SIGKILL after the grace time.
@@ -22,6 +24,7 @@ from typing import Protocol
 
 from batchyard.core.inputs import ContainerEnded as ContainerEnded
 from batchyard.core.inputs import TaskEnded as TaskEnded
+from batchyard.core.inputs import TaskFetching as TaskFetching
 from batchyard.core.inputs import TaskStarted as TaskStarted
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
@@ -266,7 +269,7 @@ class TaskSpec:
 
 
 #: A report is an input of the core as it stands.
-Report = TaskStarted | TaskEnded
+Report = TaskFetching | TaskStarted | TaskEnded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from batchyard.compute.port import (
     Report,
     StartsAfter,
     TaskEnded,
+    TaskFetching,
     TaskSpec,
     TaskStarted,
 )
@@ -51,6 +52,7 @@ class Script:
 
     `lines` are printed at the start, `later_lines` so many milliseconds after it. `duration_ms`
     None runs until `finish` or a stop.
+    Before anything else the image is pulled for `pull_ms`.
     `start_failure` is the reason of a container that never starts. `is_start_held` keeps it
     starting until `begin`.
     """
@@ -61,6 +63,7 @@ class Script:
     lines: tuple[str, ...] = ()
     #: In the order of their times.
     later_lines: tuple[tuple[int, str], ...] = ()
+    pull_ms: int = 0
     start_failure: str | None = None
     is_start_held: bool = False
     is_term_ignored: bool = False
@@ -73,6 +76,8 @@ class TwinContainer:
     spec: ContainerSpec
     script: Script
     is_held: bool
+    #: When its image is there; None: it is.
+    pulled_at_ms: int | None = None
     started_at_ms: int | None = None
     ended: ContainerEnded | None = None
     was_stopped: bool = False
@@ -122,6 +127,16 @@ class TwinTask:
     #: When something happens to it by itself; None: nothing is expected.
     due_ms: int | None = None
 
+    @property
+    def fetching(self) -> TaskFetching | None:
+        """Tell which image is still being pulled, if one is."""
+        for each in self.containers:
+            if each.is_waiting and each.pulled_at_ms is not None:
+                return TaskFetching(
+                    task_id=self.spec.task_id, at_ms=self.accepted_at_ms, image=each.spec.image
+                )
+        return None
+
     def named(self, name: str | None) -> TwinContainer:
         """Find a container; None is the first."""
         return next(each for each in self.containers if name in (None, each.spec.name))
@@ -162,14 +177,20 @@ class TwinMachine:
             return
         if scripts is None:
             scripts = [self.scripts.get(each.image, Script()) for each in spec.containers]
+        now_ms = self._now_ms()
         containers = [
-            TwinContainer(spec=each, script=script, is_held=script.is_start_held)
+            TwinContainer(
+                spec=each,
+                script=script,
+                is_held=script.is_start_held,
+                pulled_at_ms=now_ms + script.pull_ms if script.pull_ms else None,
+            )
             for each, script in zip(spec.containers, scripts, strict=True)
         ]
         self.tasks[spec.task_id] = TwinTask(
             spec=spec,
             containers=containers,
-            accepted_at_ms=self._now_ms(),
+            accepted_at_ms=now_ms,
             address=self._next_address() if spec.network is Network.OWN else None,
         )
         self._advance(self.tasks[spec.task_id])
@@ -306,6 +327,10 @@ class TwinMachine:
         return True
 
     def _start_one(self, task: TwinTask, each: TwinContainer) -> bool:
+        if each.pulled_at_ms is not None:
+            if each.pulled_at_ms > self._now_ms():
+                return False
+            each.pulled_at_ms = None
         waits = [(task.named(after.container), after) for after in each.spec.starts_after]
         if each.script.start_failure is not None:
             self._end(task, each, exit_code=None, reason=each.script.start_failure)
@@ -381,7 +406,13 @@ def _due_of(task: TwinTask) -> int | None:
         at_ms
         for each in task.containers
         if each.ended is None
-        for at_ms in (each.kill_at_ms, each.exit_at_ms, each.next_line_ms, *_times_of(task, each))
+        for at_ms in (
+            each.kill_at_ms,
+            each.exit_at_ms,
+            each.next_line_ms,
+            each.pulled_at_ms if each.is_waiting else None,
+            *_times_of(task, each),
+        )
         if at_ms is not None
     )
     return min(times, default=None)
@@ -435,11 +466,13 @@ class TwinBackend:
         self._changed: dict[TaskId, None] = {}
         self._has_changes = asyncio.Event()
         self._is_open = False
+        self._told_fetching: dict[TaskId, TaskFetching] = {}
         self._told_started: set[TaskId] = set()
         self._told_ended: set[TaskId] = set()
 
     async def open(self) -> None:
         self._is_open = True
+        self._told_fetching.clear()
         self._told_started.clear()
         self._told_ended.clear()
         self._machine.on_change = self._note
@@ -481,6 +514,7 @@ class TwinBackend:
             task = self._machine.tasks.get(task_id)
             if task is not None and task.ended:
                 del self._machine.tasks[task_id]
+                self._told_fetching.pop(task_id, None)
 
     def _note(self, task_id: TaskId) -> None:
         self._changed[task_id] = None
@@ -497,6 +531,10 @@ class TwinBackend:
             unit_id = TaskId(f"{task_id}-{number}") if is_group else task_id
             await self._store(task_id, unit_id, each)
         reports: list[Report] = []
+        fetching = task.fetching
+        if fetching is not None and fetching != self._told_fetching.get(task_id):
+            self._told_fetching[task_id] = fetching
+            reports.append(fetching)
         if started is not None and task_id not in self._told_started:
             self._told_started.add(task_id)
             reports.append(started)

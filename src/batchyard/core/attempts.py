@@ -16,7 +16,7 @@ from batchyard.core.consumables import have_all
 from batchyard.core.effects import ForgetTask, StartTask
 from batchyard.core.endings import Failure, Success, end, is_given_up, wish_reason_of
 from batchyard.core.heads import explain_heads, give_up_heads
-from batchyard.core.inputs import TaskEnded, TaskStarted, TaskTaken
+from batchyard.core.inputs import TaskEnded, TaskFetching, TaskStarted, TaskTaken
 from batchyard.core.instances import give_up, launch, settle_instances
 from batchyard.core.multi_node import (
     begin_main_node,
@@ -40,7 +40,7 @@ from batchyard.model import wording
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, node_id, task_id_of
 from batchyard.model.instances import InstanceId
-from batchyard.model.records import Attempt, StopCause
+from batchyard.model.records import Attempt, Fetching, StopCause
 from batchyard.model.status import JobStatus, ResourceState
 from batchyard.scheduler.plan import Placement, Plan, Slot
 
@@ -111,6 +111,17 @@ def take(turn: Turn, job: Job) -> None:
     whole = job.parent if job.parent is not None and is_node(job) else job
     if whole.progress.status is JobStatus.SCHEDULED:
         turn.emit(e.AttemptTaken(job_id=whole.id))
+
+
+def record_fetching(turn: Turn, report: TaskFetching) -> None:
+    """Note what an attempt waits for that has not started; a repeated report changes nothing."""
+    job = turn.state.job_of_task(report.task_id)
+    if job is None or attempt_of(job).started_ms is not None:
+        return
+    fetching = Fetching(since_ms=report.at_ms, image=report.image)
+    if attempt_of(job).fetching != fetching:
+        take(turn, job)
+        turn.emit(e.AttemptFetching(job_id=job.id, fetching=fetching))
 
 
 def record_start(turn: Turn, report: TaskStarted) -> None:

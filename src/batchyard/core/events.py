@@ -25,6 +25,7 @@ from batchyard.model.records import (
     ConsumableNeed,
     ContainerResult,
     ExitRule,
+    Fetching,
     InstanceRecord,
     NodePlan,
     StopCause,
@@ -166,6 +167,12 @@ class NodePlaced(JobFact, frozen=True, kw_only=True):
 
 class AttemptTaken(JobFact, frozen=True, kw_only=True):
     """SCHEDULED -> STARTING: somebody has begun with the attempt of a service job."""
+
+
+class AttemptFetching(JobFact, frozen=True, kw_only=True):
+    """The live attempt, which has not started, waits for something from elsewhere."""
+
+    fetching: Fetching
 
 
 class AttemptStarted(JobFact, frozen=True, kw_only=True):
@@ -405,6 +412,7 @@ JobEvent = (
     | JobPrioritized
     | AttemptPlaced
     | AttemptTaken
+    | AttemptFetching
     | NodePlaced
     | AttemptStarted
     | AttemptStopping

@@ -38,7 +38,13 @@ from batchyard.model.status import JobStatus
 #: Events of instances on which nothing runs.
 _RUNS_NOTHING = (e.InstanceLaunched, e.InstanceReady, e.InstanceTerminated)
 #: Events of jobs after which the same runs where it ran, with the same right.
-_RUNS_AS_BEFORE = (e.JobAccepted, e.JobReasonChanged, e.AttemptTaken, e.AttemptStarted)
+_RUNS_AS_BEFORE = (
+    e.JobAccepted,
+    e.JobReasonChanged,
+    e.AttemptTaken,
+    e.AttemptFetching,
+    e.AttemptStarted,
+)
 
 
 def evolve(state: State, event: e.Event) -> Job | None:
@@ -74,6 +80,10 @@ def _evolve_job(  # noqa: C901, PLR0911, PLR0912 -- one branch an event
         case e.AttemptTaken():
             job = state.jobs[event.job_id]
             move(state, job, JobStatus.STARTING)
+            return job
+        case e.AttemptFetching():
+            job = state.jobs[event.job_id]
+            attempt_of(job).fetching = event.fetching
             return job
         case e.AttemptStarted():
             return _start(state, event)
@@ -164,6 +174,7 @@ def _start(state: State, event: e.AttemptStarted) -> Job:
     move(state, job, JobStatus.RUNNING)
     attempt = attempt_of(job)
     attempt.started_ms = event.at_ms
+    attempt.fetching = None
     attempt.address = event.address
     job.progress.started_ms = event.at_ms
     watch_time(state, job, attempt)
@@ -173,6 +184,7 @@ def _start(state: State, event: e.AttemptStarted) -> Job:
 def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
     job = state.jobs[event.job_id]
     attempt = attempt_of(job)
+    attempt.fetching = None
     if not is_node(job):
         ended_ms = max(event.at_ms, attempt.placed_ms)  # Clocks may differ.
         count_use(state, job, -job.demand.cpu_milli, ended_ms)

@@ -39,7 +39,6 @@ _AHEAD_FOR_CHANGES_MAX = 30
 _AHEAD_FOR_TOGETHER_MAX = 2
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
-_MS_PER_S = 1000
 
 #: Of what one environment lacks: what is told of it, the most lasting first.
 _ORDER = (Cause.NEVER_FITS, Cause.CAPACITY, Cause.MAX_VCPUS)
@@ -171,8 +170,8 @@ class _Place(Struct, frozen=True, kw_only=True):
 
     ahead: int
     are_more: bool = False
-    #: Who stands first; None: the job itself.
-    first_id: JobId | None = None
+    #: Who stands before it, the first of them; no more than changes are thought of for.
+    first_ids: Sequence[JobId] = ()
 
 
 def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
@@ -187,13 +186,14 @@ def _explain_runnable(state: State, job: Job, now_ms: int) -> Explanation:
         if place.ahead:
             reasons.append(_turn(state, job, place, view, now_ms))
     else:
-        reasons = _without_what_is_kept(state, job, own, view, now_ms)
-        if place.ahead:
-            reasons.insert(0, _turn(state, job, place, view, now_ms))
+        reasons = [_turn(state, job, place, view, now_ms)] if place.ahead else []
+        if own or not place.ahead:  # Else there is room for it, once it is its turn.
+            reasons += _without_what_is_kept(state, job, own, view, now_ms)
+        ahead = [found for each in place.first_ids if (found := state.find(each)) is not None]
         if may_think:
-            changes = find_changes(state, job, now_ms)
+            changes = find_changes(state, job, ahead, now_ms)
         if not changes and place.ahead <= _AHEAD_FOR_TOGETHER_MAX:
-            together = find_together(state, job, now_ms)
+            together = find_together(state, job, ahead, now_ms)
     return Explanation(
         job_id=job.id,
         status=JobStatus.RUNNABLE,
@@ -221,12 +221,13 @@ def _tried_again(job: Job) -> Iterator[Reason]:
 
 def _on_its_way(state: State, job: Job, now_ms: int) -> Reason:
     """Say of a job that has its place what it waits for: instances, if any start."""
-    queue = state.queues[job.queue_arn]
+    queue, demands = state.queues[job.queue_arn], _waiting_job(job).demands
     for arn in queue.environment_arns:
         environment = state.environments.get(arn)
         ready_ms = [
             state.instances[each].record.ready_ms
-            for group in ([] if environment is None else environment.starting.values())
+            for room, group in ({} if environment is None else environment.starting).items()
+            if any(demand.fits_in(room) for demand in demands)
             for each in group
         ]
         if ready_ms:
@@ -239,7 +240,7 @@ def _instance_starting(arn: EnvironmentArn, *, in_ms: int) -> Reason:
         cause=Cause.INSTANCE_STARTING,
         text=(
             f"An instance with room for it is starting in {name_in_arn(arn)}; the first that starts"
-            f" there is ready in {_seconds(in_ms)}."
+            f" there is ready in {sentences.seconds(in_ms)}."
         ),
         subject=arn,
         numbers={"ready_in_ms": in_ms},
@@ -254,23 +255,26 @@ def _place_of(state: State, job: Job, now_ms: int) -> _Place:
             islice(takewhile(lambda each: each != job.id, of_share), AHEAD_COUNTED_MAX + 1)
         )
         count = min(len(ahead), AHEAD_COUNTED_MAX)
-        return _Place(ahead=count, are_more=len(ahead) > count, first_id=next(iter(ahead), None))
+        first_ids = ahead[:_AHEAD_FOR_CHANGES_MAX]
+        return _Place(ahead=count, are_more=len(ahead) > count, first_ids=first_ids)
     queue_view = _queue_view(view_of(state, now_ms), job)
     if queue_view is None:
         return _Place(ahead=0)
-    order, count, first = queue_view.waiting, 0, None
+    order, count, first_ids = queue_view.waiting, 0, list[JobId]()
     while (shown := order.peek()) is not None and shown.job_id != job.id:
-        first = first or shown.job_id
+        if count == AHEAD_COUNTED_MAX:
+            return _Place(ahead=count, are_more=True, first_ids=first_ids)
+        if count < _AHEAD_FOR_CHANGES_MAX:
+            first_ids.append(shown.job_id)
         count += 1
-        if count > AHEAD_COUNTED_MAX:
-            return _Place(ahead=AHEAD_COUNTED_MAX, are_more=True, first_id=first)
         order.take()
-    return _Place(ahead=count, first_id=first)
+    return _Place(ahead=count, first_ids=first_ids)
 
 
 def _turn(state: State, job: Job, place: _Place, view: View, now_ms: int) -> Reason:
     """Say that others come first, and what keeps the first of them."""
-    first = None if place.first_id is None else state.find(place.first_id)
+    first_id = next(iter(place.first_ids), None)
+    first = None if first_id is None else state.find(first_id)
     details = [] if first is None else _why_first(state, first, view, now_ms)
     return Reason(
         cause=Cause.TURN,
@@ -280,7 +284,7 @@ def _turn(state: State, job: Job, place: _Place, view: View, now_ms: int) -> Rea
             quota_share=job.quota_share,
             first_waits_for=details[0].text if details else None,
         ),
-        subject=place.first_id or "",
+        subject=first_id or "",
         numbers={"ahead_count": place.ahead},
         details=tuple(details),
     )
@@ -415,8 +419,8 @@ def why_out_of(
                 cause=best.cause, text=best.text, subject=arn, numbers=best.numbers,
                 details=tuple(lacks),
             )  # fmt: skip
-        if len(job.demands) > 1:
-            return lack_of_nodes(view, job, hosts)
+        if len(job.demands) > 1 and (lack := lack_of_nodes(view, job, hosts)) is not None:
+            return lack
         return Reason(cause=Cause.NOTHING, text=f"{name} has room.", subject=arn)
     return Reason(cause=Cause.ENVIRONMENT, text=text, subject=arn)
 
@@ -506,7 +510,8 @@ def _why_not_over(job: Job, now_ms: int) -> list[Reason]:
     if attempt is None:
         return []
     since_ms = max(0, now_ms - attempt.placed_ms)
-    text = f"{sentences.starting(attempt, status)} It was placed {_seconds(since_ms)} ago."
+    placed = f"It was placed {sentences.seconds(since_ms)} ago."
+    text = f"{sentences.starting(attempt, status, now_ms)} {placed}"
     numbers = {"placed_ago_ms": since_ms}
     return [Reason(cause=Cause.STARTING, text=text, subject=on, numbers=numbers)]
 
@@ -518,10 +523,10 @@ def _running(job: Job, attempt: Attempt | None, on: str, now_ms: int) -> Reason:
     started_ms = None if attempt is None else attempt.started_ms
     if started_ms is not None:
         numbers["running_ms"] = max(0, now_ms - started_ms)
-        text += f", since {_seconds(numbers['running_ms'])}"
+        text += f", since {sentences.seconds(numbers['running_ms'])}"
         if job.timeout_ms is not None:
             numbers["left_ms"] = max(0, started_ms + job.timeout_ms - now_ms)
-            text += f"; its timeout ends it in {_seconds(numbers['left_ms'])}"
+            text += f"; its timeout ends it in {sentences.seconds(numbers['left_ms'])}"
     return Reason(cause=Cause.RUNNING, text=f"{text}.", subject=on, numbers=numbers)
 
 
@@ -530,11 +535,6 @@ def _given_up(job: Job) -> Iterator[Reason]:
     text = sentences.given_up(job.progress)
     if text is not None:
         yield Reason(cause=Cause.STOPPING, text=text)
-
-
-def _seconds(ms: int) -> str:
-    seconds = -(-ms // _MS_PER_S)
-    return "1 second" if seconds == 1 else f"{seconds:,} seconds"
 
 
 def _first_in_order(reasons: Sequence[Reason]) -> Reason:

@@ -202,6 +202,19 @@ class TaskTaken(Struct, frozen=True, kw_only=True):
     task_id: TaskId
 
 
+class TaskFetching(Struct, frozen=True, kw_only=True):
+    """Since `at_ms` the task waits for something that is brought from elsewhere, for as long as it
+    takes.
+
+    What is told later replaces it. That it has come is not told: then the task starts, or ends.
+    """
+
+    task_id: TaskId
+    at_ms: int
+    #: Named as the job names it; None: its secrets.
+    image: str | None = None
+
+
 class InterruptTask(Struct, frozen=True, kw_only=True):
     """The Fargate Spot capacity under a job's live attempt is reclaimed: it is told to stop."""
 
@@ -279,6 +292,7 @@ Input = (
     | RegisterInstances
     | DeregisterInstance
     | TaskTaken
+    | TaskFetching
     | TaskStarted
     | TaskEnded
     | Plan

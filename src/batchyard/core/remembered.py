@@ -13,8 +13,9 @@ that the state does not say, nobody stores it, and a round that begins without i
   made again on the same state: a plan follows from the view alone, and a reason that is shown is
   not shown anew. So the next one is left out for as long as nothing happens that a round reads.
   Everything counts as such but:
-  - that an attempt is taken or starts: a round asks of those that hold capacity where, how much and
-    since when it was given to them, and whether they are to stop;
+  - that an attempt is taken, waits for something from elsewhere or starts: a round asks of those
+    that hold capacity where, how much and since when it was given to them, and whether they are to
+    stop;
   - that a job comes in that waits for others: nobody looks at it before it is RUNNABLE;
   - that a job comes in behind the last one that the round looked at in its line. The round stopped
     there, and would stop there again.
@@ -40,7 +41,7 @@ from batchyard.scheduler.plan import Plan
 from batchyard.scheduler.quota import RunningShare
 from batchyard.scheduler.view import InOrder, QueueView, ReadJobs, View
 
-_NOT_READ = (e.AttemptTaken, e.AttemptStarted)
+_NOT_READ = (e.AttemptTaken, e.AttemptFetching, e.AttemptStarted)
 
 
 @dataclass(slots=True)

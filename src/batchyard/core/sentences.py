@@ -11,6 +11,8 @@ from batchyard.model.instances import InstanceId
 from batchyard.model.records import Attempt, JobProgress, StopCause
 from batchyard.model.status import JobStatus
 
+_MS_PER_S = 1000
+
 _TEXT_BY_STOP_CAUSE: Mapping[StopCause, str] = {
     StopCause.TERMINATED: "a caller has terminated it",
     StopCause.TIMED_OUT: "its attempt has run for longer than its timeout",
@@ -65,12 +67,23 @@ def stopping(progress: JobProgress) -> str | None:
     return f"It has been told to stop: {why}."
 
 
-def starting(attempt: Attempt | None, status: JobStatus) -> str:
+def starting(attempt: Attempt | None, status: JobStatus, now_ms: int) -> str:
     """Say of a job that has its place what becomes of it there."""
     on = _on(None if attempt is None else attempt.instance_id)
+    if attempt is not None and (fetching := attempt.fetching) is not None:
+        since = seconds(max(0, now_ms - fetching.since_ms))
+        if fetching.image is None:
+            return f"It waits for its secrets{on}, for {since} now."
+        return f"Its image {fetching.image} is being pulled{on}, for {since} now."
     if status is JobStatus.SCHEDULED:
         return f"It has its place{on}; it is about to be started."
     return f"Its containers are being started{on}."
+
+
+def seconds(ms: int) -> str:
+    """Say how long something takes, in whole seconds that are not too few."""
+    count = -(-ms // _MS_PER_S)
+    return "1 second" if count == 1 else f"{count:,} seconds"
 
 
 def running(attempt: Attempt | None) -> str:

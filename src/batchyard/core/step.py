@@ -11,6 +11,7 @@ from batchyard.core import inputs as i
 from batchyard.core.attempts import (
     carry_out_plan,
     record_end,
+    record_fetching,
     record_start,
     record_taken,
     stop_overdue,
@@ -47,7 +48,7 @@ def step_all(state: State, happenings: Iterable[i.Input], now_ms: int) -> Outcom
     return turn.outcome
 
 
-def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
+def _let_happen(  # noqa: C901, PLR0912, PLR0915 -- one branch an input
     turn: Turn, happening: i.Input
 ) -> None:
     match happening:
@@ -57,6 +58,8 @@ def _let_happen(  # noqa: C901, PLR0912 -- one branch an input
             carry_out_plan(turn, happening)
         case i.TaskTaken():
             record_taken(turn, happening)
+        case i.TaskFetching():
+            record_fetching(turn, happening)
         case i.TaskStarted():
             record_start(turn, happening)
         case i.TaskEnded():

@@ -99,7 +99,10 @@ def _lower_reservation(state: State, change: Change) -> None:
     queue = state.queues[QueueArn(change.subject)]
     assert queue.policy is not None, queue.arn
     percent = queue.policy.reservation_percent - change.by
-    _put_queue(state, changed(queue, policy=replace(queue.policy, reservation_percent=percent)))
+    other = replace(queue.policy, reservation_percent=percent)
+    for each in state.queues.values():
+        if each.policy_arn == queue.policy_arn:  # A policy is the same for all its queues.
+            _put_queue(state, changed(each, policy=other))
 
 
 def _put_queue(state: State, queue: Queue) -> None:
@@ -111,11 +114,16 @@ def _ask_for_less(state: State, change: Change) -> None:
     job_id, less = JobId(change.subject), amount_of(change)
     job = state.find(job_id)
     assert job is not None, job_id
-    asking = [job]
+    asking = _with_its_array(state, job)
     if job.parent is not None:
-        asking += [job.parent, *_siblings_before(state, job)]
-    others = {each.id: _asking(each, each.demand - less) for each in asking}
+        asking += _siblings_before(state, job)
+    others = {each.id: _asking_for_less(each, less) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
+
+
+def _with_its_array(state: State, job: Job) -> list[Job]:
+    """Give a job with its array as that is now: an earlier change may have replaced it."""
+    return [job] if job.parent is None else [job, state.jobs[job.parent.id]]
 
 
 def _siblings_before(state: State, job: Job) -> Iterator[Job]:
@@ -147,15 +155,23 @@ def _raise_priority(state: State, change: Change) -> None:
         share = changed(queue.shares[job.share_identifier], line=moved)
         other = changed(queue, shares=queue.shares | {job.share_identifier: share})
     _put_queue(state, other)
-    asking = [job] if job.parent is None else [job, job.parent]
+    asking = _with_its_array(state, job)
     others = {each.id: changed(each, priority=each.priority + by) for each in asking}
     state.jobs = cast("dict[JobId, Job]", ChainMap(others, state.jobs))
 
 
-def _asking(job: Job, demand: Amount) -> Job:
-    """Let a job ask for something else; what it uses of a quota share follows from that."""
+def _asking_for_less(job: Job, less: Amount) -> Job:
+    """Let a job, and each of its nodes, ask for less.
+
+    What it uses of a quota share follows from that.
+    """
+    demand, nodes = job.demand - less, job.nodes
+    if nodes is not None:
+        nodes = changed(nodes, demands=[each - less for each in nodes.demands])
+        demand = sum(nodes.demands, Amount())
     is_counted = job.quota_share is not None and job.use == use_of_demand(job.demand)
-    return changed(job, demand=demand, use=use_of_demand(demand) if is_counted else job.use)
+    use = use_of_demand(demand) if is_counted else job.use
+    return changed(job, demand=demand, nodes=nodes, use=use)
 
 
 def _register_instances(state: State, change: Change) -> None:

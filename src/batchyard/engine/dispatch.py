@@ -17,7 +17,7 @@ import structlog
 from batchyard.compute.port import Backend, TaskSpec, Trouble
 from batchyard.compute.secrets import SecretUnavailable
 from batchyard.core.effects import Effect, ForgetTask, StartTask, StopTask
-from batchyard.core.inputs import TaskEnded, TaskTaken
+from batchyard.core.inputs import TaskEnded, TaskFetching, TaskTaken
 from batchyard.engine.launch import (
     CannotLaunch,
     Surroundings,
@@ -42,6 +42,9 @@ _log = structlog.get_logger()
 #: Pause before a backend in trouble is asked again, doubling up to the second figure.
 _RETRY_PAUSE_S = 0.2
 _RETRY_PAUSE_S_MAX = 10.0
+
+#: Ours: secrets that come sooner are not worth a word.
+_SECRETS_TOLD_AFTER_S = 1.0
 
 #: Drops what is kept about the output of tasks that the backend has forgotten (not the output).
 ForgetOutput = Callable[[Sequence[TaskId]], Awaitable[None]]
@@ -80,7 +83,7 @@ class Dispatch:
         backend: Backend,
         store: Store,
         kind_of: Callable[[EnvironmentArn], EnvironmentKind],
-        report: Callable[[TaskEnded | TaskTaken], None],
+        report: Callable[[TaskEnded | TaskFetching | TaskTaken], None],
         forget_output: ForgetOutput,
         read_secrets: ReadSecrets,
         surroundings: Surroundings,
@@ -191,7 +194,7 @@ class Dispatch:
         self, effect: StartTask, record: JobRecord, wanted: Collection[SecretReference]
     ) -> None:
         try:
-            secrets = await self._read_secrets(wanted)
+            secrets = await self._read_slowly(effect, wanted)
         except SecretUnavailable as trouble:
             self._preparing.pop(effect.task_id, None)
             self._refuse(effect, trouble.reason)
@@ -201,6 +204,18 @@ class Dispatch:
             self._preparing.pop(effect.task_id, None)
         else:
             self._waiting.put_nowait(_Prepared(effect=effect, task=task))
+
+    async def _read_slowly(
+        self, effect: StartTask, wanted: Collection[SecretReference]
+    ) -> Mapping[SecretReference, str]:
+        """Fetch secrets, and tell if that takes long. Raises `SecretUnavailable`."""
+        loop, since_ms = asyncio.get_running_loop(), self._clock_ms()
+        told = TaskFetching(task_id=effect.task_id, at_ms=since_ms)
+        timer = loop.call_later(_SECRETS_TOLD_AFTER_S, self._report, told)
+        try:
+            return await self._read_secrets(wanted)
+        finally:
+            timer.cancel()
 
     def _describe(
         self, effect: StartTask, record: JobRecord, secrets: Mapping[SecretReference, str]

@@ -116,6 +116,8 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str
     #: Set for ASK_FOR_LESS and ADD_CAPACITY.
     dimension: Dimension | None = None
+    #: Of ASK_FOR_LESS: each node of the job asks for so much less.
+    is_per_node: bool = False
     #: By how many units: whole vCPUs (of Fargate quarters of one), MiB, GPUs, steps of priority,
     #: percent. 1 where there is nothing to count.
     by: int = 1

@@ -87,6 +87,14 @@ class ContainerResult(Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Fetching(Struct, frozen=True, kw_only=True):
+    """What an attempt waits for before it starts, that is brought from elsewhere."""
+
+    since_ms: int
+    #: None: its secrets.
+    image: str | None = None
+
+
 class Attempt(Struct, kw_only=True):
     """One pass RUNNABLE -> STARTING -> end of a job. Written by the engine alone."""
 
@@ -97,6 +105,8 @@ class Attempt(Struct, kw_only=True):
     host_id: HostId
     #: When the job entered STARTING; a service job SCHEDULED.
     placed_ms: int
+    #: Set only before the container's process has started, and only if that takes long.
+    fetching: Fetching | None = None
     #: When the container's process started; None if it never did.
     started_ms: int | None = None
     #: None while the attempt is live.

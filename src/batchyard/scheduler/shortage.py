@@ -54,8 +54,8 @@ def lacks_of(
 
 def lack_of_nodes(
     environment: EnvironmentView, job: WaitingJob, hosts: Sequence[HostView]
-) -> Reason:
-    """Say for how many nodes of a job there is room, which all need it at once.
+) -> Reason | None:
+    """Say for how many nodes of a job there is room, which all need it at once; None: for all.
 
     Looks at every instance with room.
     """
@@ -71,7 +71,9 @@ def lack_of_nodes(
         some = replace(job, node_demands=job.demands[:nodes])
         return Ledger(view).take(environment, some) is None
 
-    room = bisect_left(range(1, count), True, key=has_no_room)
+    room = bisect_left(range(1, count + 1), True, key=has_no_room)
+    if room == count:
+        return None
     return Reason(
         cause=Cause.CAPACITY,
         text=f"{name} has room for {room} of the {count} nodes, which start together.",

@@ -70,6 +70,7 @@ class Jobs:
         image: str | None = None,
         queue: str | None = None,
         attempt: int | None = None,
+        pull: timedelta = timedelta(0),
         run: timedelta | None = RUN_DEFAULT,
         exit_code: int = 0,
         output: str | Sequence[Output] = (),
@@ -78,9 +79,10 @@ class Jobs:
     ) -> None:
         """Say what containers do from now on that fit all that is given.
 
-        Names are patterns (`train-*`); `definition` is one with or without its revision. They run
-        for `run` (None: until they are stopped), print `output` and exit with `exit_code`;
-        `reason` is what the container engine adds (`OutOfMemoryError: …`).
+        Names are patterns (`train-*`); `definition` is one with or without its revision. Their
+        image is pulled for `pull`; then they run for `run` (None: until they are stopped), print
+        `output` and exit with `exit_code`. `reason` is what the container engine adds
+        (`OutOfMemoryError: …`).
         """
         wanted = {
             "job_name": job_name,
@@ -91,6 +93,7 @@ class Jobs:
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         script = _script(
+            pull=pull,
             run=run,
             exit_code=exit_code,
             output=output,
@@ -159,10 +162,11 @@ def _has(container: Container, name: str, value: object) -> bool:
     return fnmatchcase(found, value)
 
 
-def _script(
+def _script(  # noqa: PLR0913 -- what a container does
     *,
     run: timedelta | None,
     exit_code: int,
+    pull: timedelta = timedelta(0),
     output: str | Iterable[Output] = (),
     reason: str | None = None,
     ignores_sigterm: bool = False,
@@ -172,6 +176,7 @@ def _script(
     output = [output] if isinstance(output, str) else list(output)
     timed = [(milliseconds(each[0]), each[1]) for each in output if not isinstance(each, str)]
     return Script(
+        pull_ms=milliseconds(pull),
         duration_ms=None if run is None else milliseconds(run),
         exit_code=exit_code,
         lines=tuple(each for each in output if isinstance(each, str)),

@@ -339,7 +339,7 @@ def test_a_higher_priority_within_the_share_is_told_as_a_change():
         yard.round()
     job = yard.state.find(job_id(3))
     assert job is not None
-    changes = find_changes(yard.state, job, yard.now_ms)
+    changes = find_changes(yard.state, job, (), yard.now_ms)
     kind = ChangeKind.RAISE_SCHEDULING_PRIORITY
     # 3 would make them equal, and the other one was submitted first.
     assert [each.by for each in changes if each.kind is kind] == [4]

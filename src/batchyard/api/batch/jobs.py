@@ -32,7 +32,7 @@ async def describe_jobs(service: Service, call: Call, request: Json) -> Json:
     found = (job_id_of(call.scope, text) for text in texts)
     ids = list(dict.fromkeys(job_id for job_id in found if job_id is not None))
     records = await service.store.read(
-        lambda conn: with_reasons(conn, jobs.read_jobs(conn, call.scope, ids))
+        lambda conn: with_reasons(conn, jobs.read_jobs(conn, call.scope, ids), call.now_ms)
     )
     return {"jobs": [job_detail(record) for record in records if not record.job.capacity_use]}
 
@@ -65,7 +65,7 @@ async def _list_queue(service: Service, call: Call, request: Json) -> Json:
             raise client_exception(f"JobQueue {text} not found.")
         if queue.detail["jobQueueType"] == SAGEMAKER_TRAINING:
             raise client_exception(f"{arn} has service jobs alone: use ListServiceJobs.")
-        return with_reasons(conn, read_page(conn, size + 1))
+        return with_reasons(conn, read_page(conn, size + 1), call.now_ms)
 
     # A filter may look at every job of the queue: not on the loop that takes submissions.
     run = service.store.read_long if given else service.store.read
@@ -90,7 +90,7 @@ async def _list_parts(service: Service, call: Call, request: Json, member: str) 
         parts = list_children(
             conn, found[0], statuses=wanted.statuses, after_index=after_index, limit=size + 1
         )
-        return with_reasons(conn, parts)
+        return with_reasons(conn, parts, call.now_ms)
 
     return _page_of(
         await service.store.read_long(read), size, lambda last: write_token(query, last.index or 0)

@@ -23,7 +23,7 @@ async def describe_service_job(service: Service, call: Call, request: Json) -> J
 
     def read(conn: Connection) -> JobRecord | None:
         record = find_service_job(conn, call.scope, text)
-        return None if record is None else with_reasons(conn, [record])[0]
+        return None if record is None else with_reasons(conn, [record], call.now_ms)[0]
 
     record = await service.store.read(read)
     if record is None:
@@ -49,7 +49,7 @@ async def list_service_jobs(service: Service, call: Call, request: Json) -> Json
             raise client_exception(f"{arn} does not exist")
         if queue.detail["jobQueueType"] != SAGEMAKER_TRAINING:
             raise client_exception(f"{arn} has no service jobs: use ListJobs.")
-        return with_reasons(conn, read_page(conn, size + 1))
+        return with_reasons(conn, read_page(conn, size + 1), call.now_ms)
 
     records = await service.store.read_long(read)
     answer: Json = {"jobSummaryList": [service_job_summary(each) for each in records[:size]]}

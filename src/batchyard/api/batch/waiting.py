@@ -25,7 +25,7 @@ from batchyard.store.snapshots import read_snapshot
 _NOTHING_SEEN = QueueSnapshot(front_ms=0, used_ms=0)
 
 
-def with_reasons(conn: Connection, records: Iterable[JobRecord]) -> list[JobRecord]:
+def with_reasons(conn: Connection, records: Iterable[JobRecord], now_ms: int) -> list[JobRecord]:
     """Give the records again, with a reason for each that waits and had none."""
     found = list(records)
     waiting = [each for each in found if _wants_reason(each)]
@@ -40,7 +40,7 @@ def with_reasons(conn: Connection, records: Iterable[JobRecord]) -> list[JobReco
     return [
         replace(each, progress=replace(each.progress, status_reason=reason))
         if _wants_reason(each)
-        and (reason := _reason_of(each, fronts, needs[each.job.id], statuses))
+        and (reason := _reason_of(each, fronts, needs[each.job.id], statuses, now_ms))
         else each
         for each in found
     ]
@@ -125,6 +125,7 @@ def _reason_of(
     fronts: Mapping[_Line, _Front],
     needs: Sequence[JobId],
     statuses: Mapping[JobId, JobStatus],
+    now_ms: int,
 ) -> str | None:
     progress = record.progress
     match progress.status:
@@ -136,7 +137,7 @@ def _reason_of(
             return _why_runnable(record, fronts[_line_of(record)])
         case JobStatus.SCHEDULED | JobStatus.STARTING:
             stopping = sentences.stopping(progress)
-            return stopping or sentences.starting(progress.attempt, progress.status)
+            return stopping or sentences.starting(progress.attempt, progress.status, now_ms)
         case JobStatus.RUNNING | JobStatus.SUCCEEDED | JobStatus.FAILED:
             return None
         case other:

@@ -5,14 +5,16 @@ memory, or from the records beside another engine.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import groupby
 
 from batchyard.api.own.jobs import read_named_job
 from batchyard.engine.explainer import TooMuchToRestore
 from batchyard.model.amounts import gpus_text, mib_text, vcpus_text
 from batchyard.model.explanation import Change, ChangeKind, Dimension, Explanation, Reason
 from batchyard.model.ids import JobId, name_in_arn
-from batchyard.model.records import Json
+from batchyard.model.records import JobProgress, Json
 from batchyard.model.refusal import Refusal
+from batchyard.model.status import JobStatus
 from batchyard.store import Store
 from batchyard.wire.call import Call
 
@@ -35,11 +37,18 @@ async def get_job_explanation(
         raise _too_much(too_much.hosts) from None
     if found is None:
         progress = record.progress
-        text = progress.status_reason or "It waits for nothing."
-        if progress.status == "SUBMITTED":
-            text = "The scheduler has not seen it yet."
+        text = _why_not_live(progress)
         found = Explanation(job_id=job_id, status=progress.status, summary=text, at_ms=call.now_ms)
     return _shown(found)
+
+
+def _why_not_live(progress: JobProgress) -> str:
+    """Say of a job that is over how it ended; the engine has not seen one that is SUBMITTED."""
+    if progress.status is JobStatus.SUBMITTED:
+        return "The scheduler has not seen it yet."
+    last = progress.attempts[-1] if progress.attempts else None
+    text = progress.status_reason or "It waits for nothing."
+    return f"{text}: {last.reason}" if last is not None and last.reason else text
 
 
 def _too_much(hosts: Sequence[str]) -> Refusal:
@@ -93,6 +102,7 @@ def _bare_change(change: Change) -> Json:
         "subject": change.subject,
         "dimension": None if change.dimension is None else change.dimension.value,
         "by": change.by,
+        "isPerNode": change.is_per_node or None,
         "unitMilli": change.unit_milli if change.dimension is Dimension.VCPUS else None,
         "capacityUnit": change.unit or None,
         "size": None
@@ -111,12 +121,14 @@ def _together(changes: Sequence[Change]) -> Json:
 
 def text_of(*changes: Change) -> str:
     """Say what would have to be otherwise, all of it, in one sentence."""
-    return f"It would start now if {', and '.join(_condition_of(each) for each in changes)}."
+    alike = groupby(changes, key=lambda each: (each.kind, each.subject, each.size, each.unit))
+    conditions = [_condition_of(list(group)) for _, group in alike]
+    return f"It would start now if {', and '.join(conditions)}."
 
 
 #: What would have to be otherwise, by kind of change.
 _CONDITIONS: Mapping[ChangeKind, str] = {
-    ChangeKind.ASK_FOR_LESS: "it asked for {quantity} less",
+    ChangeKind.ASK_FOR_LESS: "{who} asked for {quantity} less",
     ChangeKind.RAISE_MAX_VCPUS: "maxvCpus of {name} were {by} higher",
     ChangeKind.ADD_CAPACITY: "machine {name} had {quantity} more",
     ChangeKind.RAISE_QUEUE_PRIORITY: "the priority of job queue {name} were {by} higher",
@@ -135,15 +147,18 @@ _CONDITIONS: Mapping[ChangeKind, str] = {
 }
 
 
-def _condition_of(change: Change) -> str:
+def _condition_of(changes: Sequence[Change]) -> str:
+    """Say what would have to be otherwise of one thing; of several amounts all at once."""
+    change = changes[0]
     is_service = ":service-environment/" in change.subject
     return _CONDITIONS[change.kind].format(
         name=name_in_arn(change.subject),
         by=change.by,
         unit=change.unit,
-        quantity=_quantity(change),
+        quantity=" and ".join(map(_quantity, changes)),
         environment="service" if is_service else "compute",
         instances=_instances(change),
+        who="each of its nodes" if change.is_per_node else "it",
     )
 
 

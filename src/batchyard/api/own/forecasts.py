@@ -297,10 +297,7 @@ def _job_summary(record: JobRecord, future: Future | None) -> str:
     found, at_ms = future.jobs[0], future.at_ms
     if found.started_count == 0:
         if future.gave_up is None:
-            return (
-                "It never starts if nothing changes from outside:"
-                " GetJobExplanation tells what keeps it."
-            )
+            return "It never starts if nothing changes from outside."
         return (
             f"It does not start within {duration(future.reached_ms - at_ms)}: {_gave_up(future)}."
         )

@@ -46,6 +46,7 @@ from batchyard.compute.port import (
     OutputSink,
     RegistryAuth,
     Report,
+    TaskFetching,
     TaskSpec,
     Trouble,
     Ulimit,
@@ -109,6 +110,8 @@ class LocalBackend:
         self._unsettled: set[TaskId] = set()
         self._brought = BroughtAuths(self._data_dir / "registry-auth")
         self._waiting_by_pull: dict[tuple[str, RegistryAuth | None], set[TaskId]] = {}
+        #: Since when images are being pulled.
+        self._pulling_ms: dict[tuple[str, RegistryAuth | None], int] = {}
         self._taken: dict[str, int] = {}
         self._reports: list[Report] = []
         self._has_reports = asyncio.Event()
@@ -374,6 +377,7 @@ class LocalBackend:
         waiting = self._waiting_by_pull.get(key)
         if waiting is not None:
             waiting.add(task_id)
+            self._tell_of_pull(task_id)
         elif self._group is not None:
             self._waiting_by_pull[key] = {task_id}
             self._group.create_task(self._fetch(*key))
@@ -381,7 +385,7 @@ class LocalBackend:
     async def _fetch(self, image: str, auth: RegistryAuth | None) -> None:
         order: dict[str, object]
         try:
-            image_id = self.images.resolve(image) or await self._puller.pull(image, auth=auth)
+            image_id = self.images.resolve(image) or await self._pull(image, auth)
             order = {"do": "launch", "image_id": image_id}
         except PullFailed as failure:
             log.warning("image_not_pulled", image=image, reason=str(failure))
@@ -395,6 +399,24 @@ class LocalBackend:
         for task_id in sorted(self._waiting_by_pull.pop((image, auth))):
             self._link.send(order | {"task_id": task_id, "image": image})
             self._drop_auth(task_id)
+            self._tell_of_pull(task_id)
+
+    async def _pull(self, image: str, auth: RegistryAuth | None) -> str:
+        """Pull an image, and tell for which tasks. Raises `PullFailed`."""
+        self._pulling_ms[image, auth] = now_ms()
+        for task_id in sorted(self._waiting_by_pull[image, auth]):
+            self._tell_of_pull(task_id)
+        try:
+            return await self._puller.pull(image, auth=auth)
+        finally:
+            del self._pulling_ms[image, auth]
+
+    def _tell_of_pull(self, task_id: TaskId) -> None:
+        """Tell of the first image that is being pulled for a task; nothing if none is."""
+        for key, since_ms in self._pulling_ms.items():
+            if task_id in self._waiting_by_pull.get(key, ()):
+                self._report(TaskFetching(task_id=task_id, at_ms=since_ms, image=key[0]))
+                return
 
     def _drop_auth(self, task_id: TaskId) -> None:
         """Forget the credentials of a task that waits for no more pulls."""
