@@ -11,7 +11,7 @@ from batchyard.model.status import JobStatus
 from batchyard.store.snapshots import write_snapshots
 from tests.api.conftest import SCOPE, Yard
 
-HEAD = "Asked 4 vCPUs; the machine has 1 vCPU; short by 3 vCPUs."
+HEAD = "Asked 4 vCPUs; the machine has 1 vCPU free; short by 3 vCPUs."
 
 
 async def stand(yard: Yard, *ids: str, more: int = 0) -> None:

@@ -209,7 +209,7 @@ def fargate_has_sizes(w: World) -> str:
 
 @case(
     cause="CAPACITY",
-    text="Asked 8,192 MiB; the machine has 6,952 MiB; short by 1,240 MiB.",
+    text="Asked 8,192 MiB; the machine has 6,952 MiB free; short by 1,240 MiB.",
     changes=[("ASK_FOR_LESS", "MEMORY_MIB", 2048), ("ADD_CAPACITY", "MEMORY_MIB", 1240)],
     settings={"machine": Amount(cpu_milli=64_000, memory_mib=9000)},
 )
@@ -234,8 +234,8 @@ def nothing_is_registered(w: World) -> str:
 @case(
     cause="CAPACITY",
     text=(
-        "For another c6i.large: asked 2 vCPUs; the machine has 0 vCPUs; short by 2 vCPUs, and asked"
-        " 3,961 MiB; the machine has 78 MiB; short by 3,883 MiB."
+        "For another c6i.large: asked 2 vCPUs; the machine has 0 vCPUs free; short by 2 vCPUs, and asked"
+        " 3,961 MiB; the machine has 78 MiB free; short by 3,883 MiB."
     ),
     status_reason=NO_ROOM,
     together=[("ADD_CAPACITY", "VCPUS", 2), ("ADD_CAPACITY", "MEMORY_MIB", 3883)],
@@ -266,7 +266,7 @@ def its_environment_is_disabled_and_full(w: World) -> str:
 @case(
     cause="CAPACITY",
     text=(
-        "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU; short by 1 vCPU."
+        "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU free; short by 1 vCPU."
     ),
     changes=[("ASK_FOR_LESS", "VCPUS", 1), ("REGISTER_INSTANCE", None, 1)],
 )

@@ -65,7 +65,7 @@ def kept_for_shares_that_may_come(w: World) -> str:
     cause="TURN",
     text=(
         "1 job of its job queue stands before it. The first waits: Asked 2 vCPUs; the nearest of"
-        " the instances with room in ce has 1 vCPU; short by 1 vCPU."
+        " the instances with room in ce has 1 vCPU free; short by 1 vCPU."
     ),
     changes=[("REGISTER_INSTANCE", None, 1), ("RAISE_SCHEDULING_PRIORITY", None, 6)],
 )

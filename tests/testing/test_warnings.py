@@ -111,7 +111,7 @@ def test_no_registered_instance_is_large_enough(w: Watched) -> None:
     w.submit(vcpus=2)
     assert w.warned() == (
         "The job cannot start in job queue w-jq as that is: Asked 2 vCPUs; the nearest of the"
-        " instances with room in w-ce has 1 vCPU; short by 1 vCPU."
+        " instances with room in w-ce has 1 vCPU free; short by 1 vCPU."
     )
     assert w.register_instance(vcpus=2, memoryMib=1024) is None
     w.submit(vcpus=2)

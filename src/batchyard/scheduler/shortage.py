@@ -261,7 +261,7 @@ def _miss_on_instances(environment: EnvironmentView, demand: Amount) -> Reason |
     what = f"the nearest of the instances with room in {name}"
     return Reason(
         cause=Cause.CAPACITY,
-        text=_text_of_miss(demand, room, what),
+        text=_text_of_miss(demand, room, what, is_free=True),
         subject=environment.arn,
         numbers=_numbers_of_miss(demand, room),
     )
@@ -279,7 +279,7 @@ def _miss_on_hosts(demand: Amount, hosts: Sequence[HostView], who: str) -> Reaso
     what = count if can_ever else f"{count}, even when empty,"
     return Reason(
         cause=Cause.CAPACITY if can_ever else Cause.NEVER_FITS,
-        text=_text_of_miss(demand, room, what, who),
+        text=_text_of_miss(demand, room, what, who, is_free=can_ever),
         numbers=_numbers_of_miss(demand, room),
     )
 
@@ -306,9 +306,12 @@ def _numbers_of_miss(demand: Amount, room: Amount) -> dict[str, int]:
     return numbers
 
 
-def _text_of_miss(demand: Amount, room: Amount, what: str, who: str = "the job") -> str:
+def _text_of_miss(
+    demand: Amount, room: Amount, what: str, who: str = "the job", *, is_free: bool = False
+) -> str:
+    free = " free" if is_free else ""
     parts = [
-        f"asked {_quantity(name, asked)}; {what} has {_quantity(name, has)}; short by"
+        f"asked {_quantity(name, asked)}; {what} has {_quantity(name, has)}{free}; short by"
         f" {_quantity(name, asked - has)}"
         for name, asked, has in _dimensions(demand, room)
         if asked > has
