@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, HostId, JobId, QueueArn
 from batchyard.scheduler.plan import Plan, Preemption, PreemptionCause, Slot
-from batchyard.scheduler.quota import UNLIMITED, QuotaTerms, RunningJob, RunningShare
+from batchyard.scheduler.quota import (
+    UNLIMITED,
+    Accounts,
+    QuotaTerms,
+    RunningJob,
+    RunningShare,
+)
 from batchyard.scheduler.round import plan_round
 from batchyard.scheduler.view import (
     EnvironmentView,
@@ -20,6 +26,7 @@ from batchyard.scheduler.view import (
     InOrder,
     QueueView,
     QuotaShareView,
+    ShareLine,
     View,
     WaitingJob,
 )
@@ -120,6 +127,9 @@ class QuotaYard:
                     environments=[environment],
                     waiting=InOrder(()),
                     quota_shares=[self._share_view(each) for each in self.terms.values()],
+                    accounts=Accounts(
+                        self.terms.values(), {name: self.used(name) for name in self.terms}
+                    ),
                 )
             ],
             hosts=[HostView(host_id=HOST, capacity=self.capacity, used=used)],
@@ -133,8 +143,7 @@ class QuotaYard:
     def _share_view(self, terms: QuotaTerms) -> QuotaShareView:
         return QuotaShareView(
             terms=terms,
-            used=self.used(terms.name),
-            jobs=iter(
+            jobs=ShareLine(
                 [
                     WaitingJob(
                         job_id=job.id,

@@ -18,7 +18,12 @@ from batchyard.core import inputs as i
 from batchyard.core.check import check
 from batchyard.core.effects import StartTask, StopTask
 from batchyard.core.evolve import evolve
-from batchyard.core.quota_books import quota_shares_of
+from batchyard.core.quota_books import (
+    counted_use,
+    quota_accounts_of,
+    quota_memory_of,
+    quota_shares_of,
+)
 from batchyard.core.remembered import Remembered
 from batchyard.core.restore import StoredParts, restore_instances, restore_jobs, resume
 from batchyard.core.state import Job, Queue, State, child_status
@@ -47,6 +52,7 @@ from batchyard.model.records import (
     TimeLimit,
 )
 from batchyard.model.status import JobStatus
+from batchyard.scheduler.quota import Accounts
 from batchyard.scheduler.round import plan_round
 from batchyard.store import codec
 from tests.builders import run_round
@@ -366,6 +372,10 @@ class World:
         forgetful.remembered = Remembered()
         plain = plan_round(view_of(forgetful, self.now_ms))
         assert plan_round(view_of(self.state, self.now_ms)) == plain
+        for queue in self.state.queues.values():
+            if queue.quota_shares is not None:
+                kept = quota_memory_of(self.state, queue).accounts
+                assert says_of_use(kept, queue) == says_of_use(quota_accounts_of(queue), queue)
         is_settled = self.state.remembered.is_settled(self.now_ms)
         if is_settled and do_heads_stand(self.state, self.now_ms):
             assert not step(self.state, plain, self.now_ms).events
@@ -481,6 +491,19 @@ def essence_of_quota(queue: Queue) -> dict[str, object]:
         )
         for name, share in (queue.quota_shares or {}).items()
     }
+
+
+def says_of_use(accounts: Accounts, queue: Queue) -> object:
+    """Give what books say of each share and unit."""
+    shares = queue.quota_shares or {}
+    units = dict.fromkeys(
+        unit for each in shares.values() for unit in (*each.used, *each.terms.limits)
+    )
+    counted = counted_use(queue, dict.fromkeys(units, 0))
+    return (
+        [[accounts.used(name).get(unit, 0) for unit in counted] for name in shares],
+        [(accounts.left_to_borrow(unit), accounts.idle_of_reserving(unit)) for unit in counted],
+    )
 
 
 def _wait_of(parent: Job, index: int) -> int | None:

@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "a quota share takes what it likes",
         "scheduler/quota.py",
-        "            if not self._may_use(share, unit, quantity):\n",
+        "            if not self._may_use(terms, unit, held.get(unit, 0), quantity):\n",
         "            if False:\n",
     ),
     Mutant(

@@ -234,8 +234,8 @@ def nothing_is_registered(w: World) -> str:
 @case(
     cause="CAPACITY",
     text=(
-        "For another c6i.large: asked 2 vCPUs; the machine has 0 vCPUs free; short by 2 vCPUs, and asked"
-        " 3,961 MiB; the machine has 78 MiB free; short by 3,883 MiB."
+        "For another c6i.large: asked 2 vCPUs; the machine has 0 vCPUs free; short by 2 vCPUs, and"
+        " asked 3,961 MiB; the machine has 78 MiB free; short by 3,883 MiB."
     ),
     status_reason=NO_ROOM,
     together=[("ADD_CAPACITY", "VCPUS", 2), ("ADD_CAPACITY", "MEMORY_MIB", 3883)],
@@ -266,7 +266,8 @@ def its_environment_is_disabled_and_full(w: World) -> str:
 @case(
     cause="CAPACITY",
     text=(
-        "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU free; short by 1 vCPU."
+        "Asked 2 vCPUs; the nearest of the instances with room in ce has 1 vCPU free; short by"
+        " 1 vCPU."
     ),
     changes=[("ASK_FOR_LESS", "VCPUS", 1), ("REGISTER_INSTANCE", None, 1)],
 )

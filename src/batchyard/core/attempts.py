@@ -27,7 +27,7 @@ from batchyard.core.multi_node import (
     note_main_end,
 )
 from batchyard.core.preempting import is_share_open, may_go_on, preempt
-from batchyard.core.quota_books import counted_use, quota_accounts_of, quota_share_of
+from batchyard.core.quota_books import quota_memory_of, quota_share_of, without
 from batchyard.core.quota_shares import settle_drained_share
 from batchyard.core.resources import settle_drained
 from batchyard.core.retrying import is_worth_retrying, is_worth_retrying_service
@@ -96,7 +96,8 @@ def _may_use_share(state: State, job: Job, queue: Queue) -> bool:
     share = quota_share_of(state, job)
     if share is None or share.is_draining or job.quota_share is None:
         return False
-    return quota_accounts_of(queue).may_start(job.quota_share, counted_use(queue, job.use))
+    memory = quota_memory_of(state, queue)
+    return memory.accounts.may_start(job.quota_share, without(job.use, memory.uncounted))
 
 
 def record_taken(turn: Turn, report: TaskTaken) -> None:

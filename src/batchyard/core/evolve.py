@@ -37,14 +37,6 @@ from batchyard.model.status import JobStatus
 
 #: Events of instances on which nothing runs.
 _RUNS_NOTHING = (e.InstanceLaunched, e.InstanceReady, e.InstanceTerminated)
-#: Events of jobs after which the same runs where it ran, with the same right.
-_RUNS_AS_BEFORE = (
-    e.JobAccepted,
-    e.JobReasonChanged,
-    e.AttemptTaken,
-    e.AttemptFetching,
-    e.AttemptStarted,
-)
 
 
 def evolve(state: State, event: e.Event) -> Job | None:
@@ -55,18 +47,21 @@ def evolve(state: State, event: e.Event) -> Job | None:
     else:
         evolve_resource(state, event)
     state.remembered.see(event)
-    if state.remembered.running_by_share:
-        _forget_running(state, event, job)
+    if state.remembered.quota:
+        _forget_quota(state, event, job)
     return job
 
 
-def _forget_running(state: State, event: e.Event, job: Job | None) -> None:
-    """Let rounds look anew at what runs in quota shares, where the event may have changed that."""
+def _forget_quota(state: State, event: e.Event, job: Job | None) -> None:
+    """Let rounds find out anew what the event may have changed in quota shares."""
     if not isinstance(event, e.JobFact):
         if not isinstance(event, _RUNS_NOTHING):
-            state.remembered.running_by_share.clear()
-    elif job is not None and job.quota_share is not None and not isinstance(event, _RUNS_AS_BEFORE):
-        state.remembered.running_by_share.pop((job.queue_arn, job.quota_share), None)
+            state.remembered.quota.clear()
+    elif job is not None and job.quota_share is not None:
+        memory = state.remembered.quota.get(job.queue_arn)
+        if memory is not None:
+            ids = (job.id,) if job.parent is None else (job.id, job.parent.id)
+            memory.see(event, job.quota_share, ids)
 
 
 def _evolve_job(  # noqa: C901, PLR0911, PLR0912 -- one branch an event

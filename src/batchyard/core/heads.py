@@ -24,13 +24,15 @@ from batchyard.scheduler.plan import BlockedHead, Obstacle
 
 
 def explain_heads(turn: Turn, heads: Sequence[BlockedHead]) -> None:
-    """Show the reasons of blocked heads in AWS's words; transient waiting has none there."""
+    """Show the reasons of blocked heads in AWS's words; transient waiting has none there.
+
+    A queue, or a quota share, has one of them: whoever was its head before is none now.
+    """
     _clear_others(turn, {head.job_id for head in heads})
     for head in heads:
         job = turn.state.find(head.job_id)
         if job is None or job.progress.status is not JobStatus.RUNNABLE:
             continue
-        _clear_former_head(turn, job)
         reason = _text_of(head, job)
         since_ms = None if reason is None else _since_ms(job, reason, turn.now_ms)
         if (job.progress.status_reason, job.progress.blocked_ms) != (reason, since_ms):
@@ -43,9 +45,12 @@ def give_up_heads(turn: Turn, heads: Iterable[BlockedHead]) -> None:
     Others may start once they are gone: another round is needed.
     """
     for head in heads:
-        queue, job = turn.state.queues.get(head.queue_arn), turn.state.find(head.job_id)
+        queue = turn.state.queues.get(head.queue_arn)
+        if queue is None or not queue.time_limits:
+            continue
+        job = turn.state.find(head.job_id)
         found = None if job is None else head_of(turn.state, job)
-        if queue is None or found is None or found.blocked_id != head.job_id:
+        if found is None or found.blocked_id != head.job_id:
             continue
         limit_ms = turn.state.head_limit_ms(queue, found)
         if limit_ms is not None and limit_ms <= turn.now_ms:
@@ -74,13 +79,6 @@ def _clear_others(turn: Turn, blocked: Set[JobId]) -> None:
         for found in heads_of(queue):
             if found.blocked_id is not None and found.blocked_id not in blocked:
                 turn.emit(e.JobReasonChanged(job_id=found.blocked_id, status_reason=None))
-
-
-def _clear_former_head(turn: Turn, job: Job) -> None:
-    found = head_of(turn.state, job)
-    if found is not None and found.blocked_id not in (None, job.id):
-        assert found.blocked_id is not None, job.id
-        turn.emit(e.JobReasonChanged(job_id=found.blocked_id, status_reason=None))
 
 
 def _since_ms(job: Job, reason: str, now_ms: int) -> int:

@@ -6,6 +6,7 @@ Owns what is counted in a share as a job comes, runs and goes. For `bookkeeping`
 
 from collections.abc import Mapping, Sequence
 
+from batchyard.core.quota_memory import QuotaMemory
 from batchyard.core.state import NO_USE, Job, Queue, QuotaShare, State
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import GPU, MEMORY_MIB, MILLI, UnitQuantity, use_of_demand
@@ -54,6 +55,21 @@ def quota_accounts_of(queue: Queue) -> Accounts:
         (each.terms for each in shares.values()),
         {name: without(each.used, uncounted) for name, each in shares.items()},
     )
+
+
+def quota_memory_of(state: State, queue: Queue) -> QuotaMemory:
+    """Give what is remembered of a queue with quota shares, with what they use now."""
+    memory = state.remembered.quota.get(queue.arn)
+    if memory is None:
+        memory = QuotaMemory(uncounted=uncounted_units(queue), accounts=quota_accounts_of(queue))
+        state.remembered.quota[queue.arn] = memory
+    elif memory.changed:
+        shares = quota_shares_of(state, queue.arn)
+        for name in memory.changed:
+            if name in shares:  # Else a job came in for a share that is not there.
+                memory.accounts.settle(name, without(shares[name].used, memory.uncounted))
+        memory.changed.clear()
+    return memory
 
 
 def counted_use(queue: Queue, use: Mapping[str, int]) -> dict[str, int]:

@@ -6,9 +6,8 @@ that the state does not say, nobody stores it, and a round that begins without i
 - The types that an environment may launch, and their order, follow from its `launching` and from
   what the machines have in all. Both are compared each time: settings by being the same object, for
   nobody changes one; machines one by one, in their order.
-- What runs in a quota share, and which of it borrows, follows from its jobs, from where they run
-  and from the terms of the shares. Any event of a job of the share drops it, but those that are
-  known to change none of that; and so does any event that is about no job, for all shares.
+- What is remembered of a queue with quota shares, and why: see `quota_memory`. `evolve` tells it of
+  every event.
 - A round that changed nothing but what heads show as their reason would change nothing if it were
   made again on the same state: a plan follows from the view alone, and a reason that is shown is
   not shown anew. So the next one is left out for as long as nothing happens that a round reads.
@@ -31,6 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchyard.core import events as e
+from batchyard.core.quota_memory import QuotaMemory
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import EnvironmentArn, JobId, QueueArn
 from batchyard.model.instances import LaunchSettings
@@ -38,8 +38,7 @@ from batchyard.model.status import JobStatus
 from batchyard.scheduler.allocation import TypeOrder, types_on
 from batchyard.scheduler.fair_share import FairOrder
 from batchyard.scheduler.plan import Plan
-from batchyard.scheduler.quota import RunningShare
-from batchyard.scheduler.view import InOrder, QueueView, ReadJobs, View
+from batchyard.scheduler.view import InOrder, QueueView, View
 
 _NOT_READ = (e.AttemptTaken, e.AttemptFetching, e.AttemptStarted)
 
@@ -79,11 +78,14 @@ class Remembered:
     )
     #: Where the last round stopped. None: the next round may decide something.
     _stops: _Stops | None = None
-    #: What runs in a quota share, by its queue and name, as of the last event that changed it:
-    #: `evolve` says which do.
-    running_by_share: dict[tuple[QueueArn, str], RunningShare] = field(default_factory=dict)
+    #: Of queues with quota shares.
+    quota: dict[QueueArn, QuotaMemory] = field(default_factory=dict)
     #: When the first limit of a head is reached that the last round has seen; None: never.
     _limit_ms: int | None = None
+
+    def __reduce__(self) -> tuple[type["Remembered"], tuple[()]]:
+        """Let a copy of a state begin without what is remembered beside it."""
+        return Remembered, ()
 
     def is_settled(self, now_ms: int) -> bool:
         """Tell whether a round would change nothing while the `heads` are these."""
@@ -183,6 +185,6 @@ def _heads_of(order: FairOrder, plan: Plan) -> list[JobId] | None:
 
 def _note_stops_of_shares(stops: _Stops, queue: QueueView) -> None:
     for share in queue.quota_shares or ():
-        last = share.jobs.last if isinstance(share.jobs, ReadJobs) else None
+        last = share.jobs.last
         if last is not None:
             stops.of_shares[queue.arn, share.terms.name] = (-last.priority, last.seq)

@@ -17,7 +17,7 @@ from batchyard.model.amounts import Amount
 from batchyard.model.ids import QueueArn
 from batchyard.model.instances import InstanceId
 from batchyard.scheduler.round import plan_round
-from batchyard.scheduler.view import QuotaShareView, View, WaitingJob, WaitingOrder
+from batchyard.scheduler.view import QuotaShareView, ShareLine, View, WaitingJob, WaitingOrder
 
 #: Ours: about ten milliseconds, and enough for 30 that stand before a job in each of eight queues.
 PLACED_BEFORE_MAX = 256
@@ -98,7 +98,7 @@ class _Watch:
             raise _Known(starts=False)
 
     def _over_share(self, share: QuotaShareView) -> QuotaShareView:
-        return replace(share, jobs=self._counted(share.jobs))
+        return replace(share, jobs=ShareLine(self._counted(share.jobs.show_from(0))))
 
     def _counted(self, jobs: Iterator[WaitingJob]) -> Iterator[WaitingJob]:
         """Count what is read, which is at most one more than what starts or could never."""

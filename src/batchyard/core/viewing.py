@@ -9,6 +9,7 @@ from functools import partial
 from heapq import merge
 
 from batchyard.core.consumables import available_of
+from batchyard.core.quota_books import quota_memory_of
 from batchyard.core.state import (
     Environment,
     Queue,
@@ -18,10 +19,14 @@ from batchyard.core.state import (
     is_above_max,
     may_give_up,
 )
-from batchyard.core.viewing_shares import by_front, view_quota_shares, waiting_jobs
+from batchyard.core.viewing_shares import (
+    by_front,
+    view_quota_shares,
+    waiting_jobs,
+)
 from batchyard.model.amounts import Amount
 from batchyard.model.fair_share import WEIGHT_ONE, FairShare
-from batchyard.model.ids import HostId, JobId, whole_id_of
+from batchyard.model.ids import EnvironmentArn, HostId, JobId, whole_id_of
 from batchyard.model.instances import InstanceId, LaunchSettings
 from batchyard.model.status import ResourceState
 from batchyard.scheduler.fair_share import (
@@ -31,6 +36,7 @@ from batchyard.scheduler.fair_share import (
     reserve_limit,
     score_of,
 )
+from batchyard.scheduler.outlook import LastingOutlook
 from batchyard.scheduler.view import (
     EnvironmentView,
     HostView,
@@ -50,33 +56,48 @@ def view_of(state: State, now_ms: int) -> View:
         arn: view_environment(state, environment, machines)
         for arn, environment in state.environments.items()
     }
+    hosts = [
+        HostView(host_id=host.id, capacity=host.capacity, used=host.used)
+        for host in state.hosts.values()
+    ]
     return View(
         queues=[
-            QueueView(
-                arn=queue.arn,
-                priority=queue.priority,
-                seq=queue.seq,
-                last_placed=queue.last_placed,
-                environments=[
-                    environment_views[arn]
-                    for arn in queue.environment_arns
-                    if arn in environment_views
-                ],
-                waiting=_order_of(state, queue, now_ms),
-                quota_shares=view_quota_shares(state, queue),
-            )
+            _view_queue(state, queue, environment_views, hosts, now_ms)
             for queue in state.queues.values()
             if not queue.is_draining and has_waiting(queue)
         ],
-        hosts=[
-            HostView(host_id=host.id, capacity=host.capacity, used=host.used)
-            for host in state.hosts.values()
-        ],
+        hosts=hosts,
         environments=list(environment_views.values()),
         idle_instances=_idle_instances(state),
         host_by_instance=_HostByInstance(state),
         free_of=lambda instance_id: state.instances[instance_id].free,
         available_of=lambda arn: available_of(state.consumables, arn),
+    )
+
+
+def _view_queue(
+    state: State,
+    queue: Queue,
+    environment_views: Mapping[EnvironmentArn, EnvironmentView],
+    hosts: Sequence[HostView],
+    now_ms: int,
+) -> QueueView:
+    environments = [
+        environment_views[arn] for arn in queue.environment_arns if arn in environment_views
+    ]
+    memory = None if queue.quota_shares is None else quota_memory_of(state, queue)
+    if memory is not None and memory.outlook is None:
+        memory.outlook = LastingOutlook(environments, hosts)
+    return QueueView(
+        arn=queue.arn,
+        priority=queue.priority,
+        seq=queue.seq,
+        last_placed=queue.last_placed,
+        environments=environments,
+        waiting=_order_of(state, queue, now_ms),
+        quota_shares=None if memory is None else view_quota_shares(state, queue, memory),
+        accounts=None if memory is None else memory.accounts,
+        outlook=None if memory is None else memory.outlook,
     )
 
 
@@ -195,8 +216,7 @@ def is_anything_to_do(state: State) -> bool:
 
 def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
     if queue.quota_shares is not None:
-        lines = [share.line for share in queue.quota_shares.values()]
-        return InOrder(by_front([waiting_jobs(state, line) for line in lines]))
+        return InOrder(by_front(state, (share.line for share in queue.quota_shares.values())))
     if queue.policy is None:
         return InOrder(waiting_jobs(state, queue.line))
     policy = queue.policy

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from batchyard.core.bookkeeping import attempt_of, held_slots
-from batchyard.core.quota_books import uncounted_units, without
+from batchyard.core.quota_books import quota_shares_of, without
+from batchyard.core.quota_memory import QuotaMemory
 from batchyard.core.state import Job, Queue, QuotaShare, State
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import count_instances
-from batchyard.model.ids import node_id, whole_id_of
+from batchyard.model.ids import JobId, node_id, whole_id_of
 from batchyard.scheduler.plan import Slot
 from batchyard.scheduler.quota import RunningJob, RunningShare
-from batchyard.scheduler.view import QuotaShareView, ReadJobs, WaitingJob
+from batchyard.scheduler.view import QuotaShareView, ShareLine, WaitingJob
 
 
 def waiting_jobs(
@@ -36,58 +37,69 @@ def waiting_jobs(
         )
 
 
-def by_front(lines: Sequence[Iterator[WaitingJob]]) -> Iterator[WaitingJob]:
+def by_front(state: State, lines: Iterable[WaitingLine]) -> Iterator[WaitingJob]:
     """Yield the jobs of several lines: always the head that was submitted first."""
-    heads = {at: head for at, line in enumerate(lines) if (head := next(line, None)) is not None}
+    queues = [waiting_jobs(state, line) for line in lines]
+    heads = {at: head for at, each in enumerate(queues) if (head := next(each, None)) is not None}
     while heads:
         at = min(heads, key=lambda each: (heads[each].seq, each))
         yield heads.pop(at)
-        if (head := next(lines[at], None)) is not None:
+        if (head := next(queues[at], None)) is not None:
             heads[at] = head
 
 
-def view_quota_shares(state: State, queue: Queue) -> list[QuotaShareView] | None:
-    """Show the quota shares of a queue; None: it has none."""
-    if queue.quota_shares is None:
-        return None
-    uncounted = uncounted_units(queue)
+def view_quota_shares(state: State, queue: Queue, memory: QuotaMemory) -> list[QuotaShareView]:
+    """Show the quota shares of a queue that has some, each as it was shown before if it may be."""
+    kept = memory.shares
     return [
-        QuotaShareView(
-            terms=share.terms,
-            used=without(share.used, uncounted),
-            jobs=ReadJobs(() if share.is_draining else waiting_jobs(state, share.line, uncounted)),
-            running=partial(_running_share, state, queue, share),
-        )
-        for share in queue.quota_shares.values()
+        kept.get(name) or kept.setdefault(name, _view_share(state, share, memory))
+        for name, share in quota_shares_of(state, queue.arn).items()
     ]
 
 
-def _running_share(state: State, queue: Queue, share: QuotaShare) -> RunningShare:
+def _view_share(state: State, share: QuotaShare, memory: QuotaMemory) -> QuotaShareView:
+    line = () if share.is_draining else waiting_jobs(state, share.line, memory.uncounted)
+    return QuotaShareView(
+        terms=share.terms,
+        jobs=ShareLine(line),
+        running=partial(_running_share, state, share, memory),
+    )
+
+
+def _running_share(state: State, share: QuotaShare, memory: QuotaMemory) -> RunningShare:
     """Give what runs in a share, as long as it is the same as it was found before."""
-    kept = state.remembered.running_by_share
-    found = kept.get((queue.arn, share.terms.name))
+    name = share.terms.name
+    found = memory.running_by_share.get(name)
     if found is None:
-        found = RunningShare(share.terms, _running(state, share, uncounted_units(queue)))
-        kept[queue.arn, share.terms.name] = found
+        kept = memory.running_by_job
+        found = memory.running_by_share[name] = RunningShare(
+            share.terms,
+            [
+                kept.get(job_id)
+                or kept.setdefault(job_id, _running_job(state, share, job_id, memory.uncounted))
+                for job_id in share.running
+            ],
+        )
     return found
 
 
-def _running(state: State, share: QuotaShare, uncounted: Sequence[str]) -> Iterable[RunningJob]:
-    for job_id in share.running:
-        job = state.jobs[job_id]
-        attempt = attempt_of(job)
-        yield RunningJob(
-            job_id=job_id,
-            share=share.terms.name,
-            use=without(job.use, uncounted),
-            priority=job.priority,
-            placed_ms=attempt.placed_ms,
-            seq=job.seq,
-            environment_arn=attempt.environment_arn,
-            slots=[each for each in _held(state, job) if _comes_free(state, each[0])],
-            instances=count_instances(job.capacity_use),
-            is_stopping=attempt.stop_cause is not None or attempt.stopped_ms is not None,
-        )
+def _running_job(
+    state: State, share: QuotaShare, job_id: JobId, uncounted: Sequence[str]
+) -> RunningJob:
+    job = state.jobs[job_id]
+    attempt = attempt_of(job)
+    return RunningJob(
+        job_id=job_id,
+        share=share.terms.name,
+        use=without(job.use, uncounted),
+        priority=job.priority,
+        placed_ms=attempt.placed_ms,
+        seq=job.seq,
+        environment_arn=attempt.environment_arn,
+        slots=[each for each in _held(state, job) if _comes_free(state, each[0])],
+        instances=count_instances(job.capacity_use),
+        is_stopping=attempt.stop_cause is not None or attempt.stopped_ms is not None,
+    )
 
 
 def _held(state: State, job: Job) -> Iterable[tuple[Slot, Amount]]:

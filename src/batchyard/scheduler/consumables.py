@@ -19,10 +19,10 @@ class Stock:
 
     def has(self, needs: Iterable[ConsumableNeed]) -> bool:
         """Tell whether everything needed can be had."""
-        return all(
-            self._taken.get(need.arn, 0) + need.quantity <= self._available_of(need.arn)
-            for need in needs
-        )
+        for need in needs:
+            if self._taken.get(need.arn, 0) + need.quantity > self._available_of(need.arn):
+                return False
+        return True
 
     def copy(self) -> "Stock":
         """Give an account of its own to somebody who looks ahead."""

@@ -16,7 +16,7 @@ from batchyard.scheduler.view import EnvironmentView, HostView, QueueView, View,
 
 def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger) -> BlockedHead:
     """Say what keeps a job that was not placed."""
-    obstacle, missing = find_lasting_obstacle(job, queue, view), None
+    obstacle, missing = find_lasting_obstacle(job, queue.environments, view.hosts), None
     if obstacle is None:
         obstacle, missing = find_passing_obstacle(job, queue, ledger)
     return BlockedHead(
@@ -24,10 +24,12 @@ def find_obstacle(job: WaitingJob, queue: QueueView, view: View, ledger: Ledger)
     )
 
 
-def find_lasting_obstacle(job: WaitingJob, queue: QueueView, view: View) -> Obstacle | None:
+def find_lasting_obstacle(
+    job: WaitingJob, environments: Sequence[EnvironmentView], hosts: Sequence[HostView]
+) -> Obstacle | None:
     """Say what keeps a job whatever else runs; None: nothing does."""
-    usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
-    if not any(each.is_valid for each in queue.environments):
+    usable = [each for each in environments if each.is_valid and each.is_enabled]
+    if not any(each.is_valid for each in environments):
         return Obstacle.NO_VALID_ENVIRONMENT
     if not usable:
         return Obstacle.NO_ENABLED_ENVIRONMENT
@@ -35,7 +37,7 @@ def find_lasting_obstacle(job: WaitingJob, queue: QueueView, view: View) -> Obst
         return Obstacle.ABOVE_SERVICE_ENVIRONMENT_MAX
     if all(_is_above_max(each, job) for each in usable):
         return Obstacle.ABOVE_ENVIRONMENT_MAX
-    if not any(can_ever_hold(each, job, view.hosts) for each in usable):
+    if not any(can_ever_hold(each, job, hosts) for each in usable):
         return Obstacle.ABOVE_HOST_CAPACITY
     return None
 

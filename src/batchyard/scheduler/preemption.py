@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from heapq import merge
 
+from msgspec import Struct
+
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.scheduler.consumables import Stock
@@ -38,6 +40,25 @@ from batchyard.scheduler.quota import (
 from batchyard.scheduler.view import EnvironmentView, WaitingJob, is_plain
 
 _Change = Callable[[EnvironmentView, Slot, Amount], None]
+
+
+class Outranked(Struct, frozen=True, kw_only=True):
+    """Running jobs of a share that have a lower priority than a waiting one of it.
+
+    What the books do not allow once all of them have ended, they do not allow once some of them
+    have: each end leaves more of a right, and more to borrow.
+    """
+
+    jobs: Sequence[RunningJob] = ()
+    #: Once all have ended it needs nothing borrowed.
+    gives_right: bool = False
+    #: The books let it start then.
+    lets_start: bool = False
+
+    @property
+    def may_help(self) -> bool:
+        """Tell whether stopping them, or others with them, could come to anything."""
+        return self.gives_right or self.lets_start
 
 
 @dataclass(slots=True)
@@ -133,21 +154,27 @@ class Prospect:
         _change_room(self.environments, job, self.ledger, self.ledger.occupy, sign=-1)
 
     def _find_victims(self, share: str, job: WaitingJob) -> list[RunningJob]:
-        within = self._outranked(share, job)
-        is_within_quota = self.accounts.is_within_quota(share, job.use)
-        across = self._borrowing_elsewhere(share) if within or is_within_quota else []
-        ways: list[tuple[list[RunningJob], bool]] = []
-        if across and is_within_quota:
-            ways.append((across, True))
-        if within:
-            ways.append((within, False))
-        if across and within:
-            ways.append(([*within, *across], True))
-        for candidates, needs_right in ways:
+        for candidates, needs_right in self._ways(share, job):
             victims = self._choose(share, job, candidates, needs_right=needs_right)
             if victims:
                 return victims
         return []
+
+    def _ways(self, share: str, job: WaitingJob) -> Iterator[tuple[Sequence[RunningJob], bool]]:
+        """Give sets of those who may be stopped, in the order in which they are tried.
+
+        With each, whether the job must need nothing borrowed then: it must for other shares' jobs.
+        """
+        outranked = find_outranked(self.accounts, self.terms[share], self.running[share], job)
+        has_right = self.accounts.is_within_quota(share, job.use)
+        has_right_then = has_right or outranked.gives_right
+        across = self._borrowing_elsewhere(share) if has_right_then else []
+        if across and has_right:
+            yield across, True
+        if outranked.lets_start:
+            yield outranked.jobs, False
+        if across and outranked.jobs:
+            yield [*outranked.jobs, *across], True
 
     def _borrowing_elsewhere(self, share: str) -> list[RunningJob]:
         found: list[RunningJob] = []
@@ -160,13 +187,8 @@ class Prospect:
                 ]
         return found
 
-    def _outranked(self, share: str, job: WaitingJob) -> list[RunningJob]:
-        if not self.terms[share].preempts_within:
-            return []
-        return [each for each in self.running[share].staying if each.priority < job.priority]
-
     def _choose(
-        self, share: str, job: WaitingJob, candidates: list[RunningJob], *, needs_right: bool
+        self, share: str, job: WaitingJob, candidates: Iterable[RunningJob], *, needs_right: bool
     ) -> list[RunningJob]:
         """Pick among the candidates by the rules in the head; all or nothing."""
         chosen: list[RunningJob] = []
@@ -250,6 +272,22 @@ class Prospect:
         if is_plain(job):
             self.refused.add(job.demand)
         return None
+
+
+def find_outranked(
+    accounts: Accounts, terms: QuotaTerms, running: RunningShare, job: WaitingJob
+) -> Outranked:
+    """Give the jobs of a share that may be stopped for one of it, whatever comes of that."""
+    least = running.least_priority if terms.preempts_within else None
+    if least is None or least >= job.priority:
+        return Outranked()
+    jobs = [each for each in running.staying if each.priority < job.priority]
+    with accounts.once_ended(jobs):
+        return Outranked(
+            jobs=jobs,
+            gives_right=accounts.is_within_quota(terms.name, job.use),
+            lets_start=accounts.may_start(terms.name, job.use),
+        )
 
 
 def end_in(ledger: Ledger, environments: Sequence[EnvironmentView], job: RunningJob) -> None:

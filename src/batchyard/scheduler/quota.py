@@ -18,8 +18,9 @@ they use beyond is borrowed. A unit that a share does not name has the limit 0. 
    highest priority first, then those that have run longest. All others borrow.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 
 from msgspec import Struct
@@ -92,6 +93,9 @@ class _Sums:
     idle_lending: int = 0
     idle_reserving: int = 0
 
+    def copy(self) -> "_Sums":
+        return _Sums(self.lent_at_most, self.borrowed, self.idle_lending, self.idle_reserving)
+
     def count(self, terms: QuotaTerms, limit: int, used: int, sign: int) -> None:
         """Count what a share uses, or with sign -1 no longer."""
         left = limit - used
@@ -106,21 +110,30 @@ class _Sums:
 class Accounts:
     """What the shares of a queue use, as far as a round has decided.
 
-    Asking and changing cost nothing for each share, but for the first time that a unit is asked of.
+    Asking and changing cost nothing for each share, but for the first time that a unit is asked of
+    that no share has a limit for.
     """
 
     def __init__(self, terms: Iterable[QuotaTerms], used: Mapping[str, Use]) -> None:
         self._terms = {each.name: each for each in terms}
+        #: What stands here is replaced, and never changed: books share it with their copies.
         self._used = {name: dict(used.get(name, {})) for name in self._terms}
         #: Of lending shares: capacity that is idle still, and that a waiting job has a right to.
         self._claimed: dict[str, int] = {}
-        #: By unit, of those that were asked of.
+        #: By unit: of all that are used or that a share has a limit for, and that were asked of.
         self._sums: dict[str, _Sums] = {}
+        #: By share and unit, of those that were asked of: the most that a job may use there.
+        self._most_ever: dict[str, dict[str, int]] = {name: {} for name in self._terms}
+        for units in (*(each.limits for each in self._terms.values()), *self._used.values()):
+            for unit in units:
+                self._sums_of(unit)
 
     def copy_without_claims(self) -> "Accounts":
         """Give books of their own to somebody who looks ahead."""
-        copied = Accounts(self._terms.values(), self._used)
-        copied._sums.update((unit, replace(each)) for unit, each in self._sums.items())
+        copied = Accounts.__new__(Accounts)  # Nothing is to be added up anew.
+        copied._terms, copied._most_ever = self._terms, self._most_ever
+        copied._used, copied._claimed = self._used.copy(), {}
+        copied._sums = {unit: sums.copy() for unit, sums in self._sums.items()}
         return copied
 
     def used(self, share: str) -> Use:
@@ -134,6 +147,26 @@ class Accounts:
     def end(self, share: str, use: Use) -> None:
         """Count what a job gives back."""
         self._change(share, use, -1)
+
+    @contextmanager
+    def once_ended(self, jobs: Iterable[RunningJob]) -> Iterator[None]:
+        """Count meanwhile what is in use once these have ended."""
+        freed: dict[str, dict[str, int]] = {}
+        for each in jobs:
+            total = freed.setdefault(each.share, {})
+            for unit, quantity in each.use.items():
+                total[unit] = total.get(unit, 0) + quantity
+        for share, use in freed.items():
+            self.end(share, use)
+        yield
+        for share, use in freed.items():
+            self.start(share, use)
+
+    def settle(self, share: str, use: Use) -> None:
+        """Count that the jobs of a share hold this from now on, whatever they held."""
+        held = self._used[share]
+        more = {unit: use.get(unit, 0) - held.get(unit, 0) for unit in {**held, **use}}
+        self._change(share, more, 1)
 
     def claim(self, share: str, use: Use) -> None:
         """Lend no more of what a waiting job of the share has a right to."""
@@ -151,8 +184,9 @@ class Accounts:
 
     def may_start(self, share: str, use: Use) -> bool:
         """Tell whether the rules let a job start now."""
-        for unit, quantity in use.items():  # noqa: SIM110 -- a generator costs three times as much
-            if not self._may_use(share, unit, quantity):
+        terms, held = self._terms[share], self._used[share]
+        for unit, quantity in use.items():
+            if not self._may_use(terms, unit, held.get(unit, 0), quantity):
                 return False
         return True
 
@@ -179,37 +213,47 @@ class Accounts:
 
     def is_anything_borrowed(self) -> bool:
         """Tell whether any share uses more than its own."""
-        units = dict.fromkeys(unit for held in self._used.values() for unit in held)
-        return any(self._sums_of(unit).borrowed for unit in units)
+        return any(sums.borrowed for sums in self._sums.values())
 
     def why_never(self, share: str, use: Use) -> Obstacle | None:
         """Say why a job could not start even if no other ran; None: it could."""
+        known = self._most_ever[share]
+        for unit, quantity in use.items():
+            most = known.get(unit)
+            if most is None:
+                most = known[unit] = self._most_ever_of(share, unit)
+            if quantity > most:
+                return self._why_above(share, use)
+        return None
+
+    def _most_ever_of(self, share: str, unit: str) -> int:
         terms = self._terms[share]
         if terms.borrow_percent is None:
-            is_within = all(quantity <= terms.limit(unit) for unit, quantity in use.items())
-            return None if is_within else Obstacle.ABOVE_QUOTA
+            return terms.limit(unit)
+        lent, most = terms.limit(unit) + self.lent_at_most(share, unit), terms.most(unit)
+        return lent if most is None else min(lent, most)
+
+    def _why_above(self, share: str, use: Use) -> Obstacle:
+        terms = self._terms[share]
+        if terms.borrow_percent is None:
+            return Obstacle.ABOVE_QUOTA
         for unit, quantity in use.items():
             most = terms.most(unit)
             if most is not None and quantity > most:
                 return Obstacle.ABOVE_BORROW_LIMIT
-        for unit, quantity in use.items():
-            if quantity > terms.limit(unit) + self.lent_at_most(share, unit):
-                return Obstacle.ABOVE_BORROWABLE
-        return None
+        return Obstacle.ABOVE_BORROWABLE
 
     def _change(self, share: str, use: Use, sign: int) -> None:
-        terms, held = self._terms[share], self._used[share]
+        terms, held = self._terms[share], self._used[share].copy()
         for unit, quantity in use.items():
             before = held.get(unit, 0)
             after = held[unit] = before + sign * quantity
-            sums = self._sums.get(unit)
-            if sums is not None:
-                limit = terms.limit(unit)
-                sums.count(terms, limit, before, -1)
-                sums.count(terms, limit, after, 1)
+            sums, limit = self._sums_of(unit), terms.limit(unit)
+            sums.count(terms, limit, before, -1)
+            sums.count(terms, limit, after, 1)
+        self._used[share] = held
 
-    def _may_use(self, share: str, unit: str, quantity: int) -> bool:
-        terms, held = self._terms[share], self._used[share].get(unit, 0)
+    def _may_use(self, terms: QuotaTerms, unit: str, held: int, quantity: int) -> bool:
         left = terms.limits.get(unit, 0) - held
         own = quantity if quantity <= left else max(0, left)
         borrows = quantity - own
@@ -251,6 +295,11 @@ class RunningShare:
     def borrowing(self) -> list[RunningJob]:
         """Those of `staying` that are not within the quota."""
         return split_by_quota(self._terms, self.staying)[1]
+
+    @cached_property
+    def least_priority(self) -> int | None:
+        """The lowest priority of `staying`; None: nobody does."""
+        return min((each.priority for each in self.staying), default=None)
 
     def less(self, job: RunningJob) -> "RunningShare":
         """Give what is left without one of those that stay."""

@@ -18,30 +18,29 @@ Rules:
    that is kept for them.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from collections.abc import Mapping, Sequence, Set
+from heapq import heappop, heappush
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import JobId
 from batchyard.scheduler.consumables import Stock
 from batchyard.scheduler.ledger import Ledger, Taken
-from batchyard.scheduler.obstacles import (
-    can_ever_hold,
-    find_lasting_obstacle,
-    find_passing_obstacle,
-)
+from batchyard.scheduler.obstacles import find_passing_obstacle
+from batchyard.scheduler.outlook import ByDemand, LastingOutlook
 from batchyard.scheduler.plan import BlockedHead, Obstacle, Preemption
-from batchyard.scheduler.preemption import Prospect, end_in, line_with
-from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningJob, RunningShare
+from batchyard.scheduler.preemption import Prospect, end_in, find_outranked, line_with
+from batchyard.scheduler.quota import QuotaTerms, RunningJob, RunningShare
 from batchyard.scheduler.view import (
     EnvironmentView,
+    Front,
     QueueView,
     QuotaShareView,
+    ShareLine,
     View,
     WaitingJob,
     is_plain,
@@ -64,13 +63,13 @@ _NOT_TRIED = (
 )
 
 
-@dataclass(slots=True)
-class _Lane:
+class _Lane(Struct):
     """A share that still has its turn in a round."""
 
+    #: The place of the share among those of its queue.
+    index: int
     share: QuotaShareView
     name: str
-    line: "_Line"
     #: The first job that could start some time; None: there is none.
     head: WaitingJob | None = None
     #: How many have been taken out of the line; the head is the last of them.
@@ -81,37 +80,30 @@ class _Lane:
     is_entitled: bool = False
     #: The head waits for capacity: others may be stopped for it.
     is_stuck: bool = False
-    #: Nothing more starts in this round.
-    is_over: bool = False
 
     def next_in_line(self) -> WaitingJob | None:
         """Take the next job out of the line."""
-        job = self.line.at(self.taken)
+        job = self.share.jobs.at(self.taken)
         self.taken += job is not None
         return job
 
-    def line_from_now(self) -> Callable[[], Iterator[WaitingJob]]:
-        """Show later who waits as things stand now, the head first."""
-        return partial(self.line.show_from, self.taken - (self.head is not None))
+    def front(self) -> Front:
+        """Say where it is, so that another turn can begin there."""
+        return Front(
+            head=self.head,
+            taken=self.taken,
+            passed=self.passed,
+            blocked=self.blocked,
+            is_entitled=self.is_entitled,
+        )
 
-
-class _Line:
-    """The jobs of a share in their order, each read once and kept for those who look ahead."""
-
-    def __init__(self, jobs: Iterator[WaitingJob]) -> None:
-        self._rest = jobs
-        self._read: list[WaitingJob] = []
-
-    def at(self, place: int) -> WaitingJob | None:
-        """Give the job at a place, counted from 0; None: there are not so many."""
-        self._read += islice(self._rest, max(0, place + 1 - len(self._read)))
-        return self._read[place] if place < len(self._read) else None
-
-    def show_from(self, place: int) -> Iterator[WaitingJob]:
-        """Give the job at a place, and those behind it."""
-        while (job := self.at(place)) is not None:
-            yield job
-            place += 1
+    def from_now(self) -> QuotaShareView:
+        """Show who waits as things stand now, the head first, to turns of which nobody is told."""
+        if self.head is None:
+            return replace(self.share, jobs=ShareLine(self.share.jobs.show_from(self.taken)))
+        front = replace(self.front(), taken=1, passed=0)
+        line = ShareLine(self.share.jobs.show_from(self.taken - 1), front)
+        return replace(self.share, jobs=line)
 
 
 class QuotaTurn:
@@ -119,32 +111,28 @@ class QuotaTurn:
 
     def __init__(self, queue: QueueView, view: View, ledger: Ledger, stock: Stock) -> None:
         assert queue.quota_shares is not None, queue.arn
+        assert queue.accounts is not None, queue.arn
         self._queue, self._view, self._ledger, self._stock = queue, view, ledger, stock
-        self._environments = [each for each in queue.environments if each.is_valid]
-        self._usable = [each for each in self._environments if each.is_enabled]
+        self._usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
         #: Where borrowers may go: what a head with a right may be waiting for is taken out.
         self._for_borrowers = self._usable
-        self._accounts = Accounts(
-            (each.terms for each in queue.quota_shares),
-            {each.terms.name: each.used for each in queue.quota_shares},
-        )
-        #: By what a job asks for, in one place: where it fits, and what would keep it out for ever.
-        self._possible: dict[Amount, list[EnvironmentView]] = {}
-        self._lasting: dict[Amount, Obstacle | None] = {}
+        self._accounts = queue.accounts.copy_without_claims()
+        self._outlook = queue.outlook or LastingOutlook(queue.environments, view.hosts)
         #: What jobs asked for and did not get, and by which right, since `ledger.growth_count` was
         #: this. Whoever asks for the same does not get it either.
         self._refused: set[tuple[Amount, bool]] = set()
         self._growth_count = 0
         #: What keeps them for now, since the last job has started.
-        self._passing: dict[Amount, tuple[Obstacle, str | None]] = {}
-        self._lanes = [
-            _Lane(each, each.terms.name, _Line(each.jobs)) for each in queue.quota_shares
-        ]
-        for lane in self._lanes:
-            self._advance(lane)
-        #: Whose turn is next among the shares.
+        self._passing = ByDemand[tuple[Obstacle, str | None]]()
+        #: The shares whose turn is still to come, by the right of their heads: those that need
+        #: nothing borrowed by their places, in order; the others, a heap, by who was submitted
+        #: first. Whose turn it is is in neither.
+        self._entitled: list[int] = []
+        self._borrowers: list[tuple[int, str, int]] = []
+        #: Whose turn is next among those with a right.
         self._at = 0
-        self._rehearse: Callable[[Set[JobId], Sequence[RunningJob]], bool] | None = None
+        self._lanes = [self._lane_of(at, share) for at, share in enumerate(queue.quota_shares)]
+        self._rehearsals: _Rehearsals | None = None
         #: Somebody was told to wait.
         self._has_blocked = False
         #: Somebody has started after that; somebody has started who borrows.
@@ -153,11 +141,26 @@ class QuotaTurn:
 
     def serve_next(self) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
         """Start the next job that can. None: nobody else can in this round."""
-        while (lane := self._next_entitled() or self._next_borrower()) is not None:
+        while (lane := self._next_lane()) is not None:
             started = self._serve(lane)
             if started is not None:
                 return started
         return None
+
+    def does_start(self, winners: Set[JobId]) -> bool:
+        """Tell whether all of these start, in a turn that is nothing but a rehearsal."""
+        left, started_count = set(winners), 0
+        while started_count < REHEARSED_MAX and (lane := self._next_lane()) is not None:
+            job = lane.head
+            assert job is not None, lane.name
+            if self._serve(lane) is not None:
+                started_count += 1
+                left.discard(job.job_id)
+                if not left:
+                    return True
+            elif job.job_id in left:
+                return False
+        return False
 
     def blocked(self) -> list[BlockedHead]:
         """Say what keeps the heads of the shares, once nobody else can start."""
@@ -190,8 +193,9 @@ class QuotaTurn:
             return ()
         prospect = self._prospect(stuck, running)
         waiting = [lane for lane in self._lanes if lane.name in prospect.heads]
-        entitled = deque(lane for lane in waiting if prospect.is_entitled(lane.name))
-        borrowers = [lane for lane in waiting if lane not in entitled]
+        entitled, borrowers = deque[_Lane](), list[_Lane]()
+        for lane in waiting:
+            (entitled if prospect.is_entitled(lane.name) else borrowers).append(lane)
         for _ in range(SETTLED_MAX):
             if not entitled:
                 break
@@ -203,21 +207,16 @@ class QuotaTurn:
             self._settle(prospect, lane)
         return prospect.preemptions
 
-    def _next_entitled(self) -> _Lane | None:
-        """Give the next share, in turn, whose head needs nothing borrowed."""
-        count = len(self._lanes)
-        for step in range(count):
-            at = (self._at + step) % count
-            lane = self._lanes[at]
-            if lane.is_entitled and not lane.is_over:
-                self._at = at + 1
-                return lane
-        return None
-
-    def _next_borrower(self) -> _Lane | None:
-        """Give the share whose head was submitted first."""
-        waiting = [lane for lane in self._lanes if not lane.is_over]
-        return min(waiting, key=_seq_of_head, default=None)
+    def _next_lane(self) -> _Lane | None:
+        """Give the next share, in turn, whose head needs nothing borrowed; else the share whose
+        head was submitted first.
+        """
+        if self._entitled:
+            at = bisect_left(self._entitled, self._at)
+            index = self._entitled.pop(at if at < len(self._entitled) else 0)
+            self._at = index + 1
+            return self._lanes[index]
+        return self._lanes[heappop(self._borrowers)[-1]] if self._borrowers else None
 
     def _serve(self, lane: _Lane) -> tuple[WaitingJob, EnvironmentView, Taken] | None:
         """Start the head of a share, or say why not."""
@@ -239,6 +238,7 @@ class QuotaTurn:
                 self._has_started_late |= self._has_blocked
                 self._has_lent |= not lane.is_entitled
                 self._advance(lane)
+                self._line_up(lane)
                 return (job, *found)
             self._wait_for_room(lane, job)
         return None
@@ -266,50 +266,67 @@ class QuotaTurn:
         lane.is_stuck = True
         if lane.is_entitled:
             self._accounts.claim(lane.name, job.use)
-            possible = self._possible_for(job)
+            possible = self._outlook.possible(job)
             self._for_borrowers = [
-                each for each in self._for_borrowers if each not in possible and each.has_instances
+                each
+                for each in self._for_borrowers
+                if each.arn not in possible and each.has_instances
             ]
         self._block(lane, job, Obstacle.CAPACITY_IN_USE)
 
+    def _lane_of(self, index: int, share: QuotaShareView) -> _Lane:
+        """Let a share begin where turns with the same line begin."""
+        name, front = share.terms.name, share.jobs.front
+        if front is None:
+            lane = _Lane(index, share, name)
+            self._advance(lane)
+            share.jobs.front = lane.front()
+        else:
+            lane = _Lane(
+                index,
+                share,
+                name,
+                head=front.head,
+                taken=front.taken,
+                passed=front.passed,
+                blocked=front.blocked,
+                is_entitled=front.is_entitled,
+            )
+        self._line_up(lane)
+        return lane
+
     def _advance(self, lane: _Lane) -> None:
         """Show the next job of a share that could start some time; pass those that never could."""
-        lane.head = None
+        lane.head, lane.is_entitled = None, False
         while lane.passed < PASSED_MAX and (job := lane.next_in_line()) is not None:
             never = self._accounts.why_never(lane.name, job.use)
-            if never is None and self._possible_for(job):
+            if never is None and self._outlook.possible(job):
                 lane.head = job
-                break
+                lane.is_entitled = self._accounts.is_within_quota(lane.name, job.use)
+                return
             self._note(lane, job, never or Obstacle.CAPACITY_IN_USE)
             lane.passed += 1
-        if lane.head is None:
-            lane.is_over, lane.is_entitled = True, False
-        else:
-            lane.is_entitled = self._accounts.is_within_quota(lane.name, lane.head.use)
 
-    def _possible_for(self, job: WaitingJob) -> list[EnvironmentView]:
-        """Give the environments that the job would fit if nobody else used them."""
-        found = self._possible.get(job.demand) if is_plain(job) else None
-        if found is None:
-            hosts = self._view.hosts
-            found = [each for each in self._usable if can_ever_hold(each, job, hosts)]
-            if is_plain(job):
-                self._possible[job.demand] = found
-        return found
+    def _line_up(self, lane: _Lane) -> None:
+        """Let a share have its turn, by the right of its head; one without a head has none."""
+        if lane.is_entitled:
+            insort(self._entitled, lane.index)
+        elif lane.head is not None:
+            heappush(self._borrowers, (lane.head.seq, lane.name, lane.index))
 
     def _block(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
         self._note(lane, job, why)
-        lane.is_over = self._has_blocked = True
+        self._has_blocked = True
 
     def _note(self, lane: _Lane, job: WaitingJob, why: Obstacle) -> None:
         """Keep what the first job of a share waits for: the most lasting cause."""
         if lane.blocked is not None:
             return
-        obstacle, instance_type = self._lasting_of(job), None
+        obstacle, instance_type = self._outlook.lasting(job), None
         if obstacle is None:
             obstacle = why
             if why not in _NOT_TRIED:
-                obstacle, instance_type = self._passing_of(job)
+                obstacle, instance_type = self._passing.of(job, self._find_passing)
         lane.blocked = BlockedHead(
             queue_arn=self._queue.arn,
             job_id=job.job_id,
@@ -318,39 +335,24 @@ class QuotaTurn:
             quota_share=lane.name,
         )
 
-    def _lasting_of(self, job: WaitingJob) -> Obstacle | None:
-        if not is_plain(job):
-            return find_lasting_obstacle(job, self._queue, self._view)
-        if job.demand not in self._lasting:
-            self._lasting[job.demand] = find_lasting_obstacle(job, self._queue, self._view)
-        return self._lasting[job.demand]
-
-    def _passing_of(self, job: WaitingJob) -> tuple[Obstacle, str | None]:
-        """Say what keeps a job for now; the same until another one starts."""
-        if not is_plain(job):
-            return find_passing_obstacle(job, self._queue, self._ledger)
-        found = self._passing.get(job.demand)
-        if found is None:
-            found = find_passing_obstacle(job, self._queue, self._ledger)
-            self._passing[job.demand] = found
-        return found
+    def _find_passing(self, job: WaitingJob) -> tuple[Obstacle, str | None]:
+        return find_passing_obstacle(job, self._queue, self._ledger)
 
     def _may_help(self, stuck: Sequence[_Lane], running: Mapping[str, RunningShare]) -> bool:
         """Tell whether looking ahead could come to anything.
 
         What is there is all that there will be if nobody ends. Nobody is stopped then but for a
-        higher priority, or for a right; and where no head has a right, none waits for what is
-        claimed.
+        higher priority, if the books allow it, or for a right; and where no head has a right, none
+        waits for what is claimed.
         """
         if any(lane.is_entitled for lane in stuck) or any(
             share.stopping for share in running.values()
         ):
             return True
         return any(
-            each.priority < lane.head.priority
+            find_outranked(self._accounts, lane.share.terms, running[lane.name], lane.head).may_help
             for lane in stuck
-            if lane.share.terms.preempts_within and lane.head is not None
-            for each in running[lane.name].staying
+            if lane.head is not None
         )
 
     def _prospect(self, stuck: Sequence[_Lane], running: dict[str, RunningShare]) -> Prospect:
@@ -371,49 +373,20 @@ class QuotaTurn:
         return prospect
 
     def _start_once_ended(self, winners: Set[JobId], ended: Sequence[RunningJob]) -> bool:
-        self._keep_for_rehearsals()
-        assert self._rehearse is not None
-        return self._rehearse(winners, ended)
+        return self._kept_for_rehearsals().does_start(winners, ended)
 
-    def _keep_for_rehearsals(self) -> None:
+    def _kept_for_rehearsals(self) -> "_Rehearsals":
         """Keep how things stand once nobody else can start: before room is kept for anybody."""
-        if self._rehearse is None:
-            self._rehearse = self._rehearsal()
-
-    def _rehearsal(self) -> Callable[[Set[JobId], Sequence[RunningJob]], bool]:
-        """Ask later how a round goes in which jobs have ended that run as things stand now."""
-        ledger, stock = self._ledger.copy(), self._stock.copy()
-        accounts = self._accounts.copy_without_claims()
-        lines = [(lane.share, lane.line_from_now()) for lane in self._lanes]
-
-        def start_once_ended(winners: Set[JobId], ended: Sequence[RunningJob]) -> bool:
-            then, books = ledger.copy(), accounts.copy_without_claims()
-            for each in ended:
-                books.end(each.share, each.use)
-                end_in(then, self._usable, each)
-            shares = [
-                replace(
-                    share,
-                    used=books.used(share.terms.name),
-                    jobs=line_with(
-                        (each for each in ended if each.share == share.terms.name), line()
-                    ),
-                )
-                for share, line in lines
-            ]
-            queue = replace(self._queue, quota_shares=shares)
-            turn = QuotaTurn(queue, self._view, then, stock.copy())
-            left = set(winners)
-            for _ in range(REHEARSED_MAX):
-                started = turn.serve_next()
-                if started is None:
-                    return False
-                left.discard(started[0].job_id)
-                if not left:
-                    return True
-            return False
-
-        return start_once_ended
+        if self._rehearsals is None:
+            shares = [lane.from_now() for lane in self._lanes]
+            accounts = self._accounts.copy_without_claims()
+            queue = replace(
+                self._queue, quota_shares=shares, accounts=accounts, outlook=self._outlook
+            )
+            self._rehearsals = _Rehearsals(
+                queue, self._view, self._ledger.copy(), self._stock.copy()
+            )
+        return self._rehearsals
 
     def _settle(self, prospect: Prospect, lane: _Lane) -> bool:
         """See to it that who is first in a share then will be able to start; show who is next."""
@@ -424,7 +397,7 @@ class QuotaTurn:
         found = prospect.settle(lane.name, job)
         if found is None:
             return False
-        self._keep_for_rehearsals()
+        self._kept_for_rehearsals()
         environment, taken = found
         for slot, demand in zip(taken.slots, job.demands, strict=True):
             self._ledger.occupy(environment, slot, demand)
@@ -434,6 +407,33 @@ class QuotaTurn:
         return True
 
 
-def _seq_of_head(lane: _Lane) -> tuple[int, str]:
-    assert lane.head is not None, lane.name
-    return lane.head.seq, lane.name
+class _Rehearsals:
+    """Tells how a turn would go if jobs had ended that run as things stood once."""
+
+    def __init__(self, queue: QueueView, view: View, ledger: Ledger, stock: Stock) -> None:
+        """Take books of their own; the shares of `queue` begin with who is first then."""
+        self._queue, self._view, self._ledger, self._stock = queue, view, ledger, stock
+        self._usable = [each for each in queue.environments if each.is_valid and each.is_enabled]
+
+    def does_start(self, winners: Set[JobId], ended: Sequence[RunningJob]) -> bool:
+        """Tell whether all winners start once those have ended, and wait again."""
+        accounts, shares = self._queue.accounts, self._queue.quota_shares
+        assert accounts is not None, self._queue.arn
+        assert shares is not None, self._queue.arn
+        ledger = self._ledger.copy()
+        back_by_share: dict[str, list[RunningJob]] = {}
+        for each in ended:
+            end_in(ledger, self._usable, each)
+            back_by_share.setdefault(each.share, []).append(each)
+        then = [_with_back(each, back_by_share.get(each.terms.name, ())) for each in shares]
+        queue = replace(self._queue, quota_shares=then)
+        with accounts.once_ended(ended):
+            turn = QuotaTurn(queue, self._view, ledger, self._stock.copy())
+        return turn.does_start(winners)
+
+
+def _with_back(share: QuotaShareView, back: Sequence[RunningJob]) -> QuotaShareView:
+    """Give a share as it is once jobs of it that were stopped wait again."""
+    if not back:
+        return share
+    return replace(share, jobs=ShareLine(line_with(back, share.jobs.show_from(0))))

@@ -16,7 +16,8 @@ from batchyard.model.ids import ConsumableArn, EnvironmentArn, HostId, JobId, Qu
 from batchyard.model.instances import AllocationStrategy, InstanceId, InstanceType
 from batchyard.model.records import ConsumableNeed
 from batchyard.scheduler.allocation import TypeOrder
-from batchyard.scheduler.quota import QuotaTerms, RunningShare, Use
+from batchyard.scheduler.plan import BlockedHead, Obstacle
+from batchyard.scheduler.quota import Accounts, QuotaTerms, RunningShare, Use
 
 
 class WaitingJob(Struct, frozen=True, kw_only=True):
@@ -100,21 +101,70 @@ class WaitingOrder(Protocol):
         """Leave the job shown where it is, and show who is behind it."""
 
 
-class ReadJobs:
-    """Waiting jobs, one after the other, with the last that somebody has read."""
+class Outlook(Protocol):
+    """What holds of the jobs of a queue whatever else runs."""
 
-    def __init__(self, jobs: Iterable[WaitingJob]) -> None:
+    def possible(self, job: WaitingJob) -> Sequence[EnvironmentArn]:
+        """Name the environments that the job would fit if nobody else used them."""
+        ...
+
+    def lasting(self, job: WaitingJob) -> Obstacle | None:
+        """Say what keeps a job for ever; None: nothing does."""
+        ...
+
+
+class Front(Struct, frozen=True, kw_only=True):
+    """Who is the first of a quota share that could start some time.
+
+    Follows from who waits in the share and what it uses, and from what never changes while jobs
+    come and go: the terms of the shares, and the outlook of the queue.
+    """
+
+    #: None: there is none.
+    head: WaitingJob | None
+    #: How many have been taken out of the line; the head is the last of them.
+    taken: int
+    #: How many of them could never start.
+    passed: int
+    #: The first of those, and what keeps it.
+    blocked: BlockedHead | None
+    #: The head needs nothing borrowed.
+    is_entitled: bool
+
+
+class ShareLine:
+    """Waiting jobs of a quota share in their order, each read once and kept for later readers."""
+
+    __slots__ = ("_is_read_out", "_read", "_rest", "front")
+
+    def __init__(self, jobs: Iterable[WaitingJob], front: Front | None = None) -> None:
         self._rest = iter(jobs)
-        #: None: nobody was yet, or all were.
-        self.last: WaitingJob | None = None
+        self._read: list[WaitingJob] = []
+        self._is_read_out = False
+        #: Where a turn begins with this line; None: no turn has begun with it yet.
+        self.front = front
 
-    def __iter__(self) -> Iterator[WaitingJob]:
-        return self
+    @property
+    def last(self) -> WaitingJob | None:
+        """Give the last that somebody has read; None: nobody was yet, or all were."""
+        return self._read[-1] if self._read and not self._is_read_out else None
 
-    def __next__(self) -> WaitingJob:
-        self.last = None
-        self.last = next(self._rest)
-        return self.last
+    def at(self, place: int) -> WaitingJob | None:
+        """Give the job at a place, counted from 0; None: there are not so many."""
+        read = self._read
+        while len(read) <= place:
+            job = next(self._rest, None)
+            if job is None:
+                self._is_read_out = True
+                return None
+            read.append(job)
+        return read[place]
+
+    def show_from(self, place: int) -> Iterator[WaitingJob]:
+        """Give the job at a place, and those behind it."""
+        while (job := self.at(place)) is not None:
+            yield job
+            place += 1
 
 
 class InOrder:
@@ -184,10 +234,8 @@ class QuotaShareView(Struct, frozen=True, kw_only=True):
     """A quota share of a queue. `jobs` and `running` are read as far as they are needed."""
 
     terms: QuotaTerms
-    #: What its live attempts use, in thousandths.
-    used: Use
     #: Its RUNNABLE jobs, in the order in which they should start.
-    jobs: Iterator[WaitingJob]
+    jobs: ShareLine
     running: Callable[[], RunningShare]
 
 
@@ -205,6 +253,10 @@ class QueueView(Struct, frozen=True, kw_only=True):
     waiting: WaitingOrder
     #: In the order of their creation; None: it has none, and `waiting` says whose turn it is.
     quota_shares: Sequence[QuotaShareView] | None = None
+    #: Set exactly if it has quota shares: what their live attempts use. A round changes a copy.
+    accounts: Accounts | None = None
+    #: What holds of its jobs whatever runs; None: a round finds that out by itself.
+    outlook: Outlook | None = None
 
 
 class View(Struct, frozen=True, kw_only=True):

@@ -249,7 +249,8 @@ def test_an_explanation_tells_what_is_registered():
     yard.feed(a_registration())
     yard.round()
     assert _texts(yard, 1) == [
-        "Asked 9 vCPUs; the nearest of the instances with room in ce has 2 vCPUs free; short by 7 vCPUs."
+        "Asked 9 vCPUs; the nearest of the instances with room in ce has 2 vCPUs free; short by"
+        " 7 vCPUs."
     ]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import pytest
 from msgspec.structs import replace
 
 from batchyard.core import inputs as i
+from batchyard.core.quota_books import quota_accounts_of, quota_memory_of
 from batchyard.core.state import State
 from batchyard.core.step import step
 from batchyard.core.viewing import do_heads_stand, view_of
@@ -15,6 +17,7 @@ from batchyard.model.fair_share import FairShare
 from batchyard.model.instances import InstanceType
 from batchyard.model.status import JobStatus
 from batchyard.scheduler.allocation import TypeOrder
+from batchyard.scheduler.view import QuotaShareView
 from tests.builders import (
     a_host,
     a_job,
@@ -25,6 +28,7 @@ from tests.builders import (
     an_instance_type,
     environment_arn,
     job_id,
+    queue_arn,
 )
 from tests.unit.core.yard import Yard
 
@@ -171,7 +175,7 @@ def test_after_a_round_that_filled_a_quota_share_none_is_made() -> None:
 
 def test_what_runs_in_a_quota_share_is_looked_at_anew_when_a_job_of_it_ends() -> None:
     yard = a_quota_yard()
-    yard.state.remembered.running_by_share.clear()
+    yard.state.remembered.quota.clear()
     yard.feed(a_job(3, cpu_milli=2000, share_identifier="b"))
     yard.round()
     [share, other] = view_of(yard.state, yard.now_ms).queues[0].quota_shares or ()
@@ -182,6 +186,79 @@ def test_what_runs_in_a_quota_share_is_looked_at_anew_when_a_job_of_it_ends() ->
     [share, other] = view_of(yard.state, yard.now_ms).queues[0].quota_shares or ()
     assert share.running().staying == []
     assert other.running() is kept
+
+
+def shares_of(yard: Yard) -> list[QuotaShareView]:
+    [queue] = view_of(yard.state, yard.now_ms).queues
+    return list(queue.quota_shares or ())
+
+
+def test_who_waits_in_a_quota_share_is_read_anew_when_a_job_of_it_comes_or_starts() -> None:
+    yard = a_quota_yard()
+    first, other = shares_of(yard)
+    yard.feed(yard.started(1))
+    again, kept = shares_of(yard)
+    assert again is first
+    assert kept is other
+    yard.feed(a_job(3, cpu_milli=2000, share_identifier="a", scheduling_priority=1))
+    share, kept = shares_of(yard)
+    assert kept is other
+    assert [each.job_id for each in share.jobs.show_from(0)] == [job_id(3), job_id(2)]
+    yard.feed(yard.ended(1, 0))
+    yard.round()
+    assert yard.status(3) is JobStatus.STARTING
+    share, kept = shares_of(yard)
+    assert kept is other
+    assert [each.job_id for each in share.jobs.show_from(0)] == [job_id(2)]
+
+
+def test_what_a_job_of_a_quota_share_holds_is_found_anew_once_it_is_to_end() -> None:
+    yard = a_quota_yard()
+    yard.feed(yard.started(1))
+    before = shares_of(yard)[0].running()
+    assert [each.is_stopping for each in before.staying] == [False]
+    assert shares_of(yard)[0].running() is before
+    yard.feed(i.TerminateJob(job_id=job_id(1), reason="enough"))
+    after = shares_of(yard)[0].running()
+    assert [each.job_id for each in after.stopping] == [job_id(1)]
+    yard.feed(yard.ended(1, 1))
+    assert not yard.state.remembered.quota[queue_arn()].running_by_job, "nothing is kept of it"
+
+
+def test_what_quota_shares_use_is_counted_anew_when_a_job_starts_or_ends() -> None:
+    yard = a_quota_yard()
+    [queue] = yard.state.queues.values()
+    for feed in ((yard.ended(1, 0),), (a_job(3, cpu_milli=1000, share_identifier="b"),)):
+        yard.feed(*feed)
+        yard.round()
+        kept, anew = quota_memory_of(yard.state, queue).accounts, quota_accounts_of(queue)
+        assert [kept.used(name).get("VCPU", 0) for name in "ab"] == [
+            anew.used(name).get("VCPU", 0) for name in "ab"
+        ]
+        assert kept.left_to_borrow("VCPU") == anew.left_to_borrow("VCPU")
+
+
+def test_what_quota_shares_may_ever_do_is_found_anew_when_it_may_be_otherwise() -> None:
+    yard = a_quota_yard()
+    yard.feed(a_job(3, cpu_milli=3000, share_identifier="b"), a_job(4, share_identifier="b"))
+    yard.round()
+    assert yard.status(4) is JobStatus.STARTING, "it passes one that is above the quota"
+    yard.feed(a_quota_share("b", VCPU=8), yard.ended(1, 0), yard.ended(4, 0))
+    yard.round()
+    yard.feed(yard.ended(2, 0))
+    yard.round()
+    assert yard.status(3) is JobStatus.STARTING
+    yard.feed(an_environment(vcpus=2), a_job(5, cpu_milli=3000, share_identifier="b"))
+    yard.round()
+    assert "MISCONFIGURATION" in str(yard.state.jobs[job_id(5)].progress.status_reason)
+
+
+def test_a_copy_of_a_state_begins_without_what_is_remembered() -> None:
+    yard = a_quota_yard()
+    other = deepcopy(yard.state)
+    assert other.jobs == yard.state.jobs
+    assert yard.state.remembered.quota
+    assert not other.remembered.quota
 
 
 @pytest.mark.parametrize(("share", "priority"), [("a", 1), ("b", 0)])
