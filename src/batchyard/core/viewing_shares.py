@@ -24,17 +24,23 @@ def waiting_jobs(
 ) -> Iterator[WaitingJob]:
     """Show the jobs of a line; `uncounted` is given where they are in quota shares."""
     for job_id in line:
-        job = state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)]
-        yield WaitingJob(
-            job_id=job_id,
-            demand=job.demand,
-            node_demands=() if job.nodes is None else job.nodes.demands,
-            needs=job.needs,
-            seq=job.seq,
-            priority=job.priority,
-            use={} if uncounted is None else without(job.use, uncounted),
-            instances=count_instances(job.capacity_use) if job.capacity_use else {},
+        yield waiting_job(
+            state.jobs.get(job_id) or state.jobs[whole_id_of(job_id)], job_id, uncounted
         )
+
+
+def waiting_job(job: Job, job_id: JobId, uncounted: Sequence[str] | None = None) -> WaitingJob:
+    """Show a job, or a child of the array that is given."""
+    return WaitingJob(
+        job_id=job_id,
+        demand=job.demand,
+        node_demands=() if job.nodes is None else job.nodes.demands,
+        needs=job.needs,
+        seq=job.seq,
+        priority=job.priority,
+        use={} if uncounted is None else without(job.use, uncounted),
+        instances=count_instances(job.capacity_use) if job.capacity_use else {},
+    )
 
 
 def by_front(state: State, lines: Iterable[WaitingLine]) -> Iterator[WaitingJob]:

@@ -8,9 +8,9 @@ ones do. It is that of first attempts alone, in the time that all attempts took:
 makes a line slow, and no longer. How long those ahead take is drawn as it would have been in the
 run, for a few of each batch.
 
-A job that others of its line have passed over, all through that half, has no start here: nothing
-says that the next one is its. Neither has a job that is not in line, or in one that was hardly
-served.
+A job that others of its line have passed over in that half has no start here: nothing says that the
+next one is its. Neither has a job that can never start as things are, one that is not in line, or in
+one that was hardly served.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,8 +18,12 @@ from dataclasses import dataclass, field
 
 from batchyard.core.bookkeeping import is_node, line_of
 from batchyard.core.state import Job, State
+from batchyard.core.viewing import view_of
+from batchyard.core.viewing_shares import waiting_job
 from batchyard.core.waiting_line import WaitingLine
 from batchyard.model.ids import JobId, QueueArn, child_id, is_part_id, split_part_id, whole_id_of
+from batchyard.scheduler.outlook import LastingOutlook
+from batchyard.scheduler.view import is_plain
 from batchyard.sim.fate import Fate
 from batchyard.store.run_times import Kind, Origin
 
@@ -33,6 +37,9 @@ _DRAWN_IN_LINE_MAX = 4000
 _LAST = 20
 #: Ours: of more jobs than that ends are told by how long their batch takes.
 _DRAWN_EACH_MAX = 2000
+
+#: Ours: what only one in ten went ahead of has not had its turn yet, as one that waits for much room.
+_NOT_PASSED = 0.9
 
 #: Of one queue, or of one of its shares.
 _LineKey = tuple[QueueArn, str | None, str | None]
@@ -90,12 +97,17 @@ class Paces:
             job = left.state.find(each)
             if job is not None:
                 jobs.setdefault(_key_of(job), []).append(each)
+        view = view_of(left.state, left.now_ms)
+        outlooks = {
+            queue.arn: LastingOutlook(queue.environments, view.hosts) for queue in view.queues
+        }
         found: dict[JobId, Expected] = {}
         for key, of_line in jobs.items():
             served, job = self._served.get(key), left.state.find(of_line[0])
             line = None if job is None else line_of(left.state, job)
-            if served is not None and line is not None:
-                found |= _Reading(left, served, of_line).read(line)
+            outlook = outlooks.get(key[0])
+            if served is not None and line is not None and outlook is not None:
+                found |= _Reading(left, served, outlook, of_line).read(line)
         return found
 
 
@@ -107,16 +119,18 @@ class _Served:
     work: list[int] = field(default_factory=list)
     places: list[_Place] = field(default_factory=list)
 
-    @property
-    def half(self) -> int:
-        return len(self.at_ms) // 2
-
     def ms_per_work(self, now_ms: int) -> float | None:
         """Tell how long a line takes for a unit of work; None: it was hardly served."""
         if len(self.at_ms) < STARTS_MIN:
             return None
-        work, took_ms = sum(self.work[self.half + 1 :]), now_ms - self.at_ms[self.half]
+        half = len(self.at_ms) // 2
+        work, took_ms = sum(self.work[half + 1 :]), now_ms - self.at_ms[half]
         return took_ms / work if work and took_ms else None
+
+    def passed(self) -> _Place:
+        """Give the place that one in ten of the latter half stood behind, or none did."""
+        latter = sorted(self.places[len(self.places) // 2 :])
+        return latter[round(_NOT_PASSED * (len(latter) - 1))]
 
 
 @dataclass(slots=True)
@@ -136,9 +150,12 @@ class _Mean:
 class _Reading:
     """One line, read from its front to its end."""
 
-    def __init__(self, left: Left, served: _Served, wanted: Sequence[JobId]) -> None:
+    def __init__(
+        self, left: Left, served: _Served, outlook: LastingOutlook, wanted: Sequence[JobId]
+    ) -> None:
         self._left = left
         self._served = served
+        self._outlook = outlook
         self._wanted = dict.fromkeys(wanted)
         self._parts: dict[JobId, list[int]] = {}
         for each in wanted:
@@ -153,10 +170,13 @@ class _Reading:
         ms_per_work = self._served.ms_per_work(left.now_ms)
         if ms_per_work is None:
             return found
-        ahead_ms = 0.0
+        passed, ahead_ms = self._served.passed(), 0.0
         for rank, seq, index, job_id in line.folded():
             job = left.state.jobs[job_id]
-            if self._is_passed_over(job, rank, (rank // 2, seq, index)):
+            is_retry, place = not rank % 2, (rank // 2, seq, index)
+            if not is_retry and (place[:2] < passed[:2] if job.array else place < passed):
+                continue
+            if self._can_never_start(job, job_id):
                 continue
             each_ms = job.demand.cpu_milli * self._run_ms(job, job_id) * ms_per_work
             codes = None if job.array is None else job.array.codes
@@ -169,11 +189,11 @@ class _Reading:
                 break
         return found
 
-    def _is_passed_over(self, job: Job, rank: int, place: _Place) -> bool:
-        """Tell whether it stood there all the time while others were served."""
-        is_retry = not rank % 2
-        limit = self._served.places[self._served.half]
-        return not is_retry and (place[:2] < limit[:2] if job.array is not None else place < limit)
+    def _can_never_start(self, job: Job, job_id: JobId) -> bool:
+        """Tell whether nothing that runs keeps a job out; of those that are not wanted, cheaply."""
+        shown = waiting_job(job, job_id)
+        is_asked = is_plain(shown) or job_id in self._wanted
+        return is_asked and self._outlook.lasting(shown) is not None
 
     def _of_one(self, job: Job, job_id: JobId, start_ms: int) -> Expected:
         is_drawn = len(self._wanted) <= _DRAWN_EACH_MAX

@@ -104,6 +104,16 @@ def test_what_others_pass_over_is_not_told() -> None:
     assert found.reached_start_count > 200, "it was looked further ahead because of it"
 
 
+def test_what_can_never_start_is_not_told_however_it_stands() -> None:
+    """Those of higher priority that come in go before it: nobody passes it over."""
+    queue = a_queue(policy=a_policy(a=1.0))
+    state = a_yard(vcpus=4, jobs=0, queue=queue)
+    urgent = [a_job(each, share_identifier="a", scheduling_priority=5) for each in range(1, 601)]
+    run_turn(state, [a_job(601, cpu_milli=64_000, share_identifier="a"), *urgent], 0)
+    found = foretell(state, varied(), 600, 601, limits=PACED)
+    assert [each.started_count for each in found.jobs] == [20, 0]
+
+
 def test_what_waits_for_others_is_not_told() -> None:
     state = a_yard(vcpus=4, jobs=600)
     run_turn(state, [a_job(601, after=(600,))], 0)
