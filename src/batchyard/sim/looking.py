@@ -10,11 +10,12 @@ run did not reach counts as later than everything that any other run says about 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nsmallest
-from math import ceil, floor
+from math import ceil, floor, inf
 from statistics import median_low
 from time import monotonic
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from batchyard.core import inputs as i
 from batchyard.core.effects import StartTask
@@ -38,8 +39,6 @@ RUNS_MIN = 10
 #: Ours: what all runs together, and one of them, may cost. A turn takes about half a millisecond.
 TURNS_TOTAL = 30_000
 TURNS_PER_RUN_MAX = 12_000
-#: Ours: what one may cost if its pace tells the rest, so that there are enough of them.
-TURNS_PACED_MAX = TURNS_TOTAL // RUNS_MIN
 #: Ours: a month.
 HORIZON_MS = 31 * 86_400_000
 
@@ -50,11 +49,18 @@ class Limits(Struct, frozen=True, kw_only=True):
     runs_max: int = RUNS_MAX
     turns_total: int = TURNS_TOTAL
     turns_per_run_max: int = TURNS_PER_RUN_MAX
-    #: What one may cost if the pace of lines tells the rest; None: it is not asked to.
-    turns_paced_max: int | None = None
     horizon_ms: int = HORIZON_MS
+    #: Each run has its part of the seconds.
+    is_parted: bool = False
     #: Seconds for all runs; None: no bound.
     wall_s: float | None = None
+
+    def parted(self) -> "Limits":
+        """Let none of the least runs that say something take what is meant for another.
+
+        For runs whose pace tells the rest: many short ones say more than a few long ones.
+        """
+        return replace(self, turns_per_run_max=self.turns_total // RUNS_MIN, is_parted=True)
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -84,8 +90,6 @@ class Seen(Struct, frozen=True, kw_only=True):
     preempted_ms: Mapping[JobId, int] = {}
     #: What it did not come to is told by the pace of lines.
     is_paced: bool = False
-    #: So nothing that is wanted is unknown.
-    is_whole: bool = False
     #: What its run times rest on; of the first run alone.
     bases: tuple[BasisUse, ...] = ()
 
@@ -168,7 +172,6 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
     is_paced = question.is_paced and run.end in (End.TURNS, End.CLOCK)
     if is_paced:
         _go_on(run, question, paces, Left(state, run.reached_ms, origins, drawn))
-    told = run.ended_ms if question.until_ended else run.started_ms
     return Seen(
         end=run.end,
         reached_ms=run.reached_ms,
@@ -177,7 +180,6 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         started_ms=tuple(run.started_ms.get(each) for each in question.wanted),
         ended_ms=tuple(run.ended_ms.get(each) for each in question.wanted),
         is_paced=is_paced,
-        is_whole=is_paced and all(each in told for each in question.wanted),
         failed=tuple(each for each in question.wanted if each in run.failed),
         preempted_ms=run.preempted_ms,
         bases=() if run_number else tuple(yard.history.bases()),
@@ -210,40 +212,32 @@ def _waits(job: Job) -> bool:
 
 def look(make: See, limits: Limits) -> list[Seen]:
     """Make as many runs as the limits allow; at least one."""
-    until_s = None if limits.wall_s is None else monotonic() + limits.wall_s
-    turns_max = limits.turns_paced_max
+    wall_s = inf if limits.wall_s is None else limits.wall_s
+    part_s = wall_s / RUNS_MIN if limits.is_parted else wall_s
+    until_s = monotonic() + wall_s
 
     def run(number: int) -> Seen:
-        run_until_s = until_s
-        if until_s is not None and limits.wall_s is not None and turns_max is not None:
-            # Where pace tells the rest, many short runs say more than a few long ones.
-            run_until_s = min(until_s, monotonic() + limits.wall_s / RUNS_MIN)
-        return make(
-            number,
-            Bounds(
-                horizon_ms=limits.horizon_ms,
-                turns_max=turns_max or limits.turns_per_run_max,
-                clock_until_s=run_until_s,
-            ),
+        run_until_s = min(until_s, monotonic() + part_s)
+        bounds = Bounds(
+            horizon_ms=limits.horizon_ms,
+            turns_max=limits.turns_per_run_max,
+            clock_until_s=None if run_until_s == inf else run_until_s,
         )
+        return make(number, bounds)
 
     first = run(0)
-    was_cut = first.end in (End.TURNS, End.CLOCK)
-    if was_cut and turns_max is not None and not first.is_whole:
-        turns_max = None
-        first = run(0)
-        was_cut = first.end in (End.TURNS, End.CLOCK)
-    wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
-    if was_cut and turns_max is None:
-        wanted = min(wanted, max(1, limits.turns_total // max(1, first.turn_count)))
     found = [first]
+    wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
+    if first.end in (End.TURNS, End.CLOCK) and not first.is_paced:
+        wanted = min(wanted, max(1, limits.turns_total // max(1, first.turn_count)))
     for number in range(1, wanted):
-        if until_s is not None and monotonic() > until_s:
+        left_s = until_s - monotonic()
+        if left_s < 0 or (limits.is_parted and left_s < part_s / 2):
             break
         found.append(run(number))
-    telling = [each for each in found if each.end is not End.CLOCK or each.is_whole]
+    telling = [each for each in found if each.end is not End.CLOCK or each.is_paced]
     # A run that the clock cut says little; it would cast doubt on what all others say.
-    return telling if len(telling) >= RUNS_MIN or first.is_whole else found
+    return telling if len(telling) >= RUNS_MIN else found
 
 
 def future_of(

@@ -8,9 +8,9 @@ ones do. It is that of first attempts alone, in the time that all attempts took:
 makes a line slow, and no longer. How long those ahead take is drawn as it would have been in the
 run, for a few of each batch.
 
-A job that others of its line have passed over in that half has no start here: nothing says that the
-next one is its. Neither has a job that can never start as things are, one that is not in line, or in
-one that was hardly served.
+A job that others of its line have passed over in that half has no start here: nothing says that
+the next one is its. Neither has a job that can never start as things are, one that is not in line,
+or in one that was hardly served.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _LAST = 20
 #: Ours: of more jobs than that ends are told by how long their batch takes.
 _DRAWN_EACH_MAX = 2000
 
-#: Ours: what only one in ten went ahead of has not had its turn yet, as one that waits for much room.
+#: Ours: what only one in ten went ahead of has not had its turn yet: it may wait for much room.
 _NOT_PASSED = 0.9
 
 #: Of one queue, or of one of its shares.

@@ -25,7 +25,6 @@ from batchyard.sim.comparing import Looked, compare
 from batchyard.sim.forking import on_a_copy
 from batchyard.sim.forward import Bounds
 from batchyard.sim.looking import (
-    TURNS_PACED_MAX,
     Question,
     See,
     Seen,
@@ -124,7 +123,7 @@ def _load(conn: Connection, task: Task, adjust: Adjust) -> State:
 
 def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -> Future | None:
     """None: the job, or the queue, is not live."""
-    limits = replace(task.limits, turns_paced_max=TURNS_PACED_MAX)
+    limits = task.limits.parted()
     if task.job_id is not None:
         job = state.find(task.job_id)
         if job is None or job.progress.status.has_task:

@@ -85,9 +85,7 @@ def foretell(
     yard = a_look(state, past, now_ms=now_ms, seed=seed)
     wanted = [job_id(each) for each in numbers]
     limits = limits or Limits()
-    question = Question(
-        wanted=tuple(wanted), until_ended=until_ended, is_paced=limits.turns_paced_max is not None
-    )
+    question = Question(wanted=tuple(wanted), until_ended=until_ended, is_paced=limits.is_parted)
     found = look(copies(state, yard, question), limits)
     return future_of(found, yard, wanted, shown=range(len(wanted)))
 

@@ -14,7 +14,7 @@ from tests.builders import a_job, a_policy, a_queue
 from tests.unit.sim.futures import a_past, a_yard, foretell
 
 WHOLE = Limits(runs_max=20, turns_per_run_max=10**9, turns_total=10**9)
-PACED = Limits(runs_max=20, turns_paced_max=150, turns_per_run_max=300, turns_total=10**9)
+PACED = Limits(runs_max=20, turns_per_run_max=150, turns_total=3000, is_parted=True)
 
 
 def varied(seed: int = 3) -> list:
@@ -101,7 +101,6 @@ def test_what_others_pass_over_is_not_told() -> None:
     found = foretell(state, varied(), 1, 601, limits=PACED)
     assert (found.jobs[0].start, found.jobs[0].started_count) == (Interval(), 0)
     assert found.jobs[1].started_count == 20
-    assert found.reached_start_count > 200, "it was looked further ahead because of it"
 
 
 def test_what_can_never_start_is_not_told_however_it_stands() -> None:
