@@ -1,5 +1,6 @@
 """Why jobs wait, through the front door: boto3, the command, a real server, real containers."""
 
+import platform
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -204,3 +205,28 @@ def test_who_went_ahead_is_told_with_the_rule(yard: LiveYard) -> None:
     for name in ("second", "third"):
         yard.release(name)
     yard.reach("SUCCEEDED", waiting, late)
+
+
+def test_another_architecture_is_warned_of(yard: LiveYard) -> None:
+    """Containers run all the same, as the machine's own."""
+    other = "X86_64" if platform.machine() == "aarch64" else "ARM64"
+    asked = [{"type": "VCPU", "value": "0.25"}, {"type": "MEMORY", "value": "512"}]
+
+    def warned(architecture: str) -> str:
+        answer = yard.batch.register_job_definition(
+            jobDefinitionName="elsewhere",
+            type="container",
+            platformCapabilities=["FARGATE"],
+            containerProperties={
+                "image": "busybox",
+                "executionRoleArn": "arn:aws:iam::000000000000:role/ecsTaskExecutionRole",
+                "resourceRequirements": asked,
+                "runtimePlatform": {"cpuArchitecture": architecture},
+            },
+        )
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        warning: str = headers.get("x-batchyard-warning", "")
+        return warning
+
+    assert f"jobs are for {other.lower()}, and this machine is" in warned(other)
+    assert "jobs are for" not in warned("ARM64" if other == "X86_64" else "X86_64")

@@ -69,8 +69,7 @@ def case(**members: Any) -> Callable[[Script], Script]:
     changes=[("RAISE_MAX_VCPUS", None, 1)],
 )
 def others_use_all_that_may_be_launched(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.submit(vcpus=2)
     return w.submit(vcpus=2, is_subject=True)
 
@@ -82,8 +81,7 @@ def others_use_all_that_may_be_launched(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 1)],
 )
 def nothing_may_be_launched(w: World) -> str:
-    w.environment(vcpus=0)
-    w.queue()
+    w.queue_on(vcpus=0)
     return w.submit(is_subject=True)
 
 
@@ -94,8 +92,7 @@ def nothing_may_be_launched(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 3), ("RAISE_MAX_VCPUS", None, 3)],
 )
 def more_than_the_maximum(w: World) -> str:
-    w.environment(vcpus=4, instanceTypes=["c6i"])
-    w.queue()
+    w.queue_on(vcpus=4, instanceTypes=["c6i"])
     return w.submit(vcpus=7, is_subject=True)
 
 
@@ -109,8 +106,7 @@ def more_than_the_maximum(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 1)],
 )
 def types_above_the_maximum(w: World) -> str:
-    w.environment(vcpus=3, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
-    w.queue()
+    w.queue_on(vcpus=3, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
     return w.submit(is_subject=True)
 
 
@@ -121,8 +117,7 @@ def types_above_the_maximum(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 1)],
 )
 def types_with_too_few_vcpus(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     return w.submit(vcpus=3, is_subject=True)
 
 
@@ -136,8 +131,7 @@ def types_with_too_few_vcpus(w: World) -> str:
     changes=[("ASK_FOR_LESS", "MEMORY_MIB", 135)],
 )
 def types_with_too_little_memory(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     return w.submit(memory=4096, is_subject=True)
 
 
@@ -152,8 +146,7 @@ def types_with_too_little_memory(w: World) -> str:
     settings={"machine": Amount(cpu_milli=1000, memory_mib=2000)},
 )
 def no_machine_is_as_large_as_a_type(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     return w.submit(vcpus=2, is_subject=True)
 
 
@@ -164,8 +157,7 @@ def no_machine_is_as_large_as_a_type(w: World) -> str:
     changes=[("ASK_FOR_LESS", "GPUS", 1)],
 )
 def no_gpu_anywhere(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     return w.submit(gpus=1, is_subject=True)
 
 
@@ -176,8 +168,7 @@ def no_gpu_anywhere(w: World) -> str:
     changes=[("ENABLE_ENVIRONMENT", None, 1)],
 )
 def its_environment_is_disabled(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.disable("ce")
     return w.submit(is_subject=True)
 
@@ -188,8 +179,7 @@ def its_environment_is_disabled(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 4), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def fargate_is_full(w: World) -> str:
-    w.environment(kind="FARGATE")
-    w.queue()
+    w.queue_on(kind="FARGATE")
     w.submit(memory=2048, is_fargate=True)
     return w.submit(vcpus=2, memory=4096, is_fargate=True, is_subject=True)
 
@@ -201,8 +191,7 @@ def fargate_is_full(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 2), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def fargate_has_sizes(w: World) -> str:
-    w.environment(vcpus=1, kind="FARGATE")
-    w.queue()
+    w.queue_on(vcpus=1, kind="FARGATE")
     w.submit(vcpus=0.25, memory=512, is_fargate=True)
     return w.submit(memory=2048, is_fargate=True, is_subject=True)
 
@@ -214,8 +203,7 @@ def fargate_has_sizes(w: World) -> str:
     settings={"machine": Amount(cpu_milli=64_000, memory_mib=9000)},
 )
 def the_machine_is_full_for_fargate(w: World) -> str:
-    w.environment(vcpus=16, kind="FARGATE")
-    w.queue()
+    w.queue_on(vcpus=16, kind="FARGATE")
     w.submit(memory=2048, is_fargate=True)
     return w.submit(memory=8192, is_fargate=True, is_subject=True)
 
@@ -242,8 +230,7 @@ def nothing_is_registered(w: World) -> str:
     settings={"machine": Amount(cpu_milli=4000, memory_mib=8000)},
 )
 def the_machine_has_no_room_for_another_instance(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     for _ in range(2):
         w.submit(vcpus=2)
     return w.submit(vcpus=2, is_subject=True)
@@ -256,8 +243,7 @@ def the_machine_has_no_room_for_another_instance(w: World) -> str:
     together=[("ENABLE_ENVIRONMENT", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def its_environment_is_disabled_and_full(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.submit(vcpus=2)
     w.disable("ce")
     return w.submit(vcpus=2, is_subject=True)
@@ -290,8 +276,7 @@ def registered_instances_are_full(w: World) -> str:
 )
 def a_license_is_short(w: World) -> str:
     """There is room for it all the while: nothing about capacity is told."""
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     w.consumable(total=3)
     w.submit(needs={"license": 2})
     return w.submit(needs={"license": 2}, is_subject=True)
@@ -303,8 +288,7 @@ def a_license_is_short(w: World) -> str:
     together=[("ADD_CONSUMABLE", None, 1), ("ADD_CONSUMABLE", None, 3)],
 )
 def two_are_short(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     w.consumable(total=3)
     w.consumable("seat", total=1)
     w.submit(needs={"license": 2, "seat": 1})
@@ -317,8 +301,7 @@ def two_are_short(w: World) -> str:
     together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def a_license_and_room_are_short(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.consumable()
     w.submit(vcpus=2, needs={"license": 1})
     return w.submit(vcpus=2, needs={"license": 1}, is_subject=True)
@@ -326,8 +309,7 @@ def a_license_and_room_are_short(w: World) -> str:
 
 @case(cause="CONSUMABLE", text="Asked 2 of license, which does not exist any more.")
 def a_license_was_deleted(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     w.consumable()
     job_id = w.submit(needs={"license": 2}, is_subject=True)
     w.batch.delete_consumable_resource(consumableResource=w.named("license"))

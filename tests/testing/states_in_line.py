@@ -23,8 +23,7 @@ from tests.testing.worlds import World
     changes=[("RAISE_MAX_VCPUS", None, 3)],
 )
 def one_stands_before_it(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     for _ in range(2):
         w.submit(vcpus=2)
     return w.submit(vcpus=2, is_subject=True)
@@ -36,8 +35,7 @@ def one_stands_before_it(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 3)],
 )
 def another_queue_is_served_first(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.queue("high", "ce", priority=5)
     w.submit(vcpus=2)
     w.submit(vcpus=2, queue="high")
@@ -183,8 +181,7 @@ def above_the_limit_of_its_service_environment(w: World) -> str:
 
 @case(cause="DEPENDENCY", text="Waits for job ID, which is RUNNING.", numbers={"unmet_count": 1})
 def another_job_must_end(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     return w.submit(dependsOn=[{"jobId": w.submit()}], is_subject=True)
 
 
@@ -193,8 +190,7 @@ def another_job_must_end(w: World) -> str:
     text="It was cancelled (not needed), and fails once what it waits for is over.",
 )
 def it_was_cancelled_while_it_waits(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     job_id = w.submit(dependsOn=[{"jobId": w.submit()}], is_subject=True)
     w.batch.cancel_job(jobId=job_id, reason="not needed")
     return job_id
@@ -207,8 +203,7 @@ def it_was_cancelled_while_it_waits(w: World) -> str:
 )
 def it_is_terminated_and_takes_its_time(w: World) -> str:
     w.yard.jobs.behave(job_name="deaf", run=None, ignores_sigterm=True)
-    w.environment()
-    w.queue()
+    w.queue_on()
     job_id = w.submit("deaf", is_subject=True)
     w.batch.terminate_job(jobId=job_id, reason="enough")
     return job_id
@@ -216,15 +211,13 @@ def it_is_terminated_and_takes_its_time(w: World) -> str:
 
 @case(cause="DEPENDENCY", text="Waits for job ID:1, which is PENDING.")
 def the_child_before_it_must_end(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     return w.submit(arrayProperties={"size": 3}, dependsOn=[{"type": "SEQUENTIAL"}]) + ":2"
 
 
 @case(cause="DEPENDENCY", text="Waits for job ID:2, which is RUNNING.")
 def its_counterpart_must_end(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     first = w.submit(arrayProperties={"size": 3})
     each = [{"type": "N_TO_N", "jobId": first}]
     return w.submit(arrayProperties={"size": 3}, dependsOn=each) + ":2"
@@ -239,8 +232,7 @@ def its_counterpart_must_end(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 3)],
 )
 def children_before_it_wait(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(vcpus=2, arrayProperties={"size": 4}, is_subject=True) + ":3"
 
 
@@ -254,8 +246,7 @@ def children_before_it_wait(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 5), ("RAISE_MAX_VCPUS", None, 5)],
 )
 def all_its_children_fit_nowhere(w: World) -> str:
-    w.environment(vcpus=4, instanceTypes=["c6i"])
-    w.queue()
+    w.queue_on(vcpus=4, instanceTypes=["c6i"])
     return w.submit(vcpus=7, arrayProperties={"size": 2}, is_subject=True) + ":1"
 
 
@@ -266,8 +257,7 @@ def all_its_children_fit_nowhere(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 2)],
 )
 def another_child_runs(w: World) -> str:
-    w.environment(vcpus=6, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
-    w.queue()
+    w.queue_on(vcpus=6, instanceTypes=["c6i.xlarge"], allocationStrategy="BEST_FIT")
     return w.submit(vcpus=4, arrayProperties={"size": 2}, is_subject=True) + ":1"
 
 
@@ -278,8 +268,7 @@ def another_child_runs(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_MAX_VCPUS", None, 2)],
 )
 def nodes_above_the_maximum(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(definition=w.nodes(3, vcpus=2), is_subject=True)
 
 
@@ -290,8 +279,7 @@ def nodes_above_the_maximum(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def nodes_need_room_together(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     w.submit(vcpus=2)
     return w.submit(definition=w.nodes(2, vcpus=2), is_subject=True)
 
@@ -306,8 +294,7 @@ def nodes_need_room_together(w: World) -> str:
     status_reason="Waits for its children: 2 RUNNABLE, 2 RUNNING.",
 )
 def its_children_wait(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(vcpus=2, arrayProperties={"size": 4}, is_subject=True)
 
 
@@ -322,8 +309,7 @@ def its_children_wait(w: World) -> str:
     settings={"instance_boot_s": 90},
 )
 def its_instance_starts(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(is_subject=True)
 
 
@@ -341,8 +327,7 @@ def its_instance_starts(w: World) -> str:
 )
 def its_instance_starts_and_another_first(w: World) -> str:
     """Nothing would help it: more room than what starts for it is of no use."""
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     w.submit(vcpus=2)
     return w.submit(vcpus=2, is_subject=True)
 
@@ -353,8 +338,7 @@ def its_instance_starts_and_another_first(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 1)],
 )
 def it_is_tried_again(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.queue("high", "ce", priority=9)
     w.yard.jobs.behave(job_name="fails-*", run=timedelta(seconds=10), exit_code=1)
     job_id = w.submit(f"fails-{w.name}", vcpus=2, retryStrategy={"attempts": 3}, is_subject=True)

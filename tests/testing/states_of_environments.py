@@ -41,8 +41,7 @@ DEAR = (
     changes=[("RAISE_BID", None, 16), ("BUY_ON_DEMAND", None, 1)],
 )
 def spot_capacity_is_too_dear(w: World) -> str:
-    w.environment(vcpus=4, bidPercentage=20, **SPOT)
-    w.queue()
+    w.queue_on(vcpus=4, bidPercentage=20, **SPOT)
     return w.submit(is_subject=True)
 
 
@@ -71,8 +70,7 @@ def spot_capacity_is_too_dear_and_its_environment_is_for_good(w: World) -> str:
     changes=[("REPAIR_ENVIRONMENT", None, 1)],
 )
 def its_environment_has_no_role(w: World) -> str:
-    w.environment(role=OWN_ROLE)
-    w.queue()
+    w.queue_on(role=OWN_ROLE)
     w.update("ce", serviceRole="not a role")
     return w.submit(is_subject=True)
 
@@ -87,8 +85,7 @@ def its_environment_has_no_role(w: World) -> str:
     changes=[("REPAIR_ENVIRONMENT", None, 1)],
 )
 def its_instances_have_no_profile(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.submit(vcpus=2)
     w.update("ce", computeResources={"instanceRole": "not a profile", "maxvCpus": 4})
     return w.submit(is_subject=True)
@@ -129,8 +126,7 @@ def its_environment_is_one_of_eks(w: World) -> str:
     changes=[("RAISE_BID", None, 16), ("BUY_ON_DEMAND", None, 1)],
 )
 def spot_capacity_is_too_dear_for_nodes(w: World) -> str:
-    w.environment(vcpus=4, bidPercentage=20, **SPOT)
-    w.queue()
+    w.queue_on(vcpus=4, bidPercentage=20, **SPOT)
     return w.submit(definition=w.nodes(2, vcpus=2), is_subject=True)
 
 
@@ -141,8 +137,7 @@ def spot_capacity_is_too_dear_for_nodes(w: World) -> str:
     together=[("ASK_FOR_LESS", "VCPUS", 1), ("RAISE_BID", None, 16)],
 )
 def spot_capacity_is_too_dear_for_an_array(w: World) -> str:
-    w.environment(vcpus=4, bidPercentage=20, **SPOT)
-    w.queue()
+    w.queue_on(vcpus=4, bidPercentage=20, **SPOT)
     return w.submit(vcpus=2, arrayProperties={"size": 3}, is_subject=True) + ":2"
 
 
@@ -155,8 +150,7 @@ def spot_capacity_is_too_dear_for_an_array(w: World) -> str:
     together=[("ASK_FOR_LESS", "VCPUS", 1), ("ENABLE_ENVIRONMENT", None, 1)],
 )
 def an_array_whose_environment_is_disabled(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     w.disable("ce")
     return w.submit(vcpus=2, arrayProperties={"size": 3}, is_subject=True) + ":2"
 
@@ -175,8 +169,7 @@ def an_array_whose_environment_is_disabled(w: World) -> str:
     settings={"instance_boot_s": 90},
 )
 def an_instance_is_kept_for_nodes_that_wait_for_another(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     w.queue("high", "ce", priority=9)
     w.yard.jobs.behave(job_name="short", run=timedelta(seconds=1))
     w.submit("short", vcpus=2)
@@ -196,8 +189,7 @@ def an_instance_is_kept_for_nodes_that_wait_for_another(w: World) -> str:
     settings={"instance_boot_s": 90},
 )
 def instances_start_for_the_children_before_it(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(vcpus=2, arrayProperties={"size": 3}, is_subject=True) + ":2"
 
 
@@ -211,8 +203,7 @@ def instances_start_for_the_children_before_it(w: World) -> str:
     settings={"instance_boot_s": 90},
 )
 def instances_start_for_its_nodes(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(definition=w.nodes(2, vcpus=2), is_subject=True)
 
 
@@ -232,8 +223,7 @@ def nothing_is_registered_for_its_nodes(w: World) -> str:
 
 @case(cause="RUNNING", text="It runs. It is attempt 1 of 1, since 2 seconds.", status_reason="")
 def it_runs(w: World) -> str:
-    w.environment(kind="FARGATE")
-    w.queue()
+    w.queue_on(kind="FARGATE")
     return w.submit(memory=2048, is_fargate=True, is_subject=True)
 
 
@@ -255,8 +245,7 @@ def a_service_job_runs(w: World) -> str:
 )
 def its_queue_is_disabled(w: World) -> str:
     """What is in it goes on; nothing new may be submitted."""
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.submit(vcpus=2)
     job_id = w.submit(vcpus=2, is_subject=True)
     w.batch.update_job_queue(jobQueue=w.named("jq"), state="DISABLED")
@@ -271,8 +260,7 @@ def its_queue_is_disabled(w: World) -> str:
 )
 def its_queue_is_being_deleted(w: World) -> str:
     w.yard.jobs.behave(job_name="deaf", run=None, ignores_sigterm=True)
-    w.environment()
-    w.queue()
+    w.queue_on()
     job_id = w.submit("deaf", is_subject=True)
     w.batch.update_job_queue(jobQueue=w.named("jq"), state="DISABLED")
     w.yard.settle()
@@ -286,8 +274,7 @@ def its_queue_is_being_deleted(w: World) -> str:
     changes=[("RAISE_MAX_VCPUS", None, 1)],
 )
 def its_environment_replaces_its_instances(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.submit(vcpus=2)
     job_id = w.submit(vcpus=2, is_subject=True)
     w.update("ce", computeResources={"instanceTypes": ["c6i.xlarge"]})

@@ -25,8 +25,7 @@ from tests.testing.worlds import World
     changes=[("ADD_CONSUMABLE", None, 1)],
 )
 def a_license_is_short_for_the_one_before_it(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     w.consumable(total=1)
     w.submit(needs={"license": 2})
     return w.submit(is_subject=True)
@@ -41,8 +40,7 @@ def a_license_is_short_for_the_one_before_it(w: World) -> str:
     together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 3)],
 )
 def the_last_license_goes_to_the_one_before_it(w: World) -> str:
-    w.environment()
-    w.queue()
+    w.queue_on()
     w.consumable(total=1)
     w.submit(vcpus=2)
     w.submit(vcpus=2, needs={"license": 1})
@@ -73,8 +71,7 @@ def a_license_is_short_and_its_environment_is_disabled(w: World) -> str:
     together=[("ADD_CONSUMABLE", None, 1), ("RAISE_MAX_VCPUS", None, 1)],
 )
 def a_license_and_room_are_short_while_another_queue_lacks_more(w: World) -> str:
-    w.environment(vcpus=3, kind="FARGATE")
-    w.queue()
+    w.queue_on(vcpus=3, kind="FARGATE")
     w.queue("high", "ce", priority=9)
     w.consumable(total=0)
     of_fargate: dict[str, Any] = {"memory": 4096, "is_fargate": True}
@@ -92,8 +89,7 @@ def a_license_and_room_are_short_while_another_queue_lacks_more(w: World) -> str
     changes=[("ADD_CONSUMABLE", None, 1)],
 )
 def a_license_is_short_while_another_queue_lacks_more(w: World) -> str:
-    w.environment(vcpus=4, kind="FARGATE")
-    w.queue()
+    w.queue_on(vcpus=4, kind="FARGATE")
     w.queue("high", "ce", priority=9)
     w.consumable(total=0)
     of_fargate: dict[str, Any] = {"memory": 8192, "is_fargate": True}
@@ -173,8 +169,7 @@ def another_queue_has_the_same_policy(w: World) -> str:
     settings={"machine": Amount(cpu_milli=4000, memory_mib=8000)},
 )
 def an_array_that_asks_for_too_much_of_two_things(w: World) -> str:
-    w.environment(vcpus=4)
-    w.queue()
+    w.queue_on(vcpus=4)
     return w.submit(vcpus=3, gpus=1, arrayProperties={"size": 3}, is_subject=True) + ":2"
 
 
@@ -188,8 +183,7 @@ def an_array_that_asks_for_too_much_of_two_things(w: World) -> str:
     changes=[("ASK_FOR_LESS", "VCPUS", 1)],
 )
 def types_with_too_few_vcpus_for_its_nodes(w: World) -> str:
-    w.environment(vcpus=16)
-    w.queue()
+    w.queue_on(vcpus=16)
     return w.submit(definition=w.nodes(2, vcpus=3), is_subject=True)
 
 
@@ -243,8 +237,7 @@ def its_instance_starts_and_a_smaller_one_elsewhere(w: World) -> str:
 )
 def its_image_is_being_pulled(w: World) -> str:
     w.yard.jobs.behave(job_name="slow", pull=timedelta(minutes=5))
-    w.environment(kind="FARGATE")
-    w.queue()
+    w.queue_on(kind="FARGATE")
     return w.submit("slow", memory=2048, is_fargate=True, is_subject=True)
 
 

@@ -125,6 +125,11 @@ class World:
             **more,
         )
 
+    def queue_on(self, vcpus: int = 2, **environment: Any) -> None:
+        """Make a queue, and one managed environment for it."""
+        self.environment(vcpus=vcpus, **environment)
+        self.queue()
+
     def fair_policy(self, name: str = "fair", **policy: Any) -> str:
         arn: str = self.batch.create_scheduling_policy(
             name=self.named(name), fairsharePolicy={"shareDecaySeconds": 0, **policy}

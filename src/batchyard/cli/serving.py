@@ -7,6 +7,7 @@ the same database, which takes the wishes written here.
 """
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ from batchyard.wire.task_endpoint import DescribeTask, TaskEndpoint
 _log = structlog.get_logger()
 
 
+#: Where EC2 calls it otherwise than the kernel.
+_ARCHITECTURES = {"aarch64": "arm64"}
+
+
 @dataclass(frozen=True, slots=True)
 class Yard:
     """A server that is up."""
@@ -85,14 +90,19 @@ class World:
     ids: JobIds | None = None
     #: How much of the loop the engine takes; None: as ever.
     pace: Pace | None = None
+    #: Of the machine, as EC2 calls it; None: it is pretended.
+    architecture: str | None = None
     #: Whether housekeeping rests between its steps, so that callers get their turn.
     has_rests: bool = True
 
 
 def real_world() -> World:
     """Give the wall clock, and the containers of this machine."""
+    machine = platform.machine()
     return World(
-        clock=LoopClock(), make_backend=lambda settings, _, sink: make_backend(settings, sink)
+        clock=LoopClock(),
+        make_backend=lambda settings, _, sink: make_backend(settings, sink),
+        architecture=_ARCHITECTURES.get(machine, machine),
     )
 
 
@@ -103,9 +113,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
     times = world.launch_times or launch_times(settings)
     clock, rest = world.clock, {} if world.has_rests else {"rest_s": 0.0}
     data_path = settings.data_path
-    data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = load_or_create_development_key(data_path, settings.account_id)
-    secret = load_or_create_secret(data_path)
+    key, secret = _load_or_create_keys(settings)
     async with AsyncExitStack() as stack:
         store = Store.open(settings.db_url, is_synchronous_full=settings.is_synchronous_full)
         stack.push_async_callback(store.close)
@@ -131,6 +139,7 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
             recording=_recording_limits(settings),
             clock=clock,
             pace=world.pace,
+            machine_architecture=world.architecture,
         )
         describe_task = live_task_describer(store, engine.find_task)
         batch_handlers = _batch_handlers(settings, store, engine.foresight, world.ids)
@@ -160,6 +169,14 @@ async def open_yard(settings: Settings, world: World | None = None) -> AsyncIter
         await _ready(engine, running)
         await server.start()
         yield Yard(server.url, key, running, engine.find_task)
+
+
+def _load_or_create_keys(settings: Settings) -> tuple[AccessKey, bytes]:
+    """Give the key of callers and the secret of the server, from the server's folder."""
+    data_path = settings.data_path
+    data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = load_or_create_development_key(data_path, settings.account_id)
+    return key, load_or_create_secret(data_path)
 
 
 def _surroundings(

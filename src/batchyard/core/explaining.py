@@ -383,8 +383,10 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
     views = {each.arn: each for each in view.environments}
     waiting = _waiting_job(job)
     lacks: list[Reason] = []
-    for environment in (state.environments.get(arn) for arn in queue.environment_arns):
+    for arn in queue.environment_arns:
+        environment = state.environments.get(arn)
         if environment is None:
+            lacks.append(_not_there(arn))
             continue
         lacks.append(why_out_of(environment, views[environment.arn], waiting, view.hosts))
         if lacks[-1].cause is Cause.INSTANCE_STARTING:
@@ -395,6 +397,14 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
         is_for_good = bool(lacks) and lacks[0].cause in _FOR_GOOD
         found = [*lacks, *found] if is_for_good else [*found, *lacks]
     return [*found, *_priorities(state, job)] if found else found
+
+
+def _not_there(arn: EnvironmentArn) -> Reason:
+    """Say it of an environment that nobody has settled, or that is gone."""
+    text = (
+        f"Compute environment {name_in_arn(arn)} is not there: it is being created, or was deleted."
+    )
+    return Reason(cause=Cause.ENVIRONMENT, text=text, subject=arn)
 
 
 def why_out_of(

@@ -16,7 +16,7 @@ from batchyard.core.foreseeing import (
 )
 from batchyard.core.quota_books import use_of
 from batchyard.core.state import State
-from batchyard.engine.catalogue import LaunchTimes
+from batchyard.engine.catalogue import LaunchTimes, architectures_of
 from batchyard.engine.wishes import put_environment_of
 from batchyard.model.amounts import Amount
 from batchyard.model.capacity_use import count_instances
@@ -44,9 +44,16 @@ _CHANGES = (
 class Foresight:
     """Looks at the state between two turns of the loop."""
 
-    def __init__(self, state_of: Callable[[], State], times: LaunchTimes) -> None:
+    def __init__(
+        self,
+        state_of: Callable[[], State],
+        times: LaunchTimes,
+        machine_architecture: str | None = None,
+    ) -> None:
+        """`machine_architecture` as EC2 calls it; None: nobody knows."""
         self._state_of = state_of
         self._times = times
+        self._architecture = machine_architecture
         self._known: dict[object, tuple[str, ...]] = {}
 
     def note(self, happened: Iterable[e.Event]) -> None:
@@ -81,10 +88,26 @@ class Foresight:
         job = WaitingJob(job_id=_NO_JOB, demand=demand, node_demands=nodes)
         return tuple(foresee_definition(self._state_of(), job, kinds))
 
+    def of_architectures(self, what: str, architectures: Collection[str]) -> tuple[str, ...]:
+        """Say that something asks for machines of another architecture."""
+        ours = self._architecture
+        if ours is None or not architectures or ours in architectures:
+            return ()
+        theirs = ", ".join(sorted(architectures))
+        return (
+            f"By {what} jobs are for {theirs}, and this machine is {ours}: they run on it all the"
+            f" same, with images for {ours}.",
+        )
+
     def of_environment(self, record: EnvironmentRecord) -> tuple[str, ...]:
         """Say what is wrong with an environment that is being made or changed."""
         wanted = put_environment_of(record, self._times)
-        return tuple(foresee_environment(self._state_of(), wanted))
+        resources = record.detail.get("computeResources") or {}
+        named = architectures_of(resources.get("instanceTypes") or ())
+        return (
+            *foresee_environment(self._state_of(), wanted),
+            *self.of_architectures(f"instanceTypes of {record.name}", named),
+        )
 
     def _is_unmanaged(self, queue_arn: QueueArn) -> bool:
         state = self._state_of()

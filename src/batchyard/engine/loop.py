@@ -89,6 +89,7 @@ class Engine:
         interruption_rate: InterruptionRate = _NEVER,
         recording: RecordingLimits = _NO_RECORDING,
         pace: Pace | None = None,
+        machine_architecture: str | None = None,
     ) -> None:
         self._store = store
         self._launch_times = launch_times
@@ -112,7 +113,7 @@ class Engine:
         self._placements = Placements()
         self._ended = EndedTasks()
         #: What can be told of wishes before they are taken.
-        self.foresight = Foresight(lambda: self._state, launch_times)
+        self.foresight = Foresight(lambda: self._state, launch_times, machine_architecture)
         #: How queues stand, as far as it is stored.
         self._snapshots = Snapshots({})
         self._wake = asyncio.Event()

@@ -97,11 +97,21 @@ def _foreseen(service: Service, definition: PreparedDefinition, request_id: str)
     kinds = _KINDS_BY_PLATFORM.get(definition.platform)
     if service.foresight is None or kinds is None:
         return ()
+    architecture = _architecture_of(definition.properties)
+    named = () if architecture is None else (architecture,)
+    others = service.foresight.of_architectures("runtimePlatform.cpuArchitecture", named)
     try:
         demand, nodes = demand_of(definition, request_id=request_id)
     except Refusal:  # It cannot be submitted as it is.
-        return ()
-    return service.foresight.of_definition(demand, nodes, kinds)
+        return others
+    return (*service.foresight.of_definition(demand, nodes, kinds), *others)
+
+
+def _architecture_of(properties: Json) -> str | None:
+    """Name the architecture that a container, or a task, says it is for; None: it says none."""
+    tasks = [properties, *(properties.get("taskProperties") or ())]
+    named = [(each.get("runtimePlatform") or {}).get("cpuArchitecture") for each in tasks]
+    return next((each.lower() for each in named if each), None)
 
 
 async def deregister_job_definition(service: Service, call: Call, request: Json) -> Json:
