@@ -37,7 +37,7 @@ from batchyard.model.records import ConsumableNeed, ExitRule, InstanceRecord, Jo
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from batchyard.model.wording import reason_code_of
 from batchyard.scheduler.allocation import may_exceed_max
-from batchyard.scheduler.fair_share import usage_after
+from batchyard.scheduler.fair_share import least_usage_after, usage_after
 from batchyard.scheduler.quota import QuotaTerms
 from batchyard.scheduler.rooms import RoomGroups
 
@@ -185,6 +185,13 @@ class Share:
         """Carry its usage on to a later time."""
         elapsed_ms = now_ms - self.counted_ms
         return usage_after(self.usage, self.cpu_milli, elapsed_ms=elapsed_ms, window_ms=window_ms)
+
+    def least_usage_at(self, now_ms: int, window_ms: int) -> int:
+        """Give what `usage_at` is at least."""
+        elapsed_ms = now_ms - self.counted_ms
+        return least_usage_after(
+            self.usage, self.cpu_milli, elapsed_ms=elapsed_ms, window_ms=window_ms
+        )
 
     def is_active(self, now_ms: int, window_ms: int) -> bool:
         """Tell whether it has live jobs, or had one running within the window."""

@@ -32,7 +32,6 @@ from batchyard.model.status import ResourceState
 from batchyard.scheduler.fair_share import (
     FairOrder,
     ShareView,
-    least_usage_after,
     reserve_limit,
     score_of,
 )
@@ -230,9 +229,7 @@ def _order_of(state: State, queue: Queue, now_ms: int) -> WaitingOrder:
         ShareView(
             identifier=identifier,
             weight_e4=_weight_of(share, count_by_prefix),
-            usage=least_usage_after(
-                share.usage, elapsed_ms=now_ms - share.counted_ms, window_ms=policy.window_ms
-            ),
+            usage=share.least_usage_at(now_ms, policy.window_ms),
             usage_now=partial(share.usage_at, now_ms, policy.window_ms),
             cpu_milli=share.cpu_milli,
             front_seq=share.line.front_seq(),
@@ -289,8 +286,7 @@ def _has_first_turn(state: State, queue: Queue, job_id: JobId, now_ms: int) -> b
         if share is own or not share.line:
             continue
         weight_e4 = _weight_of(share, count_by_prefix)
-        elapsed_ms = now_ms - share.counted_ms
-        least = least_usage_after(share.usage, elapsed_ms=elapsed_ms, window_ms=policy.window_ms)
+        least = share.least_usage_at(now_ms, policy.window_ms)
         if score_of(weight_e4, least, share.cpu_milli) > score:
             continue
         usage = share.usage_at(now_ms, policy.window_ms)

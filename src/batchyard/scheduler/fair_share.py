@@ -62,14 +62,19 @@ def usage_after(usage: int, cpu_milli: int, *, elapsed_ms: int, window_ms: int) 
     return aged + (cpu_milli * window_ms * (_ONE - factor) * _PER_LN_2 >> 2 * _FACTOR_BITS)
 
 
-def least_usage_after(usage: int, *, elapsed_ms: int, window_ms: int) -> int:
+def least_usage_after(usage: int, cpu_milli: int, *, elapsed_ms: int, window_ms: int) -> int:
     """Give what `usage_after` is at least, for a tenth of its cost; the closer, the shorter ago.
 
-    For 2 ** -x is at least 1 - x * ln 2, and so more than 1 - 0.7 * x.
+    For 2 ** -x is at least 1 - x * ln 2, and so more than 1 - 0.7 * x; and (1 - 2 ** -x) / ln 2,
+    which is what was held meanwhile, is at least x - x * x * ln 2 / 2, more than x - 0.35 * x * x.
+    What `usage_after` cuts off is taken off too: of the age, and less than 1 at a time of the rest.
     """
     if elapsed_ms <= 0:
         return usage
-    least = usage - 7 * usage * elapsed_ms // (10 * window_ms) - 2
+    least = usage - 7 * usage * elapsed_ms // (10 * window_ms) - 5
+    if cpu_milli and 7 * elapsed_ms < 20 * window_ms:
+        least += cpu_milli * elapsed_ms * (20 * window_ms - 7 * elapsed_ms) // (20 * window_ms)
+        least -= cpu_milli * window_ms >> _AGE_BITS
     return least if least > 0 else 0
 
 
