@@ -20,6 +20,7 @@ from batchyard.model.capacity_use import added, count_instances
 from batchyard.model.ids import (
     EnvironmentArn,
     JobId,
+    child_id,
     is_part_id,
     split_part_id,
 )
@@ -136,6 +137,16 @@ def drop_job(state: State, job: Job) -> None:
         job.parent.nodes.ended[job.index] = job.progress
     state.dependents.pop(job.id, None)
     state.pair_dependents.pop(job.id, None)
+    if job.array is not None:
+        forget_awaited_rest(state, job)
+
+
+def forget_awaited_rest(state: State, parent: Job) -> None:
+    """Let go of who waited for single children of the rest, once the rest is over."""
+    array = array_of(parent)
+    if array.has_awaited_children:
+        for index in array.rest_indexes():
+            state.dependents.pop(child_id(parent.id, index), None)
 
 
 def set_priority(state: State, job: Job, priority: int) -> None:

@@ -11,6 +11,7 @@ from batchyard.core.bookkeeping import (
     array_of,
     attempt_of,
     first_waits,
+    forget_awaited_rest,
     note_task,
     own_waits,
     set_rest,
@@ -50,6 +51,7 @@ def evolve_parts(state: State, event: PartsEvent) -> Job | None:
             progress = set_rest(state, job, JobStatus.FAILED)
             progress.rest_status_reason = event.status_reason
             progress.rest_stopped_ms = event.at_ms
+            forget_awaited_rest(state, job)
             return job
         case e.NodePlaced():
             return _place_node(state, event)

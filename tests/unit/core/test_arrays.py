@@ -118,6 +118,21 @@ def test_a_job_may_wait_for_a_single_child(yard: Yard) -> None:
     assert yard.status(2) is S.RUNNABLE
 
 
+@pytest.mark.parametrize("has_children", [True, False])
+def test_who_waited_for_a_child_that_never_ran_is_forgotten_with_it(
+    yard: Yard, has_children: bool
+) -> None:
+    """Who waits was cancelled, and stays PENDING for another job."""
+    after = () if has_children else (1,)
+    yard.feed(a_job(1), a_job(2, array_size=3, after=after), a_job(3, after=(child(2, 1), 1)))
+    yard.feed(i.CancelJob(job_id=job_id(3), reason="no"))
+    yard.feed(i.TerminateJob(job_id=job_id(2), reason="no"))
+    if not has_children:
+        yard.feed(i.TerminateJob(job_id=job_id(1), reason="no"))
+    waits = yard.state.dependents
+    assert waits == ({job_id(1): [job_id(3)]} if has_children else {})
+
+
 @pytest.mark.parametrize(("exit_code", "status"), [(0, S.RUNNABLE), (1, S.FAILED)])
 def test_a_finished_child_of_a_live_array_counts_at_once(
     yard: Yard, exit_code: int, status: JobStatus
