@@ -20,8 +20,8 @@ from batchyard.core.explaining_quota import in_share, quota_reason
 from batchyard.core.state import Environment, Job, Queue, State, child_status
 from batchyard.core.trying import try_next_round
 from batchyard.core.viewing import has_waiting, view_of
+from batchyard.core.viewing_shares import waiting_job
 from batchyard.model.amounts import vcpus_text
-from batchyard.model.capacity_use import count_instances
 from batchyard.model.explanation import Cause, Change, Explanation, Reason
 from batchyard.model.fair_share import FairShare
 from batchyard.model.ids import EnvironmentArn, JobId, child_id, name_in_arn
@@ -221,7 +221,7 @@ def _tried_again(job: Job) -> Iterator[Reason]:
 
 def _on_its_way(state: State, job: Job, now_ms: int) -> Reason:
     """Say of a job that has its place what it waits for: instances, if any start."""
-    queue, demands = state.queues[job.queue_arn], _waiting_job(job).demands
+    queue, demands = state.queues[job.queue_arn], waiting_job(job, job.id).demands
     for arn in queue.environment_arns:
         environment = state.environments.get(arn)
         ready_ms = [
@@ -381,7 +381,7 @@ def _room_reasons(state: State, job: Job, view: View) -> list[Reason]:
     if (of_share := quota_reason(state, job)) is not None:
         found.append(of_share)
     views = {each.arn: each for each in view.environments}
-    waiting = _waiting_job(job)
+    waiting = waiting_job(job, job.id)
     lacks: list[Reason] = []
     for arn in queue.environment_arns:
         environment = state.environments.get(arn)
@@ -492,17 +492,6 @@ def _priorities(state: State, job: Job) -> Iterator[Reason]:
 
 def _queue_view(view: View, job: Job) -> QueueView | None:
     return next((each for each in view.queues if each.arn == job.queue_arn), None)
-
-
-def _waiting_job(job: Job) -> WaitingJob:
-    return WaitingJob(
-        job_id=job.id,
-        demand=job.demand,
-        node_demands=() if job.nodes is None else job.nodes.demands,
-        needs=job.needs,
-        seq=job.seq,
-        instances=count_instances(job.capacity_use),
-    )
 
 
 # -- later ------------------------------------------------------------------------------------

@@ -42,10 +42,10 @@ from batchyard.compute.port import (
     OutputSink,
     RegistryAuth,
     Report,
-    TaskFetching,
     TaskSpec,
     Trouble,
 )
+from batchyard.compute.pulls import Pull, PullsUnderWay
 from batchyard.compute.registry_auth import BroughtAuths
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
@@ -93,9 +93,8 @@ class DockerBackend:
         self._images = Images(self._api)
         self._brought = BroughtAuths(self._data_dir / "registry-auth")
         self._tasks: dict[TaskId, Task] = {}
-        self._waiting_by_pull: dict[tuple[str, RegistryAuth | None], set[TaskId]] = {}
-        #: Since when images are being pulled.
-        self._pulling_ms: dict[tuple[str, RegistryAuth | None], int] = {}
+        self._waiting_by_pull: dict[Pull, set[TaskId]] = {}
+        self._pulls = PullsUnderWay(self._waiting_by_pull, self._report, now_ms)
         self._missing_by_task: dict[TaskId, set[str]] = {}
         self._reports: list[Report] = []
         self._has_reports = asyncio.Event()
@@ -397,7 +396,7 @@ class DockerBackend:
             key = image, self._brought.get(task.task_id, image)
             if key in self._waiting_by_pull:
                 self._waiting_by_pull[key].add(task.task_id)
-                self._tell_of_pull(task.task_id)
+                self._pulls.tell(task.task_id)
             else:
                 self._waiting_by_pull[key] = {task.task_id}
                 self._group.create_task(self._provide(*key))
@@ -420,7 +419,7 @@ class DockerBackend:
                 continue
             try:
                 self._take_image(task, image, reason)
-                self._tell_of_pull(task_id)
+                self._pulls.tell(task_id)
             except OSError as error:
                 log.error("task_not_kept", task_id=task_id, reason=str(error))
                 self._await_images(task)
@@ -430,30 +429,14 @@ class DockerBackend:
         while True:
             try:
                 if not await self._images.is_here(image):
-                    await self._pull(image, auth)
+                    with self._pulls.pulling(image, auth):
+                        await self._images.pull(image, auth)
             except EngineError as error:
                 raise PullFailed(f"{image}: {error}") from error
             except Trouble as error:
                 log.error("image_delayed", image=image, reason=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                return
-
-    async def _pull(self, image: str, auth: RegistryAuth | None) -> None:
-        """Pull an image, and tell for which tasks. Raises `PullFailed`, and `Trouble`."""
-        self._pulling_ms[image, auth] = now_ms()
-        for task_id in sorted(self._waiting_by_pull.get((image, auth), ())):
-            self._tell_of_pull(task_id)
-        try:
-            await self._images.pull(image, auth)
-        finally:
-            del self._pulling_ms[image, auth]
-
-    def _tell_of_pull(self, task_id: TaskId) -> None:
-        """Tell of the first image that is being pulled for a task; nothing if none is."""
-        for key, since_ms in self._pulling_ms.items():
-            if task_id in self._waiting_by_pull.get(key, ()):
-                self._report(TaskFetching(task_id=task_id, at_ms=since_ms, image=key[0]))
                 return
 
     def _take_image(self, task: Task, image: str, reason: str) -> None:

@@ -46,11 +46,11 @@ from batchyard.compute.port import (
     OutputSink,
     RegistryAuth,
     Report,
-    TaskFetching,
     TaskSpec,
     Trouble,
     Ulimit,
 )
+from batchyard.compute.pulls import Pull, PullsUnderWay
 from batchyard.compute.registry_auth import BroughtAuths
 from batchyard.model.amounts import Amount
 from batchyard.model.ids import HostId, TaskId
@@ -109,9 +109,8 @@ class LocalBackend:
         #: Tasks whose `start` or `forget` the supervisor has not answered yet.
         self._unsettled: set[TaskId] = set()
         self._brought = BroughtAuths(self._data_dir / "registry-auth")
-        self._waiting_by_pull: dict[tuple[str, RegistryAuth | None], set[TaskId]] = {}
-        #: Since when images are being pulled.
-        self._pulling_ms: dict[tuple[str, RegistryAuth | None], int] = {}
+        self._waiting_by_pull: dict[Pull, set[TaskId]] = {}
+        self._pulls = PullsUnderWay(self._waiting_by_pull, self._report, now_ms)
         self._taken: dict[str, int] = {}
         self._reports: list[Report] = []
         self._has_reports = asyncio.Event()
@@ -377,7 +376,7 @@ class LocalBackend:
         waiting = self._waiting_by_pull.get(key)
         if waiting is not None:
             waiting.add(task_id)
-            self._tell_of_pull(task_id)
+            self._pulls.tell(task_id)
         elif self._group is not None:
             self._waiting_by_pull[key] = {task_id}
             self._group.create_task(self._fetch(*key))
@@ -385,7 +384,10 @@ class LocalBackend:
     async def _fetch(self, image: str, auth: RegistryAuth | None) -> None:
         order: dict[str, object]
         try:
-            image_id = self.images.resolve(image) or await self._pull(image, auth)
+            image_id = self.images.resolve(image)
+            if image_id is None:
+                with self._pulls.pulling(image, auth):
+                    image_id = await self._puller.pull(image, auth=auth)
             order = {"do": "launch", "image_id": image_id}
         except PullFailed as failure:
             log.warning("image_not_pulled", image=image, reason=str(failure))
@@ -399,24 +401,7 @@ class LocalBackend:
         for task_id in sorted(self._waiting_by_pull.pop((image, auth))):
             self._link.send(order | {"task_id": task_id, "image": image})
             self._drop_auth(task_id)
-            self._tell_of_pull(task_id)
-
-    async def _pull(self, image: str, auth: RegistryAuth | None) -> str:
-        """Pull an image, and tell for which tasks. Raises `PullFailed`."""
-        self._pulling_ms[image, auth] = now_ms()
-        for task_id in sorted(self._waiting_by_pull[image, auth]):
-            self._tell_of_pull(task_id)
-        try:
-            return await self._puller.pull(image, auth=auth)
-        finally:
-            del self._pulling_ms[image, auth]
-
-    def _tell_of_pull(self, task_id: TaskId) -> None:
-        """Tell of the first image that is being pulled for a task; nothing if none is."""
-        for key, since_ms in self._pulling_ms.items():
-            if task_id in self._waiting_by_pull.get(key, ()):
-                self._report(TaskFetching(task_id=task_id, at_ms=since_ms, image=key[0]))
-                return
+            self._pulls.tell(task_id)
 
     def _drop_auth(self, task_id: TaskId) -> None:
         """Forget the credentials of a task that waits for no more pulls."""
