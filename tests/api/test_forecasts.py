@@ -26,7 +26,10 @@ WAITING = JobProgress(status=JobStatus.RUNNABLE)
 
 
 class SameAgain:
-    """Looks ahead."""
+    """Looks ahead, and runs so many starts far if that is said."""
+
+    def __init__(self, paced_after: int | None = None) -> None:
+        self._paced_after = paced_after
 
     async def foresee(self, asked: Asked) -> Future | None:
         start = Interval(**{f"{name}_ms": asked.now_ms + ms for name, ms in ENDS.items()})
@@ -39,13 +42,14 @@ class SameAgain:
             waiting_count=1,
             all_started=start,
             all_ended=start,
+            paced_after=self._paced_after,
         )
 
     async def compare(self, asked: Asked) -> Comparison:
         raise NotImplementedError
 
 
-async def tell(yard: Yard, now_ms: int, **request: Any) -> Any:
+async def tell(yard: Yard, now_ms: int, *, paced_after: int | None = None, **request: Any) -> Any:
     call = Call(
         scope=SCOPE,
         principal_arn="arn:aws:iam::123456789012:root",
@@ -55,7 +59,7 @@ async def tell(yard: Yard, now_ms: int, **request: Any) -> Any:
         now_ms=now_ms,
     )
     operation = get_queue_forecast if "jobQueue" in request else get_job_forecast
-    return await operation(yard.store, SameAgain(), call, request)
+    return await operation(yard.store, SameAgain(paced_after), call, request)
 
 
 async def a_waiting_job(yard: Yard) -> JobId:
@@ -115,3 +119,12 @@ async def test_what_was_said_is_what_is_scored(ready: Yard) -> None:
     await ready.progress(job_id, replace(WAITING, status=JobStatus.RUNNING, attempt=attempt))
     rate = (await tell(ready, now_ms + 1, jobId=job_id))["hitRate"]
     assert (rate["scoredCount"], rate["heldCount"], rate["openCount"]) == (1, 1, 8)
+
+
+async def test_from_where_on_nothing_was_run_is_told(ready: Yard) -> None:
+    job_id = await a_waiting_job(ready)
+    pace = "What comes after 2,999 starts goes on at the pace of the latter half of these."
+    for request in ({"jobId": job_id}, {"jobQueue": "jq"}):
+        told = await tell(ready, NOW_MS, paced_after=2999, **request)
+        assert told["assumptions"][-1] == pace
+        assert pace not in (await tell(ready, NOW_MS, **request))["assumptions"]
