@@ -117,6 +117,8 @@ class Observer:
                 self.spawned[job_id] = event.status
             case e.RestFailed():
                 self.spawned[job_id] = S.FAILED
+            case e.JobMarked() | e.JobReasonChanged():
+                self._at(job_id)  # A child that this is about belongs to the rest no more.
             case e.JobBecameRunnable():
                 self._move(job_id, S.RUNNABLE, S.PENDING)
             case e.JobRetried():
