@@ -373,6 +373,16 @@ def test_missing_runtime_is_told_with_its_remedy(
         detect.find_runtime(tmp_path)
 
 
+def test_who_looks_before_the_first_start_makes_no_folder(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("trying a runtime needs root")
+    data_dir = tmp_path / "none yet"
+    assert detect.find_runtime(data_dir).version
+    checks = {check.name: check for check in detect.run_checks(data_dir)}
+    assert checks["runtime"].is_ok, checks["runtime"].detail
+    assert not data_dir.exists()
+
+
 def test_broken_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "crun"
     broken.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")

@@ -177,6 +177,9 @@ def _read_kept(data_dir: Path, name: str) -> dict[str, str] | None:
 
 
 def _keep(data_dir: Path, name: str, content: dict[str, str]) -> None:
+    """Keep it among a server's things; whoever looks before the first start makes no folder."""
+    if not data_dir.exists():
+        return
     try:
         # A draft of our own, readable by us alone: two servers may open at once.
         number, draft = tempfile.mkstemp(prefix=f"runtime-{name}.json.", dir=data_dir)
