@@ -183,6 +183,10 @@ class AttemptStarted(JobFact, frozen=True, kw_only=True):
     address: str | None = None
 
 
+#: With these a placed attempt gets going; where it is, and what it holds, stays as it was.
+GETS_GOING = (AttemptTaken, AttemptFetching, AttemptStarted)
+
+
 class MainNodeEnded(JobFact, frozen=True, kw_only=True):
     """The node is over that decides how the job ends: so is the job, once its other nodes are.
 

@@ -21,10 +21,8 @@ from batchyard.model.ids import JobId
 from batchyard.scheduler.quota import Accounts, RunningJob, RunningShare
 from batchyard.scheduler.view import Outlook, QuotaShareView
 
-#: Events of jobs after which the same jobs wait.
-_WAITS_AS_BEFORE = (e.AttemptTaken, e.AttemptFetching, e.AttemptStarted)
 #: Events of jobs after which the same runs where it ran, with the same right.
-_RUNS_AS_BEFORE = (e.JobAccepted, e.JobReasonChanged, *_WAITS_AS_BEFORE)
+_RUNS_AS_BEFORE = (e.JobAccepted, e.JobReasonChanged, *e.GETS_GOING)
 
 
 @dataclass(slots=True)
@@ -48,7 +46,7 @@ class QuotaMemory:
 
         `job_ids` names the job, and of a node also the job that it is a part of.
         """
-        if isinstance(event, _WAITS_AS_BEFORE):
+        if isinstance(event, e.GETS_GOING):
             return
         self.shares.pop(share, None)
         if isinstance(event, _RUNS_AS_BEFORE):

@@ -40,8 +40,6 @@ from batchyard.scheduler.fair_share import FairOrder
 from batchyard.scheduler.plan import Plan
 from batchyard.scheduler.view import InOrder, QueueView, View
 
-_NOT_READ = (e.AttemptTaken, e.AttemptFetching, e.AttemptStarted)
-
 
 @dataclass(slots=True)
 class _Stops:
@@ -119,7 +117,7 @@ class Remembered:
 
     def see(self, event: e.Event) -> None:
         """Note that something happened."""
-        if self._stops is None or isinstance(event, _NOT_READ):
+        if self._stops is None or isinstance(event, e.GETS_GOING):
             return
         if not isinstance(event, e.JobAccepted) or not self._stops.are_before(event):
             self._stops = None

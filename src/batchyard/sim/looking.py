@@ -227,10 +227,9 @@ def look(make: See, limits: Limits) -> list[Seen]:
 
     first = run(0)
     found = [first]
-    wanted = min(limits.runs_max, max(RUNS_MIN, limits.turns_total // max(1, first.turn_count)))
-    if first.end in (End.TURNS, End.CLOCK) and not first.is_paced:
-        wanted = min(wanted, max(1, limits.turns_total // max(1, first.turn_count)))
-    for number in range(1, wanted):
+    is_given_up = first.end in (End.TURNS, End.CLOCK) and not first.is_paced
+    wanted = max(1 if is_given_up else RUNS_MIN, limits.turns_total // max(1, first.turn_count))
+    for number in range(1, min(limits.runs_max, wanted)):
         left_s = until_s - monotonic()
         if left_s < 0 or (limits.is_parted and left_s < part_s / 2):
             break

@@ -92,20 +92,21 @@ class Paces:
 
     def expect(self, left: Left, wanted: Iterable[JobId]) -> dict[JobId, Expected]:
         """Say when those wanted that stand in line start and end, as far as that can be said."""
-        jobs: dict[_LineKey, list[JobId]] = {}
+        lines: dict[_LineKey, tuple[WaitingLine | None, list[JobId]]] = {}
         for each in wanted:
             job = left.state.find(each)
             if job is not None:
-                jobs.setdefault(_key_of(job), []).append(each)
+                key = _key_of(job)
+                if key not in lines:
+                    lines[key] = (line_of(left.state, job), [])
+                lines[key][1].append(each)
         view = view_of(left.state, left.now_ms)
         outlooks = {
             queue.arn: LastingOutlook(queue.environments, view.hosts) for queue in view.queues
         }
         found: dict[JobId, Expected] = {}
-        for key, of_line in jobs.items():
-            served, job = self._served.get(key), left.state.find(of_line[0])
-            line = None if job is None else line_of(left.state, job)
-            outlook = outlooks.get(key[0])
+        for key, (line, of_line) in lines.items():
+            served, outlook = self._served.get(key), outlooks.get(key[0])
             if served is not None and line is not None and outlook is not None:
                 found |= _Reading(left, served, outlook, of_line).read(line)
         return found
