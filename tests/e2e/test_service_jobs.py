@@ -25,6 +25,8 @@ GROUP = "/aws/sagemaker/TrainingJobs"
 BUCKET = "s3://lab"
 #: Heeds SIGTERM at once.
 HEED = "trap 'exit 143' TERM\n"
+#: Until it heeds SIGTERM, a first process does not hear it, and lives for the two minutes of grace.
+HOLD = "echo heeding\nwhile :; do sleep 0.05; done"
 
 
 class Lab:
@@ -97,6 +99,13 @@ class Lab:
     def reach(self, status: str, job_id: str) -> dict[str, Any]:
         until(lambda: self.job(job_id)["status"] == status, f"{job_id} {status}")
         return self.job(job_id)
+
+    def heeding(self, job_id: str, *, count: int = 1) -> dict[str, Any]:
+        """Wait until every instance of a job that holds heeds SIGTERM."""
+        job = self.reach("RUNNING", job_id)
+        heeding = [["heeding"]] * count
+        until(lambda: list(self.lines(job_id).values()) == heeding, f"{count} that heed signals")
+        return job
 
     def ended(self, job_id: str) -> dict[str, Any]:
         until(lambda: self.job(job_id)["status"] in ("SUCCEEDED", "FAILED"), f"end of {job_id}")
@@ -288,8 +297,8 @@ def test_instances_find_each_other_by_name_and_share_a_model(lab: Lab) -> None:
 
 
 def test_terminating_ends_a_job_that_runs(lab: Lab) -> None:
-    job_id = lab.submit("while :; do sleep 0.05; done")
-    running = lab.reach("RUNNING", job_id)
+    job_id = lab.submit(HOLD)
+    running = lab.heeding(job_id)
     listed = lab.batch.list_service_jobs(jobQueue=QUEUE)["jobSummaryList"]
     assert [each["jobId"] for each in listed] == [job_id]
     lab.batch.terminate_service_job(jobId=running["jobArn"], reason="seen enough")
@@ -303,8 +312,8 @@ def test_terminating_ends_a_job_that_runs(lab: Lab) -> None:
 
 def test_a_limit_of_instances_holds_up_who_comes_later(lab: Lab) -> None:
     lab.make_queue("narrow", instances=2)
-    first = lab.submit("while :; do sleep 0.05; done", count=2, queue="narrow")
-    lab.reach("RUNNING", first)
+    first = lab.submit(HOLD, count=2, queue="narrow")
+    lab.heeding(first, count=2)
     second = lab.submit("true", queue="narrow")
     lab.reach("RUNNABLE", second)
     expected = "narrow uses 2 of 2 NUM_INSTANCES; asked 1: short by 1."
