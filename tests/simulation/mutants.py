@@ -103,6 +103,12 @@ MUTANTS = (
         "    if verdict.is_success:\n",
     ),
     Mutant(
+        "nodes begin in an attempt that is to stop",
+        "core/evolve.py",
+        "    if job.nodes is not None and job.nodes.waiting:\n        give",
+        "    if False:\n        give",
+    ),
+    Mutant(
         "the last in line is the first",
         "core/viewing.py",
         "        return InOrder(waiting_jobs(state, queue.line))\n",

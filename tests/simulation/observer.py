@@ -19,6 +19,7 @@ from batchyard.model.ids import (
     TaskId,
     child_id,
     is_part_id,
+    node_id,
     split_part_id,
     whole_id_of,
 )
@@ -140,10 +141,12 @@ class Observer:
             case e.AttemptPlaced():
                 self._see_placed(event)
             case e.NodePlaced():
-                parent = self.jobs[whole_id_of(job_id)]
+                parent, place = self.jobs[whole_id_of(job_id)], split_part_id(job_id)[1]
                 demand(parent.attempt == event.number, f"{job_id} begins outside an attempt")
                 before = self.jobs.get(job_id, Seen(status=S.RUNNABLE))
                 demand(before.last_number < event.number, f"{job_id} repeats an attempt")
+                is_kept = self.accepted[whole_id_of(job_id)].capacity_use or place in parent.held
+                demand(bool(is_kept), f"{job_id} begins on what is not kept for it")
                 self.jobs[job_id] = Seen(
                     status=S.STARTING, attempt=event.number, last_number=event.number
                 )
@@ -154,7 +157,7 @@ class Observer:
                 demand(self._at(job_id).attempt is not None, f"{job_id} starts without an attempt")
                 self._move(job_id, S.RUNNING, S.STARTING, S.SCHEDULED)
             case e.AttemptStopping():
-                demand(self._at(job_id).attempt is not None, f"{job_id} stops without an attempt")
+                self._see_stopping(job_id)
             case e.AttemptEnded():
                 self._see_attempt_ended(job_id)
             case _:
@@ -200,6 +203,17 @@ class Observer:
             self.fargate_used[arn] += sum(amount.cpu_milli for _, _, amount in seen.held.values())
             is_within = self.fargate_used[arn] <= self.fargate_max[arn]
             demand(is_within, f"{job_id} goes beyond maxvCpus of {arn}")
+
+    def _see_stopping(self, job_id: JobId) -> None:
+        """What was kept for nodes that have not begun is free again: they never will."""
+        seen = self._at(job_id)
+        demand(seen.attempt is not None, f"{job_id} stops without an attempt")
+        if self.accepted[whole_id_of(job_id)].nodes is None or is_part_id(job_id):
+            return
+        for place in list(seen.held):
+            node = self.jobs.get(node_id(job_id, place))
+            if node is None or node.last_number != seen.attempt:
+                self._free(seen, place)
 
     def _see_attempt_ended(self, job_id: JobId) -> None:
         seen = self._at(job_id)

@@ -1,7 +1,8 @@
 """Whose turn it is, judged a second time: order in line, states of environments, shares, sizes.
 
 Decides only where the rule leaves no doubt: two jobs of a queue in line that ask for the same must
-start in the order in which they came. Refuses to know which of two different jobs fits.
+start in the order in which they came, unless the earlier one has room on an instance that is
+starting in an environment that comes before. Refuses to know which of two different jobs fits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from batchyard.core import events as e
+from batchyard.model.amounts import Amount
 from batchyard.model.ids import (
     EnvironmentArn,
     JobId,
@@ -47,6 +49,7 @@ class Turns:
         #: RUNNABLE jobs and children of queues in line, with their place; none that came back.
         self._waiting: dict[JobId, tuple[int, int]] = {}
         self._launched: dict[InstanceId, e.InstanceLaunched] = {}
+        self._starting: dict[InstanceId, e.InstanceLaunched] = {}
         self._shares: dict[tuple[QueueArn, str], _Share] = {}
 
     def see(self, event: e.Event) -> None:
@@ -61,6 +64,9 @@ class Turns:
                 self._see_launched(event)
             case e.InstanceTerminated():
                 self._launched.pop(event.instance_id, None)
+                self._starting.pop(event.instance_id, None)
+            case e.InstanceReady() | e.InstanceDraining():
+                self._starting.pop(event.instance_id, None)
             case e.AttemptPlaced():
                 self._see_environment(event)
                 self._see_line(event)
@@ -103,11 +109,30 @@ class Turns:
         is_in_line = queue.policy_arn is None and not queue.has_quota_shares
         if place is None or not is_in_line or mine.nodes is not None:
             return
-        for other_id, before in self._waiting.items():
-            other = self._of(other_id)
-            is_like = other.queue_arn == mine.queue_arn and other.demand == mine.demand
-            if is_like and other.nodes is None and not other.needs and before < place:
-                demand(False, f"{event.job_id} begins before {other_id}, which came earlier")
+        passed = [
+            other_id
+            for other_id, before in self._waiting.items()
+            if before < place and _is_like(self._of(other_id), mine)
+        ]
+        coming = self._coming_before(queue, event.environment_arn, mine.demand)
+        demand(
+            len(passed) <= coming,
+            f"{event.job_id} begins before {passed}, which came earlier; {coming} of them have"
+            " room on instances that are starting in an environment before",
+        )
+
+    def _coming_before(
+        self, queue: e.QueueSettled, environment_arn: EnvironmentArn, each: Amount
+    ) -> int:
+        """Count the jobs that instances have room for that start in environments before one."""
+        rank = queue.environment_arns.index(environment_arn)
+        before = queue.environment_arns[:rank]
+        rooms = (
+            launched.record.capacity
+            for launched in self._starting.values()
+            if launched.record.environment_arn in before
+        )
+        return sum(_count_in(room, each) for room in rooms)
 
     def _see_launched(self, event: e.InstanceLaunched) -> None:
         environment = self._environments.get(event.record.environment_arn)
@@ -120,6 +145,7 @@ class Turns:
             is_within = there < environment.cpu_milli_max
             demand(is_within, f"{event.record.id} is launched, and maxvCpus is reached")
         self._launched[event.record.id] = event
+        self._starting[event.record.id] = event
 
     def _see_share(self, event: e.QuotaShareSettled) -> None:
         limit, percent = event.terms.limits.get(_VCPU, 0), event.terms.borrow_percent
@@ -140,3 +166,19 @@ class Turns:
         total = sum(sum(each.held.values()) for each in own)
         is_within = total <= sum(each.limit for each in own)
         demand(is_within, f"{event.job_id} begins, and the queue's shares hold {total}: {own}")
+
+
+def _is_like(other: e.JobAccepted, mine: e.JobAccepted) -> bool:
+    """Tell whether a job asks for the same as another of its queue, and for nothing besides."""
+    is_like = other.queue_arn == mine.queue_arn and other.demand == mine.demand
+    return is_like and other.nodes is None and not other.needs
+
+
+def _count_in(room: Amount, each: Amount) -> int:
+    """Count how often an amount fits."""
+    pairs = (
+        (room.cpu_milli, each.cpu_milli),
+        (room.memory_mib, each.memory_mib),
+        (room.gpu_count, each.gpu_count),
+    )
+    return min(there // asked for there, asked in pairs if asked)

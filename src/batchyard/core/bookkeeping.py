@@ -214,8 +214,7 @@ def hold_capacity(state: State, job: Job, attempt: Attempt) -> None:
 
 def release_capacity(state: State, job: Job, attempt: Attempt) -> None:
     """Give back what `hold_capacity` took."""
-    for slot, demand in held_slots(job, attempt):
-        give_back_capacity(state, attempt.environment_arn, slot, demand)
+    give_back_slots(state, job, attempt)
     if job.nodes is None:
         del state.job_by_task[attempt.task_id]
         _forget_place(state, attempt)
@@ -257,6 +256,14 @@ def _count_instances(state: State, job: Job, attempt: Attempt, sign: int) -> Non
         queue.instances = added(queue.instances, more)
     if (share := share_of(state, job)) is not None:
         share.instances = added(share.instances, more)
+
+
+def give_back_slots(state: State, job: Job, attempt: Attempt) -> None:
+    """Give back what a live attempt holds by itself; no node begins in it any more."""
+    for slot, demand in held_slots(job, attempt):
+        give_back_capacity(state, attempt.environment_arn, slot, demand)
+    if job.nodes is not None:
+        job.nodes.waiting.clear()
 
 
 def note_task(state: State, job: Job, attempt: Attempt) -> None:

@@ -201,8 +201,9 @@ class MainNodeEnded(JobFact, frozen=True, kw_only=True):
 
 
 class AttemptStopping(JobFact, frozen=True, kw_only=True):
-    """We have decided to stop the live attempt."""
+    """We have decided to stop the live attempt; what it keeps for nodes to come it gives back."""
 
+    at_ms: int
     cause: StopCause
 
 

@@ -14,6 +14,7 @@ from batchyard.core.bookkeeping import (
     attempt_of,
     drop_job,
     enter_job,
+    give_back_slots,
     hold_capacity,
     is_node,
     keep_attempt,
@@ -102,7 +103,7 @@ def _evolve_job(  # noqa: C901, PLR0911, PLR0912 -- one branch an event
             return job
         case e.AttemptStopping():
             job = state.jobs[event.job_id]
-            return _stop_attempt(job, event)
+            return _stop_attempt(state, job, event)
         case _:
             return evolve_parts(state, event)
 
@@ -184,8 +185,6 @@ def _end_attempt(state: State, event: e.AttemptEnded) -> Job:
         ended_ms = max(event.at_ms, attempt.placed_ms)  # Clocks may differ.
         count_use(state, job, -job.demand.cpu_milli, ended_ms)
     release_capacity(state, job, attempt)
-    if job.nodes is not None:
-        job.nodes.waiting.clear()
     attempt.stopped_ms = event.at_ms
     attempt.exit_code = event.exit_code
     attempt.reason = event.reason
@@ -200,9 +199,13 @@ def _use_of(event: e.JobAccepted) -> Mapping[str, int]:
     return NO_USE if event.quota_share is None else use_of(event.demand, event.capacity_use)
 
 
-def _stop_attempt(job: Job, event: e.AttemptStopping) -> Job:
-    """Note why, and show it where the job is to go on."""
-    attempt_of(job).stop_cause = event.cause
+def _stop_attempt(state: State, job: Job, event: e.AttemptStopping) -> Job:
+    """Note why, and show it where the job is to go on; nodes that did not begin never will."""
+    attempt = attempt_of(job)
+    attempt.stop_cause = event.cause
+    if job.nodes is not None and job.nodes.waiting:
+        give_back_slots(state, job, attempt)
+        note_idle(state, attempt, event.at_ms)
     reason = preemption_reason_of(event.cause)
     shown = None if reason is None else wording.preemption_in_progress(reason)
     job.progress.status_reason = shown

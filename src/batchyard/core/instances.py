@@ -11,6 +11,7 @@ instances along.
 from batchyard.core import events as e
 from batchyard.core.bookkeeping import instances_of
 from batchyard.core.inputs import InterruptInstance, InterruptTask
+from batchyard.core.multi_node import stop_if_kept
 from batchyard.core.state import Environment, Instance, State, first_to_go, idle_end_ms, may_give_up
 from batchyard.core.stopping import stop_attempt
 from batchyard.core.turn import Turn
@@ -190,6 +191,9 @@ def _stop_due(turn: Turn, instance_id: InstanceId) -> None:
         job = turn.state.job_of_task(task_id)
         if job is not None:
             stop_attempt(turn, job, StopCause.INSTANCE_TERMINATED)
+    if instance.attempt_count > len(instance.tasks):
+        there = turn.state.tasks_by_environment.get(instance.record.environment_arn, {})
+        stop_if_kept(turn, there, lambda slot: slot.instance_id == instance_id)
 
 
 def _end_if_drained(turn: Turn, instance_id: InstanceId) -> None:

@@ -4,21 +4,25 @@ Decides by reference/jobs.md section 9.4. Refuses to know networks: a node's add
 report of its start.
 
 Rules that hold here: all nodes hold their capacity from the moment the attempt is placed; the main
-node starts first, and the others once it runs; the end of another node changes nothing for the job;
+node starts first, and the others once it runs, but for an attempt that is to stop: there nodes that
+have not begun never do, and keep nothing; the end of another node changes nothing for the job;
 the end of the main node decides how the job ends, and the others are stopped; the attempt is over,
 and may be tried again, only when the last of them is gone. The nodes of a service job are all
 alike, as SageMaker has it: the first that fails by itself decides, else the last one.
 """
 
+from collections.abc import Callable, Iterable
+
 from batchyard.core import events as e
-from batchyard.core.bookkeeping import attempt_of
+from batchyard.core.bookkeeping import attempt_of, held_slots
 from batchyard.core.effects import StartTask
 from batchyard.core.state import Job, Nodes
-from batchyard.core.stopping import stop_nodes
+from batchyard.core.stopping import stop_attempt, stop_nodes
 from batchyard.core.turn import Turn
 from batchyard.core.verdict import Verdict
-from batchyard.model.ids import node_id, task_id_of
+from batchyard.model.ids import TaskId, node_id, task_id_of
 from batchyard.model.records import StopCause
+from batchyard.scheduler.plan import Slot
 
 
 def nodes_of(parent: Job) -> Nodes:
@@ -38,10 +42,21 @@ def begin_main_node(turn: Turn, parent: Job) -> None:
 
 def begin_other_nodes(turn: Turn, parent: Job) -> None:
     """Let the other nodes begin: the main one runs, and its address is known."""
-    if attempt_of(parent).stop_cause is not None:
-        return
     for index in list(nodes_of(parent).waiting):
         _begin_node(turn, parent, index)
+
+
+def stop_if_kept(
+    turn: Turn, task_ids: Iterable[TaskId], is_leaving: Callable[[Slot], bool]
+) -> None:
+    """Stop the attempts of these tasks that keep what is leaving for nodes that have not begun."""
+    for task_id in list(task_ids):
+        node = turn.state.job_of_task(task_id)
+        parent = None if node is None else node.parent
+        if parent is None or parent.nodes is None:
+            continue
+        if any(is_leaving(slot) for slot, _ in held_slots(parent, attempt_of(parent))):
+            stop_attempt(turn, parent, StopCause.INSTANCE_TERMINATED)
 
 
 def note_main_end(turn: Turn, parent: Job, verdict: Verdict, reason: str, at_ms: int) -> None:
@@ -69,7 +84,7 @@ def decides(node: Job, *, has_failed: bool) -> bool:
     if not parent.is_service:
         return is_main(node)
     whole, nodes = attempt_of(parent), nodes_of(parent)
-    is_last = not nodes.live and (not nodes.waiting or whole.stop_cause is not None)
+    is_last = not nodes.live and not nodes.waiting
     return whole.stopped_ms is None and (has_failed or is_last)
 
 

@@ -4,6 +4,7 @@ Decides which effects a committed state still owes, given the tasks that the bac
 Refuses to know the store. Rule: a task that a backend knows is adopted, never started again; a
 STARTING attempt whose task nobody knows was never handed over, and is handed over now; a RUNNING
 one was lost. On a host that is gone, both were: its tasks may run on, but nobody hears of them.
+What is kept there for nodes that have not begun is given up, with the attempt that keeps it.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -28,7 +29,7 @@ from batchyard.core.evolve_parts import new_nodes
 from batchyard.core.inputs import TaskEnded
 from batchyard.core.instances import lose_instances_on
 from batchyard.core.jobs import doomed_by
-from batchyard.core.multi_node import start_of_node
+from batchyard.core.multi_node import start_of_node, stop_if_kept
 from batchyard.core.quota_books import quota_share_name_of, use_in
 from batchyard.core.service_jobs import fitted
 from batchyard.core.shares import priority_of, restore_share, share_identifier_of
@@ -36,7 +37,7 @@ from batchyard.core.state import Job, Nodes, State, child_status, part_of
 from batchyard.core.stopping import stop_of
 from batchyard.core.turn import Outcome, Turn
 from batchyard.model.ids import HostId, JobId, QueueArn, TaskId, is_part_id, split_part_id
-from batchyard.model.records import InstanceRecord, JobProgress, QueuedJob, ShareRecord
+from batchyard.model.records import Attempt, InstanceRecord, JobProgress, QueuedJob, ShareRecord
 from batchyard.model.status import JobStatus
 
 
@@ -108,7 +109,7 @@ def _hold_for_nodes(state: State, records: Iterable[QueuedJob]) -> None:
     for record in records:
         job = state.jobs[record.id]
         if job.nodes is not None and record.progress.attempt is not None:
-            job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt.number)
+            job.nodes.waiting = _waiting_nodes(job.nodes, record.progress.attempt)
             hold_capacity(state, job, record.progress.attempt)
 
 
@@ -207,12 +208,14 @@ def _enter_part(state: State, parent: Job, index: int, progress: JobProgress) ->
         hold_capacity(state, part, progress.attempt)
 
 
-def _waiting_nodes(nodes: Nodes, number: int) -> dict[int, None]:
-    """Name the nodes that have no part in an attempt of their job yet."""
+def _waiting_nodes(nodes: Nodes, attempt: Attempt) -> dict[int, None]:
+    """Name the nodes that have no part in an attempt of their job yet, and are to begin."""
+    if attempt.stop_cause is not None:
+        return {}
     return {
         index: None
         for index in range(len(nodes.demands))
-        if index not in nodes.live and not _took_part(nodes.ended.get(index), number)
+        if index not in nodes.live and not _took_part(nodes.ended.get(index), attempt.number)
     }
 
 
@@ -249,6 +252,7 @@ def resume(state: State, known_tasks: Set[TaskId] | None, host_id: HostId, now_m
             is_lost = is_gone or attempt.started_ms is not None
             record_end(turn, _lost(attempt.task_id, now_ms, is_lost=is_lost))
     if is_gone:
+        stop_if_kept(turn, state.job_by_task, lambda slot: slot.host_id == host_id)
         lose_instances_on(turn, host_id)
     for task_id in sorted(known_tasks):
         if task_id not in state.job_by_task:

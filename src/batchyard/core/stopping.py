@@ -24,7 +24,7 @@ def stop_attempt(turn: Turn, job: Job, cause: StopCause) -> None:
     if attempt.stopped_ms is not None or not is_to_go_on(attempt, cause):
         return
     is_asked = attempt.stop_cause is not None
-    turn.emit(e.AttemptStopping(job_id=job.id, cause=cause))
+    turn.emit(e.AttemptStopping(job_id=job.id, at_ms=turn.now_ms, cause=cause))
     if job.nodes is None and is_asked:
         return
     if job.nodes is None:

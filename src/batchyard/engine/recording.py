@@ -36,7 +36,7 @@ from batchyard.store import Connection, recordings
 
 #: Version of the form below; raised when an input or a record of the store changes its meaning, or
 #: the core decides otherwise.
-VERSION = 6
+VERSION = 7
 
 #: More live jobs are not written down at a start, which that would hold up. The span then begins
 #: with an inventory, a few turns later.

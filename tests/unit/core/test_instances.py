@@ -7,16 +7,19 @@ from msgspec.structs import replace
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
+from batchyard.core.check import check
 from batchyard.core.effects import StopTask
 from batchyard.core.viewing import view_of
+from batchyard.model.ids import node_id
 from batchyard.model.instances import AllocationStrategy
-from batchyard.model.records import StopCause, TerminationCause
+from batchyard.model.records import NodeGroup, NodePlan, StopCause, TerminationCause
 from batchyard.model.status import EnvironmentKind, JobStatus, ResourceState
 from tests.builders import (
     a_host,
     a_job,
     a_launching_environment,
     a_queue,
+    an_amount,
     an_environment,
     environment_arn,
     job_id,
@@ -202,6 +205,26 @@ def test_the_notice_of_an_interruption_runs_out(running):
     assert not running.feed(i.Tick())[1]
     running.now_ms += 1
     assert [type(each) for each in running.feed(i.Tick())[1]] == [StopTask]
+
+
+def test_the_notice_runs_out_of_an_instance_that_is_kept_for_a_node_to_come():
+    """Else the node would begin on it once the main one runs, and nobody would stop it."""
+    yard = a_yard()
+    plan = NodePlan(main_index=0, groups=(NodeGroup(count=2, demand=an_amount(cpu_milli=2000)),))
+    yard.feed(a_job(1, nodes=plan, cpu_milli=4000, memory_mib=1024))
+    yard.round()
+    yard.round()
+    attempt = yard.progress[job_id(1)].attempt
+    assert attempt is not None
+    _, other = attempt.node_instances
+    yard.feed(i.InterruptInstance(instance_id=other, notice_ms=MINUTE_MS, is_forced=True))
+    yard.now_ms += MINUTE_MS
+    _, effects = yard.feed(i.Tick())
+    assert [type(each) for each in effects] == [StopTask]
+    yard.feed(yard.ended(node_id(job_id(1), 0), 143))
+    assert other not in yard.state.instances
+    assert yard.status(1) is JobStatus.FAILED
+    check(yard.state)
 
 
 def test_another_infrastructure_replaces_the_instances(running):

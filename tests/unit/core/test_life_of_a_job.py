@@ -162,7 +162,9 @@ def test_a_timeout_counts_from_the_start_stops_once_and_is_never_retried(yard):
     assert yard.feed(i.Tick()) == ([], [])
     yard.now_ms = 65_000
     events, effects = yard.feed(i.Tick(), i.Tick())
-    assert events == [e.AttemptStopping(job_id=job_id(1), cause=StopCause.TIMED_OUT)]
+    assert events == [
+        e.AttemptStopping(job_id=job_id(1), at_ms=yard.now_ms, cause=StopCause.TIMED_OUT)
+    ]
     assert effects == [
         StopTask(task_id=task_id_of(job_id(1), 1), host_id=HOST, grace_ms=STOP_GRACE_MS)
     ]

@@ -6,12 +6,24 @@ import pytest
 
 from batchyard.core import events as e
 from batchyard.core import inputs as i
-from batchyard.core.effects import StartTask, StopTask
+from batchyard.core.check import check
+from batchyard.core.effects import ForgetTask, StartTask, StopTask
+from batchyard.core.restore import resume
 from batchyard.model import wording
-from batchyard.model.ids import JobId, node_id, task_id_of
+from batchyard.model.amounts import Amount
+from batchyard.model.ids import HostId, JobId, node_id, task_id_of
 from batchyard.model.records import NodeGroup, NodePlan, StopCause
 from batchyard.model.status import JobStatus
-from tests.builders import HOST, a_job, an_amount, environment_arn, job_id
+from tests.builders import (
+    HOST,
+    a_host,
+    a_job,
+    a_queue,
+    an_amount,
+    an_environment,
+    environment_arn,
+    job_id,
+)
 from tests.unit.core.yard import Yard
 
 S = JobStatus
@@ -162,6 +174,38 @@ def test_terminate_before_the_main_node_runs_begins_no_other(yard: Yard) -> None
     assert effects == []
     yard.feed(yard.ended(node(0), 143))
     assert yard.progress[job_id(1)].status_reason == "enough"
+
+
+def test_who_is_stopped_before_the_main_node_runs_keeps_nothing_for_the_others(yard: Yard) -> None:
+    yard.feed(a_multi_node_job(), a_job(2, cpu_milli=3000))
+    yard.round()
+    yard.feed(i.TerminateJob(job_id=job_id(1), reason="enough"))
+    assert yard.state.hosts[HOST].used == an_amount(), "the main node alone"
+    yard.round()
+    assert yard.status(2) is S.STARTING
+    check(yard.state)
+
+
+def test_a_host_that_goes_away_before_the_main_node_runs_stops_who_keeps_it() -> None:
+    two = HostId("two")
+    yard = Yard(a_host(), a_host(host_id=two), an_environment(vcpus=8), a_queue())
+    yard.feed(a_multi_node_job(count=6, attempts=2), a_multi_node_job(2, count=2))
+    yard.round()
+    assert yard.state.hosts[two].used.cpu_milli == 4000
+    yard.feed(i.PutHost(host_id=two, capacity=Amount()))
+    outcome = resume(yard.state, None, two, yard.now_ms)
+    check(yard.state)
+    assert [each.job_id for each in outcome.events if isinstance(each, e.AttemptStopping)] == [
+        job_id(1),
+        node(0),
+    ], "the other job's main node was there itself, and is lost"
+    assert [type(each) for each in outcome.effects if not isinstance(each, ForgetTask)] == [
+        StopTask
+    ]
+    yard.feed(yard.ended(node(0), 143))
+    progress = yard.state.jobs[job_id(1)].progress
+    assert progress.status is S.RUNNABLE
+    assert (progress.attempts[0].status_reason or "").startswith("Host EC2 (instance i-")
 
 
 def test_terminate_after_the_main_nodes_end_comes_too_late(yard: Yard) -> None:
