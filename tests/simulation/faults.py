@@ -19,6 +19,7 @@ _CHANCES = {
     "slow_backend": 0.2,
     "slow_secret": 0.6,
     "missing_secret": 0.3,
+    "slow_pull": 0.4,
     "late_report": 0.4,
     "double_report": 0.4,
     "lost_report": 0.15,

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from batchyard.compute.port import Host, LogTarget, OutputLine, Report, Target, TaskSpec, Trouble
-from batchyard.compute.twin import Script, TwinBackend, TwinMachine, TwinTask
+from batchyard.compute.twin import Script, TwinBackend, TwinMachine
 from batchyard.logs.log_store import LogStore
 from batchyard.model.ids import TaskId
 from batchyard.store import StoreTrouble
@@ -26,8 +26,9 @@ _SINK_PAUSE_S = 0.3
 class Scripts(dict[str, Script]):
     """What containers do: drawn for each of them, by its image."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: Faults) -> None:
         super().__init__()
+        self._faults = faults
         self._chance = Random(f"{seed}/scripts")
         #: From here on nothing runs for ever.
         self.are_finite = False
@@ -40,9 +41,15 @@ class Scripts(dict[str, Script]):
         return Script(
             exit_code=code,
             duration_ms=None if is_long and not self.are_finite else duration_ms,
+            pull_ms=self._pull_ms(),
             start_failure="CannotPullContainerError: gone" if image == "nostart" else None,
             is_term_ignored=image == "stubborn",
         )
+
+    def _pull_ms(self) -> int:
+        if not self._faults.happens("slow_pull"):
+            return 0
+        return self._faults.dice("slow_pull").choice((300, 8000, 90_000))
 
 
 class WatchedMachine(TwinMachine):
@@ -71,12 +78,8 @@ class WatchedMachine(TwinMachine):
     def finish_everything(self) -> None:
         """Let end what would run for ever."""
         for task_id, task in list(self.tasks.items()):
-            if task.ended is None and _is_endless(task):
+            if task.ended is None and task.due_ms is None:
                 self.finish(task_id)
-
-
-def _is_endless(task: TwinTask) -> bool:
-    return all(each.exit_at_ms is None and each.kill_at_ms is None for each in task.containers)
 
 
 class PatientSink:

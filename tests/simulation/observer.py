@@ -153,6 +153,8 @@ class Observer:
                 self.job_by_task[event.task_id] = job_id
             case e.AttemptTaken():
                 self._move(job_id, S.STARTING, S.SCHEDULED)
+            case e.AttemptFetching():
+                self._move(job_id, S.STARTING, S.STARTING)
             case e.AttemptStarted():
                 demand(self._at(job_id).attempt is not None, f"{job_id} starts without an attempt")
                 self._move(job_id, S.RUNNING, S.STARTING, S.SCHEDULED)

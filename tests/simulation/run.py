@@ -87,7 +87,7 @@ class Run:
         self.verdicts = Verdicts(self.observer.accepted)
         self.turns = Turns(self.observer)
         self.hosts = self._draw_hosts()
-        self.scripts = Scripts(schedule.seed)
+        self.scripts = Scripts(schedule.seed, self.faults)
         self.machine = WatchedMachine(
             now_ms=self.clock_ms, hosts=self.hosts, scripts=self.scripts, observer=self.observer
         )

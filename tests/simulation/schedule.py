@@ -31,7 +31,10 @@ FAULTS = (
     "reclaimed_instance",
     "clock_jump",
     "spot_market",
+    "slow_pull",
 )
+#: Drawn when all else is: a seed of before it keeps its world as far as it can.
+_DRAWN_LAST = "slow_pull"
 
 _MINUTE_MS = 60_000
 _SPAN_MS = 6 * _MINUTE_MS
@@ -75,10 +78,12 @@ def draw_schedule(seed: int) -> Schedule:
     """Draw what happens in the run of a seed."""
     chance = Random(f"{seed}/schedule")
     eagerness = chance.choice((0.15, 0.4, 0.7))
-    faults = tuple(each for each in FAULTS if chance.random() < eagerness)
+    faults = [each for each in FAULTS if each != _DRAWN_LAST and chance.random() < eagerness]
     drawing = _Drawing(chance)
     items = drawing.draw()
-    return Schedule(seed=seed, faults=faults, items=tuple(items))
+    if chance.random() < eagerness:
+        faults.append(_DRAWN_LAST)
+    return Schedule(seed=seed, faults=tuple(faults), items=tuple(items))
 
 
 class _Drawing:

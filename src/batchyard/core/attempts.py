@@ -115,7 +115,10 @@ def take(turn: Turn, job: Job) -> None:
 
 
 def record_fetching(turn: Turn, report: TaskFetching) -> None:
-    """Note what an attempt waits for that has not started; a repeated report changes nothing."""
+    """Note what an attempt waits for that has not started; a repeated report changes nothing.
+
+    What the main node waits for, its job does.
+    """
     job = turn.state.job_of_task(report.task_id)
     if job is None or attempt_of(job).started_ms is not None:
         return
@@ -123,6 +126,8 @@ def record_fetching(turn: Turn, report: TaskFetching) -> None:
     if attempt_of(job).fetching != fetching:
         take(turn, job)
         turn.emit(e.AttemptFetching(job_id=job.id, fetching=fetching))
+        if job.parent is not None and is_node(job) and is_main(job):
+            turn.emit(e.AttemptFetching(job_id=job.parent.id, fetching=fetching))
 
 
 def record_start(turn: Turn, report: TaskStarted) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from batchyard.core import inputs as i
+from batchyard.core.check import check
 from batchyard.core.explaining import explain
 from batchyard.model.explanation import Cause, Reason
-from batchyard.model.ids import task_id_of
+from batchyard.model.ids import node_id, task_id_of
+from batchyard.model.records import NodeGroup, NodePlan
 from tests.builders import (
     a_host,
     a_job,
@@ -13,6 +15,7 @@ from tests.builders import (
     a_queue,
     a_service_environment,
     a_service_job,
+    an_amount,
     an_environment,
     environment_arn,
     job_id,
@@ -78,6 +81,24 @@ def test_a_job_whose_secrets_are_slow_to_come() -> None:
     yard.now_ms += 3000
     text = "It waits for its secrets, for 3 seconds now. It was placed 3 seconds ago."
     assert texts(yard) == [(Cause.STARTING, text)]
+
+
+def test_what_the_main_node_waits_for_its_job_does() -> None:
+    yard = Yard(a_host(), an_environment(), a_queue())
+    plan = NodePlan(main_index=0, groups=(NodeGroup(count=2, demand=an_amount()),))
+    yard.feed(a_job(1, nodes=plan, cpu_milli=2000, memory_mib=1024))
+    yard.round()
+    main_id = node_id(job_id(1), 0)
+    pull = i.TaskFetching(task_id=task_id_of(main_id, 1), at_ms=yard.now_ms, image="tool:1")
+    yard.feed(pull)
+    yard.now_ms += 1000
+    for each in (job_id(1), main_id):
+        found = explain(yard.state, each, yard.now_ms)
+        assert found is not None
+        assert found.summary.startswith("Its image tool:1 is being pulled, for 1 second now.")
+    yard.feed(yard.started(main_id))
+    assert told(yard)[0].cause is Cause.RUNNING
+    check(yard.state)
 
 
 def test_an_image_is_pulled_until_the_job_runs() -> None:
