@@ -123,7 +123,10 @@ async def test_what_was_said_is_what_is_scored(ready: Yard) -> None:
 
 async def test_from_where_on_nothing_was_run_is_told(ready: Yard) -> None:
     job_id = await a_waiting_job(ready)
-    pace = "What comes after 2,999 starts goes on at the pace of the latter half of these."
+    pace = (
+        "What comes after 2,999 starts goes on at the pace of the latter half of these, as if all"
+        " succeeded."
+    )
     for request in ({"jobId": job_id}, {"jobQueue": "jq"}):
         told = await tell(ready, NOW_MS, paced_after=2999, **request)
         assert told["assumptions"][-1] == pace

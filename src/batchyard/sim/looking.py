@@ -22,13 +22,13 @@ from batchyard.core.effects import StartTask
 from batchyard.core.state import Job, State
 from batchyard.model.forecast import BasisUse, Future, GaveUp, Interval, StartForecast
 from batchyard.model.ids import JobId, whole_id_of
-from batchyard.model.status import JobStatus
 from batchyard.sim.arriving import Past
 from batchyard.sim.changing import ComingIn
 from batchyard.sim.durations import Draws
 from batchyard.sim.fate import Fate
 from batchyard.sim.forward import Bounds, End, Run, driver_of, run_forward
-from batchyard.sim.pacing import Left, Paces
+from batchyard.sim.paced_line import Left, held_ms
+from batchyard.sim.pacing import Paces, waits
 from batchyard.sim.past_runs import History
 from batchyard.store.run_times import Kind, Origin
 
@@ -145,7 +145,7 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         now_ms=yard.now_ms,
     )
 
-    paces = Paces()
+    paces = Paces(state)
 
     def drawn(job: Job, job_id: JobId, number: int = 1, elapsed_ms: int | None = None) -> Fate:
         return yard.certain.get(whole_id_of(job_id)) or draws.fate_of(
@@ -159,12 +159,16 @@ def see(state: State, yard: Yard, question: Question, run_number: int, bounds: B
         elapsed_ms = None if started_ms is None else max(0, now_ms - started_ms)
         fate = drawn(job, job.id, start.attempt_number, elapsed_ms)
         if elapsed_ms is None:
-            paces.note(job, start.attempt_number, fate, now_ms)
+            paces.note_start(job, start.attempt_number, fate, now_ms)
+        else:
+            paces.note_end(job, now_ms - elapsed_ms + held_ms(job, fate))
         return fate
 
     coming = ComingIn(yard.arrivals)
     driver = driver_of(state, yard.now_ms, fate_of, coming.in_time())
     driver.observe(coming.note)
+    if question.is_paced:
+        driver.observe(paces.note_events)
     if yard.past is not None:
         driver.follow(yard.past.laid_ahead(origins, seed=yard.seed, run=run_number))
     run = run_forward(driver, bounds, _ending(question))
@@ -196,18 +200,8 @@ def _go_on(run: Run, question: Question, paces: Paces, left: Left) -> None:
         if found is not None:
             run.started_ms.setdefault(job_id, found.start_ms)
             run.ended_ms[job_id] = max(found.end_ms, end_ms)
-        elif end_ms and not _waits(left.state.jobs[job_id]):
+        elif end_ms and not waits(left.state.jobs[job_id]):
             run.ended_ms[job_id] = max(run.reached_ms, end_ms)
-
-
-def _waits(job: Job) -> bool:
-    """Tell whether a job, or a child of it, has no place yet."""
-    statuses = (JobStatus.PENDING, JobStatus.RUNNABLE)
-    array = job.progress.array
-    if array is None:
-        return job.progress.status in statuses
-    counts = array.count_by_status()
-    return any(counts[each] for each in statuses)
 
 
 def look(make: See, limits: Limits) -> list[Seen]:
@@ -246,12 +240,14 @@ def future_of(
     incomplete = [each for each in found if not each.end.is_complete]
     paced = [each.start_count for each in found if each.is_paced]
 
-    def interval(times: Sequence[int | None]) -> Interval:
+    def interval(times: Sequence[int | None], place: int | None = None) -> Interval:
         """What a run neither came to nor tells otherwise may be any time after its end."""
         ends = [
             each.reached_ms
             for each, at_ms in zip(found, times, strict=True)
-            if at_ms is None and not each.end.is_complete
+            if at_ms is None
+            and not each.end.is_complete
+            and (place is None or not each.ended_unstarted(place))
         ]
         return interval_of(times, min(ends, default=None))
 
@@ -262,7 +258,7 @@ def future_of(
         jobs=tuple(
             StartForecast(
                 job_id=wanted[place],
-                start=interval([each.started_ms[place] for each in found]),
+                start=interval([each.started_ms[place] for each in found], place),
                 started_count=sum(each.started_ms[place] is not None for each in found),
             )
             for place in shown

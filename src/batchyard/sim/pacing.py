@@ -1,87 +1,78 @@
 """What a run into the future says of jobs that it did not come to.
 
 Decides when they start: the line that they stand in goes on at the pace at which it was served in
-the latter half of the run. Refuses to know why a run was given up, and who needs to know.
+the latter half of the run (`paced_line` reads it). Refuses to know why a run was given up, and who
+needs to know.
 
 Work counts, in milli-vCPUs times milliseconds, so wide and long jobs ahead hold up more than small
 ones do. It is that of first attempts alone, in the time that all attempts took: what is tried again
 makes a line slow, and no longer. How long those ahead take is drawn as it would have been in the
 run, for a few of each batch.
 
+A line that was hardly served waits for queues of higher priority in the same environments. It has
+its turn when those have nothing left: at the pace at which they were served together, less what
+comes in to them; and from then on it has that pace. Where they have other environments besides, or
+as much comes in as is served, nothing is said.
+
 A job that others of its line have passed over in that half has no start here: nothing says that
-the next one is its. Neither has a job that can never start as things are, one that is not in line,
-or in one that was hardly served.
+the next one is its. Neither has a job that can never start as things are, or a child that waits for
+a child.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 
+from batchyard.core import events as e
 from batchyard.core.bookkeeping import is_node, line_of
-from batchyard.core.state import Job, State
+from batchyard.core.state import Job, Queue, State
 from batchyard.core.viewing import view_of
-from batchyard.core.viewing_shares import waiting_job
-from batchyard.core.waiting_line import WaitingLine
-from batchyard.model.ids import JobId, QueueArn, child_id, is_part_id, split_part_id, whole_id_of
+from batchyard.model.ids import JobId, QueueArn, whole_id_of
+from batchyard.model.status import JobStatus
 from batchyard.scheduler.outlook import LastingOutlook
-from batchyard.scheduler.view import is_plain
 from batchyard.sim.fate import Fate
-from batchyard.store.run_times import Kind, Origin
+from batchyard.sim.paced_line import Expected, Left, LineReading, Pace, Place, RunTimes, held_ms
 
 #: Ours: fewer starts of a line say little of its pace.
 STARTS_MIN = 20
-#: Ours: so many draws say how long those of a batch take, and of how many it is asked in a line;
-#: the others go by their definition.
-_DRAWN_MAX = 200
-_DRAWN_IN_LINE_MAX = 4000
-#: Ours: of so many it is asked when the last of an array end.
-_LAST = 20
-#: Ours: of more jobs than that ends are told by how long their batch takes.
-_DRAWN_EACH_MAX = 2000
-
 #: Ours: what only one in ten went ahead of has not had its turn yet: it may wait for much room.
 _NOT_PASSED = 0.9
+#: Ours: where more than this part of what is served comes in anew, a line hardly ever ends.
+_COMING_MAX = 0.9
 
 #: Of one queue, or of one of its shares.
 _LineKey = tuple[QueueArn, str | None, str | None]
-#: What stands before another is less: priority backwards, submission number, index.
-_Place = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """When a job starts and ends that a run did not come to; of an array: the first, the last."""
-
-    start_ms: int
-    end_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a run has left behind."""
-
-    state: State
-    now_ms: int
-    origins: Mapping[JobId, Origin]
-    #: Draws the fate of a first attempt of a job or child.
-    draw: Callable[[Job, JobId], Fate]
 
 
 class Paces:
     """At which pace the lines of a run are served."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._served: dict[_LineKey, _Served] = {}
+        #: Who came in, and when.
+        self._came: list[tuple[int, Job]] = []
         #: When what began would end, by whole job: the last of its children.
         self.end_ms: dict[JobId, int] = {}
 
-    def note(self, job: Job, number: int, fate: Fate, now_ms: int) -> None:
+    def note_events(self, events: Sequence[e.Event], now_ms: int) -> None:
+        """Take down who comes in."""
+        for event in events:
+            if isinstance(event, e.JobAccepted) and event.job_id in self._state.jobs:
+                self._came.append((now_ms, self._state.jobs[event.job_id]))
+
+    def note_end(self, job: Job, end_ms: int) -> None:
+        """Take down when an attempt that has begun would end."""
+        whole_id = whole_id_of(job.id)
+        self.end_ms[whole_id] = max(end_ms, self.end_ms.get(whole_id, 0))
+
+    def note_start(self, job: Job, number: int, fate: Fate, now_ms: int) -> None:
         """Take down that an attempt begins now."""
-        whole = job if job.parent is None else job.parent
-        run_ms = _run_ms(job, fate)
-        end_ms = now_ms + fate.start_ms + run_ms
-        self.end_ms[whole.id] = max(end_ms, self.end_ms.get(whole.id, 0))
+        run_ms = held_ms(job, fate)
+        self.note_end(job, now_ms + fate.start_ms + run_ms)
         if is_node(job):
-            if whole.nodes is None or job.index != whole.nodes.main_index:
+            whole = job.parent
+            if whole is None or whole.nodes is None or job.index != whole.nodes.main_index:
                 return
             job = whole
         if number == 1:
@@ -91,25 +82,8 @@ class Paces:
             served.places.append((-job.priority, job.seq, job.index))
 
     def expect(self, left: Left, wanted: Iterable[JobId]) -> dict[JobId, Expected]:
-        """Say when those wanted that stand in line start and end, as far as that can be said."""
-        lines: dict[_LineKey, tuple[WaitingLine | None, list[JobId]]] = {}
-        for each in wanted:
-            job = left.state.find(each)
-            if job is not None:
-                key = _key_of(job)
-                if key not in lines:
-                    lines[key] = (line_of(left.state, job), [])
-                lines[key][1].append(each)
-        view = view_of(left.state, left.now_ms)
-        outlooks = {
-            queue.arn: LastingOutlook(queue.environments, view.hosts) for queue in view.queues
-        }
-        found: dict[JobId, Expected] = {}
-        for key, (line, of_line) in lines.items():
-            served, outlook = self._served.get(key), outlooks.get(key[0])
-            if served is not None and line is not None and outlook is not None:
-                found |= _Reading(left, served, outlook, of_line).read(line)
-        return found
+        """Say when those wanted start and end, as far as that can be said."""
+        return _Reading(left, self._served, self._came, self.end_ms).read(wanted)
 
 
 @dataclass(slots=True)
@@ -118,133 +92,206 @@ class _Served:
 
     at_ms: list[int] = field(default_factory=list)
     work: list[int] = field(default_factory=list)
-    places: list[_Place] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+
+    @classmethod
+    def together(cls, lines: Iterable["_Served"]) -> "_Served":
+        """Put lines together as one."""
+        each = sorted(
+            chain.from_iterable(
+                zip(line.at_ms, line.work, line.places, strict=True) for line in lines
+            )
+        )
+        return cls([at for at, _, _ in each], [work for _, work, _ in each])
+
+    @property
+    def since_ms(self) -> int:
+        """When the latter half begins."""
+        return self.at_ms[len(self.at_ms) // 2]
+
+    @property
+    def latter_work(self) -> int:
+        return sum(self.work[len(self.work) // 2 + 1 :])
 
     def ms_per_work(self, now_ms: int) -> float | None:
         """Tell how long a line takes for a unit of work; None: it was hardly served."""
         if len(self.at_ms) < STARTS_MIN:
             return None
-        half = len(self.at_ms) // 2
-        work, took_ms = sum(self.work[half + 1 :]), now_ms - self.at_ms[half]
+        work, took_ms = self.latter_work, now_ms - self.since_ms
         return took_ms / work if work and took_ms else None
 
-    def passed(self) -> _Place:
+    def passed(self) -> Place:
         """Give the place that one in ten of the latter half stood behind, or none did."""
         latter = sorted(self.places[len(self.places) // 2 :])
         return latter[round(_NOT_PASSED * (len(latter) - 1))]
 
 
-@dataclass(slots=True)
-class _Mean:
-    sum: int = 0
-    count: int = 0
-
-    def add(self, value: int) -> None:
-        self.sum += value
-        self.count += 1
-
-    @property
-    def value(self) -> float:
-        return self.sum / self.count if self.count else 0.0
-
-
 class _Reading:
-    """One line, read from its front to its end."""
+    """What is left after one run, read line by line."""
 
     def __init__(
-        self, left: Left, served: _Served, outlook: LastingOutlook, wanted: Sequence[JobId]
+        self,
+        left: Left,
+        served: dict[_LineKey, _Served],
+        came: Sequence[tuple[int, Job]],
+        running_ends_ms: Mapping[JobId, int],
     ) -> None:
         self._left = left
         self._served = served
-        self._outlook = outlook
-        self._wanted = dict.fromkeys(wanted)
-        self._parts: dict[JobId, list[int]] = {}
-        for each in wanted:
-            if is_part_id(each):
-                whole_id, index = split_part_id(each)
-                self._parts.setdefault(whole_id, []).append(index)
-        self._mean_by: dict[Origin | Kind, _Mean] = {}
-        self._drawn_count = 0
+        self._came = came
+        self._running_ends_ms = running_ends_ms
+        self._times = RunTimes(left)
+        self._ends_ms: dict[JobId, int] = {}
+        view = view_of(left.state, left.now_ms)
+        environments = {each.arn: each for each in view.environments}
+        self._outlooks = {
+            queue.arn: LastingOutlook(
+                [environments[arn] for arn in queue.environment_arns if arn in environments],
+                view.hosts,
+            )
+            for queue in left.state.queues.values()
+        }
+        #: A job of each line, and those of it that wait for others.
+        self._first: dict[_LineKey, Job] = {}
+        self._coming: dict[_LineKey, list[Job]] = {}
+        self._note_lines()
+        #: Of queues of which a line was hardly served.
+        self._behind_others: dict[QueueArn, Pace | None] = {}
 
-    def read(self, line: WaitingLine) -> dict[JobId, Expected]:
-        left, found = self._left, dict[JobId, Expected]()
-        ms_per_work = self._served.ms_per_work(left.now_ms)
-        if ms_per_work is None:
-            return found
-        passed, ahead_ms = self._served.passed(), 0.0
-        for rank, seq, index, job_id in line.folded():
-            job = left.state.jobs[job_id]
-            is_retry, place = not rank % 2, (rank // 2, seq, index)
-            if not is_retry and (place[:2] < passed[:2] if job.array else place < passed):
-                continue
-            if self._can_never_start(job, job_id):
-                continue
-            each_ms = job.demand.cpu_milli * self._run_ms(job, job_id) * ms_per_work
-            codes = None if job.array is None else job.array.codes
-            if codes is not None:
-                found.update(self._of_array(job, codes, left.now_ms + ahead_ms, each_ms))
-            elif job_id in self._wanted:
-                found[job_id] = self._of_one(job, job_id, round(left.now_ms + ahead_ms))
-            ahead_ms += each_ms * (1 if codes is None else codes.count(0))
-            if len(found) == len(self._wanted):
-                break
+    def read(self, wanted: Iterable[JobId]) -> dict[JobId, Expected]:
+        asked = self._asked_of(wanted)
+        found: dict[JobId, Expected] = {}
+        for key in sorted(asked, key=self._order_of):
+            pace = self._pace_of(key)
+            if pace is not None:
+                reading = self._reading_of(key, pace, asked[key])
+                found |= reading.found
         return found
 
-    def _can_never_start(self, job: Job, job_id: JobId) -> bool:
-        """Tell whether nothing that runs keeps a job out; of those that are not wanted, cheaply."""
-        shown = waiting_job(job, job_id)
-        is_asked = is_plain(shown) or job_id in self._wanted
-        return is_asked and self._outlook.lasting(shown) is not None
+    def _note_lines(self) -> None:
+        state = self._left.state
+        in_pairs = {each for waiting in state.pair_dependents.values() for each in waiting}
+        for job in state.jobs.values():
+            if job.parent is not None or job.queue_arn not in state.queues:
+                continue
+            key = _key_of(job)
+            self._first.setdefault(key, job)
+            if job.unmet and job.id not in in_pairs:
+                self._coming.setdefault(key, []).append(job)
 
-    def _of_one(self, job: Job, job_id: JobId, start_ms: int) -> Expected:
-        is_drawn = len(self._wanted) <= _DRAWN_EACH_MAX
-        run_ms = self._draw(job, job_id) if is_drawn else self._run_ms(job, job_id)
-        return Expected(start_ms, start_ms + round(run_ms))
+    def _asked_of(self, wanted: Iterable[JobId]) -> dict[_LineKey, list[JobId]]:
+        """Name what is to be known of each line: what is wanted, and what they wait for."""
+        asked: dict[_LineKey, dict[JobId, None]] = {}
+        left_over = list(wanted)
+        seen = set(left_over)
+        while left_over:
+            job_id = left_over.pop()
+            job = self._left.state.find(job_id)
+            if job is None:
+                continue
+            if waits(job) and _key_of(job) in self._first:
+                asked.setdefault(_key_of(job), {})[job_id] = None
+            self._note_running_end(job_id, job)
+            more = [each for each in job.unmet if each not in seen]
+            seen.update(more)
+            left_over += more
+        self._ask_for_others(asked)
+        return {key: list(ids) for key, ids in asked.items()}
 
-    def _of_array(
-        self, job: Job, codes: bytearray, begin_ms: float, each_ms: float
-    ) -> Iterator[tuple[JobId, Expected]]:
-        """Say it of those that are wanted: the array, and single children."""
-        for index in self._parts.get(job.id, ()):
-            if codes[index] == 0:
-                part_id = child_id(job.id, index)
-                at_ms = round(begin_ms + codes.count(0, 0, index) * each_ms)
-                yield part_id, self._of_one(job, part_id, at_ms)
-        if job.id in self._wanted:
-            count, end_ms, index = codes.count(0), 0.0, len(codes)
-            for number in range(min(count, _LAST)):
-                index = codes.rfind(0, 0, index)
-                start_ms = begin_ms + (count - 1 - number) * each_ms
-                end_ms = max(end_ms, start_ms + self._draw(job, child_id(job.id, index)))
-            yield job.id, Expected(round(begin_ms), round(end_ms))
+    def _ask_for_others(self, asked: dict[_LineKey, dict[JobId, None]]) -> None:
+        """Ask too of what others wait for who come into these lines: they hold up who is asked."""
+        for each in chain.from_iterable(self._coming.get(key, ()) for key in list(asked)):
+            for needed in each.unmet:
+                job = self._left.state.find(needed)
+                if job is None:
+                    continue
+                self._note_running_end(needed, job)
+                if _key_of(job) in asked and waits(job):
+                    asked[_key_of(job)][needed] = None
 
-    def _run_ms(self, job: Job, job_id: JobId) -> float:
-        """Tell how long jobs of a batch take, or of a definition where too many were drawn."""
-        origin = self._left.origins[whole_id_of(job_id)]
-        of_batch = self._mean_by.setdefault(origin, _Mean())
-        if of_batch.count < _DRAWN_MAX and self._drawn_count < _DRAWN_IN_LINE_MAX:
-            ids = [job_id]
-            if job.array is not None:
-                size = len(job.array.codes)
-                ids = [child_id(job_id, each) for each in range(0, size, -(-size // _DRAWN_MAX))]
-            of_kind = self._mean_by.setdefault(origin.kind, _Mean())
-            for run_ms in (self._draw(job, each) for each in ids):
-                of_batch.add(run_ms)
-                of_kind.add(run_ms)
-            self._drawn_count += len(ids)
-        if not of_batch.count:
-            of_batch = self._mean_by.get(origin.kind) or of_batch
-        return of_batch.value
+    def _note_running_end(self, job_id: JobId, job: Job) -> None:
+        """Note when a job ends that waits no more."""
+        if not waits(job):
+            end_ms = self._running_ends_ms.get(whole_id_of(job_id), 0)
+            self._ends_ms[job_id] = max(self._left.now_ms, end_ms)
 
-    def _draw(self, job: Job, job_id: JobId) -> int:
-        return _run_ms(job, self._left.draw(job, job_id))
+    def _order_of(self, key: _LineKey) -> tuple[int, int, str]:
+        """Read queues of higher priority first: their jobs are waited for more often."""
+        queue = self._left.state.queues[key[0]]
+        return -queue.priority, queue.seq, key[1] or key[2] or ""
+
+    def _pace_of(self, key: _LineKey) -> Pace | None:
+        """Tell how a line is served; None: nobody can say."""
+        now_ms, served = self._left.now_ms, self._served.get(key)
+        ms_per_work = None if served is None else served.ms_per_work(now_ms)
+        if served is not None and ms_per_work is not None:
+            return Pace(now_ms, ms_per_work, served.passed())
+        if key[0] not in self._behind_others:
+            self._behind_others[key[0]] = self._pace_behind_others(key[0])
+        return self._behind_others[key[0]]
+
+    def _pace_behind_others(self, queue_arn: QueueArn) -> Pace | None:
+        """Tell when a queue has its turn that waits for those of higher priority, and how."""
+        others = self._before(self._left.state.queues[queue_arn])
+        together = _Served.together(
+            served for (arn, *_), served in self._served.items() if arn in others
+        )
+        ms_per_work = together.ms_per_work(self._left.now_ms)
+        if ms_per_work is None:
+            return None
+        coming = self._work_that_came(others, together.since_ms) / together.latter_work
+        if coming > _COMING_MAX:
+            return None
+        ms_per_work /= 1 - coming
+        begins_ms = float(self._left.now_ms)
+        for key in sorted((each for each in self._first if each[0] in others), key=self._order_of):
+            begins_ms = self._reading_of(key, Pace(begins_ms, ms_per_work), ()).clock_ms
+        return Pace(begins_ms, ms_per_work)
+
+    def _before(self, queue: Queue) -> Set[QueueArn]:
+        """Name the queues that go before one, if all that they have is its, too."""
+        own = set(queue.environment_arns)
+        others = [
+            each
+            for each in self._left.state.queues.values()
+            if each.priority > queue.priority and own.intersection(each.environment_arns)
+        ]
+        is_all = all(own.issuperset(each.environment_arns) for each in others)
+        return {each.arn for each in others} if is_all else set()
+
+    def _work_that_came(self, others: Set[QueueArn], since_ms: int) -> float:
+        return sum(
+            self._times.work(job, job.id) * (1 if job.array is None else job.array.size)
+            for at_ms, job in self._came
+            if at_ms >= since_ms and job.queue_arn in others
+        )
+
+    def _reading_of(self, key: _LineKey, pace: Pace, asked: Sequence[JobId]) -> LineReading:
+        """Read a line as far as is asked, or to its end if nothing is."""
+        state = self._left.state
+        reading = LineReading(
+            left=self._left,
+            times=self._times,
+            outlook=self._outlooks[key[0]],
+            pace=pace,
+            asked=asked,
+            running_ends_ms=self._running_ends_ms,
+            ends_ms=self._ends_ms,
+        )
+        line = line_of(state, self._first[key])
+        reading.read(() if line is None else line.folded(), self._coming.get(key, ()))
+        return reading
 
 
 def _key_of(job: Job) -> _LineKey:
     return job.queue_arn, job.share_identifier, job.quota_share
 
 
-def _run_ms(job: Job, fate: Fate) -> int:
-    """Tell how long an attempt holds its place; one without an end holds it until its timeout."""
-    times = [each for each in (fate.run_ms, job.timeout_ms) if each is not None]
-    return min(times, default=0)
+def waits(job: Job) -> bool:
+    """Tell whether a job, or a child of it, has no place yet."""
+    statuses = (JobStatus.PENDING, JobStatus.RUNNABLE)
+    array = job.progress.array
+    if array is None or array.rest is None:  # It is no array, or its children wait for others.
+        return job.progress.status in statuses
+    counts = array.count_by_status()
+    return any(counts[each] for each in statuses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -80,9 +80,12 @@ def foretell(
     seed: int = 0,
     until_ended: bool = False,
     limits: Limits | None = None,
+    arrivals: Sequence[tuple[int, i.AcceptJob]] = (),
 ):
     """Look ahead for some jobs."""
     yard = a_look(state, past, now_ms=now_ms, seed=seed)
+    origins = {each.job.id: Origin(KIND, each.job.id) for _, each in arrivals}
+    yard = replace(yard, arrivals=arrivals, origins={**yard.origins, **origins})
     wanted = [job_id(each) for each in numbers]
     limits = limits or Limits()
     question = Question(wanted=tuple(wanted), until_ended=until_ended, is_paced=limits.is_parted)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
+from batchyard.core import inputs as i
 from batchyard.core.cycle import run_turn
 from batchyard.core.state import State
 from batchyard.model.forecast import Future, GaveUp, Interval
+from batchyard.model.ids import HostId
 from batchyard.sim.looking import Limits
-from tests.builders import a_job, a_policy, a_queue
+from tests.builders import a_host, a_job, a_policy, a_queue, an_environment
 from tests.unit.sim.futures import a_past, a_yard, foretell
 
 WHOLE = Limits(runs_max=20, turns_per_run_max=10**9, turns_total=10**9)
@@ -113,18 +116,96 @@ def test_what_can_never_start_is_not_told_however_it_stands() -> None:
     assert [each.started_count for each in found.jobs] == [20, 0]
 
 
-def test_what_waits_for_others_is_not_told() -> None:
+def test_what_waits_for_others_starts_when_they_are_over_and_its_turn_has_come() -> None:
+    """A chain from the middle of the line, one that waits for its end, and those behind both."""
     state = a_yard(vcpus=4, jobs=600)
-    run_turn(state, [a_job(601, after=(600,))], 0)
-    found = foretell(state, varied(), 600, 601, limits=PACED)
-    assert [each.started_count for each in found.jobs] == [20, 0]
-    assert found.jobs[1].start == Interval()
+    chain = [a_job(601, after=(100,)), a_job(602, after=(601,)), a_job(603, after=(602,))]
+    run_turn(state, [*chain, a_job(604, after=(300, 600))], 0)
+    run_turn(state, [a_job(number) for number in range(605, 640)], 0)
+    paced, whole = both(state, 600, 602, 603, 604, 639)
+    for one, other in zip(paced.jobs, whole.jobs, strict=True):
+        assert near(one.start, other.start), one.job_id
+    assert near(paced.all_ended, whole.all_ended)
+
+
+def test_an_array_that_waits_for_an_array_begins_when_the_last_child_of_that_is_over() -> None:
+    state = a_yard(vcpus=4, jobs=0)
+    run_turn(state, [a_job(1, array_size=400), a_job(2, array_size=50, after=(1,))], 0)
+    run_turn(state, [a_job(3, after=(2,))], 0)
+    paced, whole = both(state, 2, 3)
+    for one, other in zip(paced.jobs, whole.jobs, strict=True):
+        assert near(one.start, other.start), one.job_id
+
+
+def test_what_failed_in_a_run_is_known_to_keep_others_from_starting() -> None:
+    """Half of the runs let fail what a job waits for; in the others its start is told."""
+    state = a_yard(vcpus=4, jobs=600)
+    run_turn(state, [a_job(601, after=(1,))], 0)
+    past = [*varied(), *a_past([60] * 60, exit_code=1)]
+    found = foretell(state, past, 601, 600, limits=PACED).jobs[0]
+    assert 0 < found.started_count < 20
+    assert found.start.p10_ms is not None
+    assert found.start.p90_ms is None
+
+
+def test_what_waits_for_what_is_not_told_is_not_told() -> None:
+    state = a_yard(vcpus=4, jobs=0)
+    run_turn(state, [a_job(1, cpu_milli=64_000)], 0)
+    run_turn(state, [a_job(number) for number in range(2, 602)], 0)
+    run_turn(state, [a_job(602, after=(1, 600)), a_job(603, after=(602,))], 0)
+    found = foretell(state, varied(), 600, 602, 603, limits=PACED)
+    assert [each.started_count for each in found.jobs] == [20, 0, 0]
+    assert found.jobs[2].start == Interval()
     assert found.all_started == Interval()
 
 
-def test_a_line_that_was_hardly_served_has_no_pace() -> None:
+def coming_in(*, every_ms: int) -> list[tuple[int, i.AcceptJob]]:
+    return [(number * every_ms, a_job(10_000 + number)) for number in range(1, 2000)]
+
+
+def low_queue(state: State, *, count: int, **queue) -> None:
+    jobs = [a_job(number, queue="low") for number in range(601, 601 + count)]
+    run_turn(state, [a_queue("low", priority=0, seq=2, **queue), *jobs], 0)
+
+
+def test_a_queue_of_low_priority_goes_on_when_those_before_it_are_empty() -> None:
     state = a_yard(vcpus=4, jobs=600)
-    low = a_queue("low", priority=0, seq=2)
-    run_turn(state, [low, *(a_job(number, queue="low") for number in range(601, 640))], 0)
-    found = foretell(state, varied(), 639, limits=PACED)
+    low_queue(state, count=200)
+    paced, whole = both(state, 601, 700, 800)
+    for one, other in zip(paced.jobs, whole.jobs, strict=True):
+        assert near(one.start, other.start), one.job_id
+
+
+def test_a_queue_of_low_priority_waits_longer_if_more_comes_in_before_it() -> None:
+    """About half as many come in as are served: what is before it takes twice as long."""
+    found = []
+    for arrivals in ([], coming_in(every_ms=38_000)):
+        state = a_yard(vcpus=4, jobs=600)
+        low_queue(state, count=40)
+        for limits in (replace(PACED, turns_per_run_max=500, turns_total=10_000), WHOLE):
+            told = foretell(state, varied(), 640, limits=limits, arrivals=arrivals)
+            found.append(told.jobs[0].start)
+    alone, whole_alone, late, whole_late = found
+    assert near(alone, whole_alone)
+    assert near(late, whole_late, part=0.15)
+    assert late.p50_ms is not None
+    assert alone.p50_ms is not None
+    assert late.p50_ms > 1.7 * alone.p50_ms
+
+
+def test_a_queue_of_low_priority_is_not_told_where_as_much_comes_in_as_is_served() -> None:
+    state = a_yard(vcpus=4, jobs=600)
+    low_queue(state, count=40)
+    arrivals = coming_in(every_ms=15_000)
+    found = foretell(state, varied(), 640, limits=PACED, arrivals=arrivals)
     assert found.jobs[0].start == Interval()
+
+
+def test_a_queue_of_low_priority_is_not_told_where_those_before_it_have_more() -> None:
+    """Nobody knows how much of what they are served with is its, too."""
+    other = a_host(cpu_milli=4000, memory_mib=10**6, host_id=HostId("other"))
+    queue = a_queue(environments=("ce", "own"))
+    state = a_yard(vcpus=4, jobs=600, queue=queue)
+    run_turn(state, [other, an_environment("own", vcpus=4)], 0)
+    low_queue(state, count=40)
+    assert foretell(state, varied(), 640, limits=PACED).jobs[0].start == Interval()

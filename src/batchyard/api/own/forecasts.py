@@ -218,7 +218,7 @@ def _pace_of(future: Future) -> list[str]:
         return []
     return [
         f"What comes after {future.paced_after:,} starts goes on at the pace of the latter half of"
-        " these."
+        " these, as if all succeeded."
     ]
 
 
