@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.e2e.live_yard import BATCHYARD, QUEUE, LiveYard, live_yard, own_client
+from tests.e2e.live_yard import (
+    BATCHYARD,
+    DEFINITION,
+    QUEUE,
+    LiveYard,
+    live_yard,
+    own_client,
+    until,
+)
 from tests.e2e.test_explanations import HOLD, asking
 from tests.e2e.test_quota_shares import make_share
 
@@ -78,6 +86,41 @@ def test_a_waiting_job_is_told_when_it_starts_and_what_would_help(yard: LiveYard
     assert (over["summary"], "start" in over) == ("It has ended: SUCCEEDED.", False)
     assert over["startedAt"] == yard.job(second)["startedAt"]
     assert (over["hitRate"]["scoredCount"], over["hitRate"]["heldCount"]) == (1, 0)
+
+
+def test_of_an_array_it_is_told_when_all_of_it_is_over(yard: LiveYard) -> None:
+    """One child runs at a time; in the end none waits, and the last one is still to end."""
+    client = own_client(yard)
+    holder = yard.submit(HOLD)
+    yard.reach("RUNNING", holder)
+    script = HOLD.replace("/go", "/go$AWS_BATCH_JOB_ARRAY_INDEX")
+    array_id = yard.batch.submit_job(
+        jobName="array",
+        jobQueue=QUEUE,
+        jobDefinition=DEFINITION,
+        containerOverrides={"command": ["sh", "-c", script]},
+        arrayProperties={"size": 2},
+    )["jobId"]
+    until(lambda: yard.job(array_id)["arrayProperties"]["statusSummary"]["RUNNABLE"] == 2, "both")
+    before = client.get_job_forecast(jobId=array_id)
+    assert before["summary"].startswith("It starts in ")
+    assert before["start"]["p50"] < before["end"]["p50"]
+    assert "is over" in told_by(yard, "forecast", array_id)
+
+    yard.release("go")
+    yard.reach("RUNNING", f"{array_id}:0")
+    one = client.get_job_forecast(jobId=array_id)
+    assert one["summary"].startswith("Its next child starts in ")
+    assert ". All of it is over in " in one["summary"]
+    assert one["start"]["p50"] < one["end"]["p50"]
+
+    yard.release("go0")
+    yard.reach("RUNNING", f"{array_id}:1")
+    last = client.get_job_forecast(jobId=array_id)
+    text = "All its children have their place. All of it is over in "
+    assert last["summary"].startswith(text)
+    yard.release("go1")
+    yard.reach("SUCCEEDED", array_id)
 
 
 def test_quota_shares_and_jobs_that_depend_and_fail_can_be_supposed(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def forecast(
     if job is not None:
         click.echo(f"{answer['jobId']} is {answer['status']}: {answer['summary']}")
         if "start" in answer:
-            _print_intervals([("starts", answer["start"])])
+            rows = [("starts", answer["start"])]
+            _print_intervals([*rows, ("is over", answer["end"])] if "end" in answer else rows)
     else:
         click.echo(f"{name}: {answer['summary']}")
         if answer["waitingCount"]:

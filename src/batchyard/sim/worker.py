@@ -130,8 +130,8 @@ def _future(state: State, yard: Yard, task: Task, came: Sequence[PastArrival]) -
             return None
         yard = _with_arrivals(state, yard, job.queue_arn, came)
         wanted: Sequence[JobId] = (task.job_id,)
-        found = look(copies(state, yard, Question(wanted=tuple(wanted), is_paced=True)), limits)
-        return future_of(found, yard, wanted, shown=[0])
+        question = Question(wanted=tuple(wanted), until_ended=job.array is not None, is_paced=True)
+        return future_of(look(copies(state, yard, question), limits), yard, wanted, shown=[0])
     assert task.queue_arn is not None, "a job, a queue, or changes"
     queue = state.queues.get(task.queue_arn)
     if queue is None:

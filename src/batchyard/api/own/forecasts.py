@@ -21,7 +21,7 @@ from batchyard.model.forecast import (
     Stretch,
 )
 from batchyard.model.ids import JobId, QueueArn
-from batchyard.model.records import JobRecord, Json
+from batchyard.model.records import ArrayProgress, JobRecord, Json
 from batchyard.model.refusal import client_exception
 from batchyard.model.status import JobStatus
 from batchyard.store import Connection, Store
@@ -181,6 +181,8 @@ def _shown_job(job_id: JobId, record: JobRecord, future: Future | None, stretch:
             **_shown_future(future),
             "stretch": _shown_stretch(stretch),
         }
+        if record.progress.array is not None:
+            answer["end"] = shown_interval(future.all_ended)
     return answer
 
 
@@ -294,14 +296,36 @@ def _job_summary(record: JobRecord, future: Future | None) -> str:
         return f"It has ended: {status}."
     if future is None or not future.jobs:
         return "It has its place." if status.has_task else "It has just been placed, or has ended."
+    if record.progress.array is not None:
+        return f"{_next_child(record.progress.array, future)} {_end_of_array(future)}".rstrip()
+    return _start("It", future)
+
+
+def _next_child(array: ArrayProgress, future: Future) -> str:
+    """Tell when the first child of an array starts, or the next one."""
+    counts = array.count_by_status()
+    waiting = counts[JobStatus.PENDING] + counts[JobStatus.RUNNABLE]
+    if array.rest is not None and not waiting:
+        return "All its children have their place."
+    return _start("It" if waiting in (0, array.size) else "Its next child", future)
+
+
+def _end_of_array(future: Future) -> str:
+    if future.all_ended.p50_ms is not None:
+        return f"All of it is over {between(future.all_ended, future.at_ms)}."
+    if future.gave_up is None:
+        return "Not all of it is ever over if nothing changes from outside."
+    return ""
+
+
+def _start(who: str, future: Future) -> str:
     found, at_ms = future.jobs[0], future.at_ms
     if found.started_count == 0:
         if future.gave_up is None:
-            return "It never starts if nothing changes from outside."
-        return (
-            f"It does not start within {duration(future.reached_ms - at_ms)}: {_gave_up(future)}."
-        )
-    text = f"It starts {between(found.start, at_ms)}."
+            return f"{who} never starts if nothing changes from outside."
+        reached = duration(future.reached_ms - at_ms)
+        return f"{who} does not start within {reached}: {_gave_up(future)}."
+    text = f"{who} starts {between(found.start, at_ms)}."
     if found.started_count < future.run_count:
         missing = future.run_count - found.started_count
         text += f" In {missing} of {future.run_count} runs it did not start"
