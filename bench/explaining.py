@@ -58,7 +58,7 @@ async def run(job_count: int = JOBS) -> bool:
     made.add(_FAIR, fair)
     made.add(_THIRD, arrays, array_size=CHILDREN)
     made.add(_THIRD, job_count // 10, depends_on=(made.ids[_PLAIN][-1],))
-    made.add(_NEEDY, 4, needs=_NEEDS)
+    made.add(_NEEDY, 12, needs=_NEEDS)
     step(state, plan_round(view_of(state, _NOW_MS)), _NOW_MS)
     gc.collect()
     gc.freeze()  # As after a restart: see `engine.recovery`.
@@ -74,7 +74,7 @@ async def run(job_count: int = JOBS) -> bool:
         "the first child of an array": child_id(array_ids[0], 0),
         "the last child of an array": child_id(array_ids[-1], CHILDREN - 1),
         "one that lacks three things": made.ids[_NEEDY][0],
-        "two behind one that does": made.ids[_NEEDY][2],
+        "ten behind one that does": made.ids[_NEEDY][10],
         "one that waits for another": made.ids[_THIRD][-1],
     }
     has_met_all = True

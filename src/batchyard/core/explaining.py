@@ -36,7 +36,7 @@ AHEAD_COUNTED_MAX = 1000
 #: Ours: for jobs that more stand before, no change is thought of.
 _AHEAD_FOR_CHANGES_MAX = 30
 #: Ours: for jobs that more stand before, no changes are thought of that help together.
-_AHEAD_FOR_TOGETHER_MAX = 2
+_AHEAD_FOR_TOGETHER_MAX = 10
 #: Ours: how many of the jobs that one waits for are told by name.
 _NAMED_MAX = 20
 
