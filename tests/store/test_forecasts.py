@@ -114,6 +114,23 @@ async def test_what_was_stopped_says_how_long_others_run_unless_the_yard_cut_it_
     assert told == ([(4000, 0, None)] if is_kept else [])
 
 
+@pytest.mark.parametrize("cause", [None, StopCause.TERMINATED])
+async def test_what_failed_to_start_says_how_long_it_held_its_place(
+    store: Store, cause: StopCause | None
+) -> None:
+    job = a_job()
+    await store.append_job(job)
+    progress = ended(1000, status=JobStatus.FAILED)
+    (attempt,) = progress.attempts
+    reason = "CannotPullContainerError: no such image"
+    failed = replace(attempt, started_ms=None, stop_cause=cause, exit_code=None, reason=reason)
+    progress = replace(progress, attempts=(failed,))
+    await store.write(lambda conn: write_progress(conn, [(job.id, progress)]))
+    found = await store.read(run_times.read_past_attempts)
+    told = [(each.starting_ms, each.running_ms, each.exit_code, each.reason) for each in found]
+    assert told == ([(0, 4910, None, reason)] if cause is None else [])
+
+
 async def test_the_latest_that_was_said_of_a_queue_is_read_with_what_came_of_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

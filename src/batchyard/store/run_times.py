@@ -52,13 +52,14 @@ class PastArrival(Struct, frozen=True, kw_only=True):
 
 
 class PastAttempt(Struct, frozen=True, kw_only=True):
-    """An attempt that ran."""
+    """An attempt that ran, or failed to start."""
 
     kind: Kind
     #: See `Origin`.
     batch: str = ""
     trait: str = ""
-    #: From its place to its start, and from its start to its end, in milliseconds.
+    #: From its place to its start, and from its start to its end, in milliseconds; without a start
+    #: 0, and from its place to its end.
     starting_ms: int
     running_ms: int
     exit_code: int | None
@@ -138,16 +139,20 @@ def _of_children(conn: Connection, parent_id: str, origin: Origin) -> Iterator[P
 
 def _attempts_of(origin: Origin, progress: JobProgress) -> Iterable[PastAttempt]:
     for each in progress.attempts:
-        if each.started_ms is None or each.stopped_ms is None or not is_telling(each.stop_cause):
-            continue
         # What was stopped is over, and is not tried again.
         was_stopped = each.stop_cause is not None
+        if each.stopped_ms is None or not is_telling(each.stop_cause):
+            continue
+        if was_stopped and each.started_ms is None:
+            continue
+        # What failed to start has held its place until then.
+        started_ms = each.placed_ms if each.started_ms is None else each.started_ms
         yield PastAttempt(
             kind=origin.kind,
             batch=origin.batch,
             trait=origin.trait,
-            starting_ms=max(0, each.started_ms - each.placed_ms),
-            running_ms=max(0, each.stopped_ms - each.started_ms),
+            starting_ms=max(0, started_ms - each.placed_ms),
+            running_ms=max(0, each.stopped_ms - started_ms),
             exit_code=0 if was_stopped else each.exit_code,
             reason=None if was_stopped else each.reason,
             stopped_ms=each.stopped_ms,
