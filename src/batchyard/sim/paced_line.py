@@ -143,6 +143,11 @@ class LineReading:
     #: The same, where that is not known yet: by what is to be known first.
     _blocked: dict[JobId, list[tuple[Place, JobId]]] = field(default_factory=dict)
 
+    @property
+    def may_go_on(self) -> bool:
+        """Tell whether more would be found now: what somebody waits for has become known."""
+        return any(each in self.ends_ms for each in self._blocked)
+
     def read(self, standing: Iterable[LinePlace], coming: Sequence[Job]) -> None:
         """Say when those asked of start and end; `coming` are those who wait for others."""
         wanted = dict.fromkeys(self.asked)

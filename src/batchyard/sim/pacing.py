@@ -160,12 +160,19 @@ class _Reading:
 
     def read(self, wanted: Iterable[JobId]) -> dict[JobId, Expected]:
         asked = self._asked_of(wanted)
+        paces = {key: self._pace_of(key) for key in sorted(asked, key=self._order_of)}
+        readings: dict[_LineKey, LineReading] = {}
+        left_over = [key for key, pace in paces.items() if pace is not None]
+        while left_over:
+            for key in left_over:
+                pace = paces[key]
+                assert pace is not None, key
+                readings[key] = self._reading_of(key, pace, asked[key])
+            # Jobs of one line may wait for those of another that was read after it.
+            left_over = [key for key, reading in readings.items() if reading.may_go_on]
         found: dict[JobId, Expected] = {}
-        for key in sorted(asked, key=self._order_of):
-            pace = self._pace_of(key)
-            if pace is not None:
-                reading = self._reading_of(key, pace, asked[key])
-                found |= reading.found
+        for reading in readings.values():
+            found |= reading.found
         return found
 
     def _note_lines(self) -> None:

@@ -137,6 +137,21 @@ def test_an_array_that_waits_for_an_array_begins_when_the_last_child_of_that_is_
         assert near(one.start, other.start), one.job_id
 
 
+def test_what_waits_for_what_stands_in_another_line_is_told() -> None:
+    queue = a_queue(policy=a_policy(a=1.0, b=1.0))
+    state = a_yard(vcpus=4, jobs=0, queue=queue)
+    jobs = [a_job(number, share_identifier="a" if number % 2 else "b") for number in range(1, 601)]
+    more = [
+        a_job(601, share_identifier="a", after=(600,)),
+        a_job(602, share_identifier="b", after=(601,)),
+        a_job(603, share_identifier="a", after=(602,)),
+    ]
+    run_turn(state, [*jobs, *more], 0)
+    paced, whole = both(state, 601, 602, 603)
+    for one, other in zip(paced.jobs, whole.jobs, strict=True):
+        assert near(one.start, other.start, part=0.1), one.job_id
+
+
 def test_what_failed_in_a_run_is_known_to_keep_others_from_starting() -> None:
     """Half of the runs let fail what a job waits for; in the others its start is told."""
     state = a_yard(vcpus=4, jobs=600)
