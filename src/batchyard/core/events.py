@@ -203,8 +203,9 @@ class MainNodeEnded(JobFact, frozen=True, kw_only=True):
 class AttemptStopping(JobFact, frozen=True, kw_only=True):
     """We have decided to stop the live attempt; what it keeps for nodes to come it gives back."""
 
-    at_ms: int
     cause: StopCause
+    #: 0: it was written before anybody asked.
+    at_ms: int = 0
 
 
 class AttemptEnded(JobFact, frozen=True, kw_only=True):
