@@ -195,9 +195,9 @@ def test_a_queue_of_low_priority_waits_longer_if_more_comes_in_before_it() -> No
     """About half as many come in as are served: what is before it takes twice as long."""
     found = []
     for arrivals in ([], coming_in(every_ms=38_000)):
-        state = a_yard(vcpus=4, jobs=600)
+        state = a_yard(vcpus=4, jobs=400)
         low_queue(state, count=40)
-        for limits in (replace(PACED, turns_per_run_max=500, turns_total=10_000), WHOLE):
+        for limits in (replace(PACED, turns_per_run_max=400, turns_total=8000), WHOLE):
             told = foretell(state, varied(), 640, limits=limits, arrivals=arrivals)
             found.append(told.jobs[0].start)
     alone, whole_alone, late, whole_late = found
