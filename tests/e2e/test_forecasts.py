@@ -162,7 +162,7 @@ def test_quota_shares_and_jobs_that_depend_and_fail_can_be_supposed(tmp_path: Pa
 
         # More of its own is no use to speech on this machine: nobody waits less, or longer.
         smaller = told_by(yard, "what-if", "--quota", f"{QUEUE}/speech:VCPU=7")
-        assert "Of 1 jobs that wait 0 would start earlier and 0 later." in smaller
+        assert "Of 1 job that waits 0 would start earlier and 0 later." in smaller
         line = told_by(yard, "what-if", "--policy", f"{QUEUE}=FIFO", "--submit", str(trace))
         assert "preempted" not in line
         yard.release("go")

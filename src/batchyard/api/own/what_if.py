@@ -61,7 +61,8 @@ def _summary_of(found: Comparison) -> str:
     waiting = sum(each.waiting_count for each in whole)
     gaining = sum(each.gaining_count for each in whole)
     losing = sum(each.losing_count for each in whole)
-    text = f"Of {waiting:,} jobs that wait {gaining:,} would start earlier and {losing:,} later."
+    whom = "1 job that waits" if waiting == 1 else f"{waiting:,} jobs that wait"
+    text = f"Of {whom} {gaining:,} would start earlier and {losing:,} later."
     more = sum(each.preempted_after_count - each.preempted_before_count for each in whole)
     if more:
         text += f" {abs(more):,} {'more' if more > 0 else 'fewer'} would be preempted."
