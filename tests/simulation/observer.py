@@ -19,6 +19,7 @@ from batchyard.model.ids import (
     TaskId,
     child_id,
     is_part_id,
+    name_in_arn,
     node_id,
     split_part_id,
     whole_id_of,
@@ -67,6 +68,9 @@ class Observer:
         self.instance_used: dict[InstanceId, Amount] = {}
         self.fargate_max: dict[EnvironmentArn, int] = {}
         self.fargate_used: dict[EnvironmentArn, int] = {}
+        #: Names of what was in transition when the server died last: the next one takes it as it
+        #: was asked to become, and says later that it has.
+        self.as_asked: set[str] = set()
         #: What callers asked, by the name of the job.
         self.requests: dict[str, Mapping[str, Any]] = {}
         self.name_by_id: dict[JobId, str] = {}
@@ -204,6 +208,7 @@ class Observer:
         if arn in self.fargate_max:
             self.fargate_used[arn] += sum(amount.cpu_milli for _, _, amount in seen.held.values())
             is_within = self.fargate_used[arn] <= self.fargate_max[arn]
+            is_within |= name_in_arn(arn) in self.as_asked
             demand(is_within, f"{job_id} goes beyond maxvCpus of {arn}")
 
     def _see_stopping(self, job_id: JobId) -> None:
@@ -239,6 +244,10 @@ class Observer:
             self.fargate_used[holder.environment] -= amount.cpu_milli
 
     def _see_resource(self, event: e.Event) -> None:
+        if isinstance(event, e.EnvironmentSettled | e.QueueSettled):
+            self.as_asked.discard(name_in_arn(event.arn))
+        elif isinstance(event, e.QuotaShareSettled):
+            self.as_asked.discard(event.terms.name)
         match event:
             case e.HostChanged():
                 self.hosts[event.host_id] = event.capacity

@@ -79,6 +79,14 @@ class Records:
             str(row[0]) for row in self._conn.execute("SELECT arn FROM quota_shares ORDER BY arn")
         ]
 
+    def in_transition(self) -> set[str]:
+        """Name everything that a server which starts now takes as it was asked to become."""
+        return {
+            str(name)
+            for statement in _IN_TRANSITION
+            for _, name, _ in self._conn.execute(statement).fetchall()
+        }
+
     def unsettled(self) -> list[str]:
         """Name everything that the engine still owes an answer."""
         found = [

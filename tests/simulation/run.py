@@ -242,6 +242,7 @@ class Run:
         if why == "start_trouble":
             self.faults.counts[why] += 1
         self._see(self.records.new_events())
+        self.observer.as_asked = self.records.in_transition()
         self._change_hosts()
         self.after(self.chance.choice((0.0, 0.5, 20.0)), self._boot)
 

@@ -16,6 +16,7 @@ from batchyard.model.ids import (
     JobId,
     QueueArn,
     is_part_id,
+    name_in_arn,
     split_part_id,
     whole_id_of,
 )
@@ -96,18 +97,24 @@ class Turns:
         return self._observer.accepted[whole_id_of(job_id)]
 
     def _see_environment(self, event: e.AttemptPlaced) -> None:
-        environment = self._environments[event.environment_arn]
-        is_on = environment.state is ResourceState.ENABLED and environment.fault is None
-        demand(is_on, f"{event.job_id} begins in {environment.arn}, which is off")
-        queue = self._queues[self._of(event.job_id).queue_arn]
-        is_its_own = environment.arn in queue.environment_arns
-        demand(is_its_own, f"{event.job_id} begins in {environment.arn}, not of its queue")
+        """What is in transition when the server dies comes back as it was asked to become."""
+        queue_arn, arn = self._of(event.job_id).queue_arn, event.environment_arn
+        environment, queue = self._environments.get(arn), self._queues.get(queue_arn)
+        if name_in_arn(arn) not in self._observer.as_asked:
+            is_on = environment is not None and environment.state is ResourceState.ENABLED
+            is_on &= environment is not None and environment.fault is None
+            demand(is_on, f"{event.job_id} begins in {arn}, which is off")
+        if name_in_arn(queue_arn) not in self._observer.as_asked:
+            is_its_own = queue is not None and arn in queue.environment_arns
+            demand(is_its_own, f"{event.job_id} begins in {arn}, not of its queue")
 
     def _see_line(self, event: e.AttemptPlaced) -> None:
         mine, place = self._of(event.job_id), self._waiting.pop(event.job_id, None)
-        queue = self._queues[mine.queue_arn]
+        queue = self._queues.get(mine.queue_arn)
+        if place is None or queue is None or mine.nodes is not None:
+            return
         is_in_line = queue.policy_arn is None and not queue.has_quota_shares
-        if place is None or not is_in_line or mine.nodes is not None:
+        if not is_in_line or event.environment_arn not in queue.environment_arns:
             return
         passed = [
             other_id
@@ -157,8 +164,10 @@ class Turns:
         job = self._of(event.job_id)
         if job.quota_share is None or job.capacity_use:
             return
-        share = self._shares[job.queue_arn, job.quota_share]
+        share = self._shares.setdefault((job.queue_arn, job.quota_share), _Share(0, 0))
         share.held[event.job_id] = job.demand.cpu_milli
+        if any(name in self._observer.as_asked for _, name in self._shares):
+            return
         if share.most is not None:
             held = sum(share.held.values())
             demand(held <= share.most, f"{event.job_id} goes beyond {share}")
