@@ -103,6 +103,30 @@ MUTANTS = (
         "    if verdict.is_success:\n",
     ),
     Mutant(
+        "queues of low priority are served first",
+        "scheduler/round.py",
+        "    return (-queue.priority, queue.last_placed, queue.seq)\n",
+        "    return (queue.priority, queue.last_placed, queue.seq)\n",
+    ),
+    Mutant(
+        "what is tried again stands where it stood",
+        "core/bookkeeping.py",
+        "        is_retry = job.progress.was_tried\n",
+        "        is_retry = False\n",
+    ),
+    Mutant(
+        "a timeout counts from the placement",
+        "core/bookkeeping.py",
+        "        state.deadlines.add(attempt.started_ms + job.timeout_ms, attempt.task_id)\n",
+        "        state.deadlines.add(attempt.placed_ms + job.timeout_ms, attempt.task_id)\n",
+    ),
+    Mutant(
+        "an attempt uses up twice what it needs",
+        "core/consumables.py",
+        "            found.used_up += need.quantity\n",
+        "            found.used_up += 2 * need.quantity\n",
+    ),
+    Mutant(
         "nodes begin in an attempt that is to stop",
         "core/evolve.py",
         "    if job.nodes is not None and job.nodes.waiting:\n        give",

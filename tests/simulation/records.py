@@ -60,6 +60,11 @@ class Records:
         rows = self._conn.execute("SELECT id, name, status FROM jobs ORDER BY seq").fetchall()
         return [(JobId(job_id), name, JobStatus(status)) for job_id, name, status in rows]
 
+    def holdings(self) -> dict[str, tuple[int, int]]:
+        """Give how much is held and used up of each consumable resource."""
+        rows = self._conn.execute("SELECT arn, held, used_up FROM consumables ORDER BY arn")
+        return {str(arn): (held, used_up) for arn, held, used_up in rows.fetchall()}
+
     def name_of(self, job_id: JobId) -> str:
         (name,) = self._conn.execute("SELECT name FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return str(name)

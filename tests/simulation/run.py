@@ -214,6 +214,11 @@ class Run:
             expected = "SUBMITTED" if seen is None else seen.status
             if {status, expected} != {"STARTING", "SCHEDULED"} and status != expected:
                 raise Broken(f"{job_id} is {status} in its record and {expected} by its events")
+        ledger, holdings = self.observer.consumables, self.records.holdings()
+        for arn in ledger.there:
+            counted = ledger.held[arn], ledger.used_up[arn]
+            if holdings.get(arn, counted) != counted:
+                raise Broken(f"{arn} has {holdings[arn]} in its record and {counted} by its events")
 
     def _bury(self, server: Server) -> None:
         """A server that ended by itself: trouble at its start is allowed, nothing else."""

@@ -35,6 +35,7 @@ FAULTS = (
 )
 #: Drawn when all else is: a seed of before it keeps its world as far as it can.
 _DRAWN_LAST = "slow_pull"
+_RUSH_CHANCE = 0.25
 
 _MINUTE_MS = 60_000
 _SPAN_MS = 6 * _MINUTE_MS
@@ -83,6 +84,8 @@ def draw_schedule(seed: int) -> Schedule:
     items = drawing.draw()
     if chance.random() < eagerness:
         faults.append(_DRAWN_LAST)
+    if chance.random() < _RUSH_CHANCE:
+        items = drawing.rush()
     return Schedule(seed=seed, faults=tuple(faults), items=tuple(items))
 
 
@@ -118,6 +121,34 @@ class _Drawing:
         self._definitions()
         for number in range(chance.choice((0, 3, 7))):
             self._change(number)
+        self.items.sort(key=lambda item: item.at_ms)
+        return self.items
+
+    def rush(self) -> list[Item]:
+        """Let two more queues of one environment have much to do at once, one before the other."""
+        chance, at_ms = self.chance, self._when()
+        environment = chance.choice(self.environments)
+        definition = "fargate-ok" if environment == "fargate" else "ec2-ok"
+        if definition not in self.definitions:
+            self.definitions = [definition]
+            self._definitions()
+        order = [{"order": 0, "computeEnvironment": environment}]
+        for name, priority in (("q-low", 3), ("q-high", 4)):
+            self._add(
+                "CreateJobQueue",
+                jobQueueName=name,
+                priority=priority,
+                computeEnvironmentOrder=order,
+            )
+            for number in range(chance.randint(3, 8)):
+                self._add(
+                    "SubmitJob",
+                    at_ms=at_ms + chance.randrange(3000),
+                    job=f"{name}-{number}",
+                    jobName=f"{name}-{number}",
+                    jobQueue=name,
+                    jobDefinition=definition,
+                )
         self.items.sort(key=lambda item: item.at_ms)
         return self.items
 

@@ -2,15 +2,19 @@
 
 Decides only where the rule leaves no doubt: two jobs of a queue in line that ask for the same must
 start in the order in which they came, unless the earlier one has room on an instance that is
-starting in an environment that comes before. Refuses to know which of two different jobs fits.
+starting in an environment that comes before; one that is tried again starts before those that never
+ran; and the first of a queue before whoever asks for the same in one of lower priority. Refuses to
+know which of two different jobs fits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchyard.core import events as e
 from batchyard.model.amounts import Amount
+from batchyard.model.capacity_use import NUM_INSTANCES
 from batchyard.model.ids import (
     EnvironmentArn,
     JobId,
@@ -49,14 +53,43 @@ class Turns:
         self._environments: dict[EnvironmentArn, e.EnvironmentSettled] = {}
         #: RUNNABLE jobs and children of queues in line, with their place; none that came back.
         self._waiting: dict[JobId, tuple[int, int]] = {}
+        #: Those of any queue that are to be tried again.
+        self._back: dict[JobId, None] = {}
+        #: Arrays that have not ended: children that have no story may stand where they do.
+        self._arrays: dict[JobId, None] = {}
+        self._draining: set[QueueArn] = set()
+        #: What training jobs hold of their environments, by instance type.
+        self._training: dict[EnvironmentArn, dict[JobId, Mapping[str, int]]] = {}
         self._launched: dict[InstanceId, e.InstanceLaunched] = {}
         self._starting: dict[InstanceId, e.InstanceLaunched] = {}
         self._shares: dict[tuple[QueueArn, str], _Share] = {}
 
     def see(self, event: e.Event) -> None:
         match event:
+            case e.AttemptPlaced():
+                self._see_environment(event)
+                self._see_line(event)
+                self._see_other_queues(event)
+                self._see_quota(event)
+                self._see_instances(event)
+            case e.AttemptEnded():
+                for share in self._shares.values():
+                    share.held.pop(event.job_id, None)
+                for held in self._training.values():
+                    held.pop(event.job_id, None)
+            case e.JobFact():
+                self._see_runnable(event)
+            case _:
+                self._see_resource(event)
+
+    def _see_resource(self, event: e.Event) -> None:
+        match event:
             case e.QueueSettled():
                 self._queues[event.arn] = event
+            case e.QueueDraining():
+                self._draining.add(event.arn)
+            case e.QueueDeleted():
+                self._draining.discard(event.arn)
             case e.EnvironmentSettled():
                 self._environments[event.arn] = event
             case e.QuotaShareSettled():
@@ -68,24 +101,22 @@ class Turns:
                 self._starting.pop(event.instance_id, None)
             case e.InstanceReady() | e.InstanceDraining():
                 self._starting.pop(event.instance_id, None)
-            case e.AttemptPlaced():
-                self._see_environment(event)
-                self._see_line(event)
-                self._see_quota(event)
-            case e.AttemptEnded():
-                for share in self._shares.values():
-                    share.held.pop(event.job_id, None)
             case _:
-                self._see_runnable(event)
+                pass
 
     def _see_runnable(self, event: e.Event) -> None:
         match event:
+            case e.JobAccepted() if event.array_size is not None:
+                self._arrays[event.job_id] = None
             case e.JobAccepted() if event.status == "RUNNABLE":
                 self._waiting[event.job_id] = (event.seq, 0)
             case e.JobBecameRunnable():
                 self._waiting[event.job_id] = self._place_of(event.job_id)
-            case e.JobFailed() | e.JobRetried():
-                self._waiting.pop(event.job_id, None)
+            case e.JobRetried():
+                self._back[event.job_id] = None
+            case e.JobFailed() | e.JobSucceeded():
+                for each in (self._waiting, self._back, self._arrays):
+                    each.pop(event.job_id, None)
             case _:
                 pass
 
@@ -110,6 +141,7 @@ class Turns:
 
     def _see_line(self, event: e.AttemptPlaced) -> None:
         mine, place = self._of(event.job_id), self._waiting.pop(event.job_id, None)
+        self._back.pop(event.job_id, None)
         queue = self._queues.get(mine.queue_arn)
         if place is None or queue is None or mine.nodes is not None:
             return
@@ -119,14 +151,72 @@ class Turns:
         passed = [
             other_id
             for other_id, before in self._waiting.items()
-            if before < place and _is_like(self._of(other_id), mine)
+            if before < place and _is_like_here(self._of(other_id), mine)
         ]
+        passed += [each for each in self._back if _is_like_here(self._of(each), mine)]
         coming = self._coming_before(queue, event.environment_arn, mine.demand)
         demand(
             len(passed) <= coming,
             f"{event.job_id} begins before {passed}, which came earlier; {coming} of them have"
             " room on instances that are starting in an environment before",
         )
+
+    def _see_other_queues(self, event: e.AttemptPlaced) -> None:
+        """The first in line of a queue of higher priority could have had this place."""
+        mine = self._of(event.job_id)
+        queue = self._queues.get(mine.queue_arn)
+        if queue is None or mine.nodes is not None or queue.has_quota_shares:
+            return
+        for other in self._queues.values():
+            first_id = self._first_of(other)
+            is_before = other.priority > queue.priority and first_id is not None
+            if not is_before or event.environment_arn not in other.environment_arns:
+                continue
+            assert first_id is not None
+            first = self._of(first_id)
+            if _is_like(first, mine) and not self._is_changing(queue, other):
+                coming = self._coming_before(other, event.environment_arn, mine.demand)
+                text = f"{event.job_id} begins before {first_id} of a queue of higher priority"
+                demand(coming > 0, text)
+
+    def _first_of(self, queue: e.QueueSettled) -> JobId | None:
+        """Name who stands first in a queue in line; None: nobody does for sure."""
+        is_in_line = queue.policy_arn is None and not queue.has_quota_shares
+        if not is_in_line or queue.arn in self._draining:
+            return None
+        if any(self._is_in(each, queue) for each in self._back):
+            return None
+        own = [(place, each) for each, place in self._waiting.items() if self._is_in(each, queue)]
+        if not own:
+            return None
+        (seq, _), first_id = min(own)
+        before = (each for each in self._arrays if self._of(each).seq <= seq)
+        return None if any(self._is_in(each, queue) for each in before) else first_id
+
+    def _is_in(self, job_id: JobId, queue: e.QueueSettled) -> bool:
+        return self._of(job_id).queue_arn == queue.arn
+
+    def _is_changing(self, *queues: e.QueueSettled) -> bool:
+        return any(name_in_arn(each.arn) in self._observer.as_asked for each in queues)
+
+    def _see_instances(self, event: e.AttemptPlaced) -> None:
+        """The instances of training jobs stay within the limits of their environment."""
+        arn, uses = event.environment_arn, self._of(event.job_id).capacity_use
+        if not uses:
+            return
+        held = self._training.setdefault(arn, {})
+        held[event.job_id] = {each.unit: each.quantity for each in uses}
+        environment = self._environments.get(arn)
+        if environment is None or name_in_arn(arn) in self._observer.as_asked:
+            return
+        for unit, most in (environment.limits or {}).items():
+            used = sum(
+                quantity
+                for each in held.values()
+                for kind, quantity in each.items()
+                if unit in (kind, NUM_INSTANCES)
+            )
+            demand(used <= most, f"{event.job_id} begins, and {arn} uses {used} of {most} {unit}")
 
     def _coming_before(
         self, queue: e.QueueSettled, environment_arn: EnvironmentArn, each: Amount
@@ -178,9 +268,14 @@ class Turns:
 
 
 def _is_like(other: e.JobAccepted, mine: e.JobAccepted) -> bool:
-    """Tell whether a job asks for the same as another of its queue, and for nothing besides."""
-    is_like = other.queue_arn == mine.queue_arn and other.demand == mine.demand
-    return is_like and other.nodes is None and not other.needs
+    """Tell whether a job asks for the same as another, and for nothing besides."""
+    is_alone = other.nodes is None and not other.needs
+    return is_alone and (other.demand, other.capacity_use) == (mine.demand, mine.capacity_use)
+
+
+def _is_like_here(other: e.JobAccepted, mine: e.JobAccepted) -> bool:
+    """Tell the same of two of one queue."""
+    return other.queue_arn == mine.queue_arn and _is_like(other, mine)
 
 
 def _count_in(room: Amount, each: Amount) -> int:

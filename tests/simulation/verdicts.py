@@ -32,6 +32,8 @@ class _Story:
     """The attempts of a job or child so far."""
 
     counted: int = 0
+    #: When the live attempt started, by its machine; None: it has not.
+    started_ms: int | None = None
     #: Of the live attempt, or of the last one.
     stopped_for: StopCause | None = None
     ended: e.AttemptEnded | None = None
@@ -62,8 +64,11 @@ class Verdicts:
         story = self._stories.setdefault(event.job_id, _Story())
         match event:
             case e.AttemptPlaced():
-                story.stopped_for, story.ended = None, None
+                story.stopped_for, story.ended, story.started_ms = None, None, None
+            case e.AttemptStarted():
+                story.started_ms = event.at_ms
             case e.AttemptStopping():
+                self._see_timeout(event, story)
                 # The first cause is why it ends; to stop it again changes nothing.
                 story.stopped_for = story.stopped_for or event.cause
             case e.AttemptEnded():
@@ -77,6 +82,13 @@ class Verdicts:
                 demand(is_good, f"{event.job_id} succeeds after {story}")
             case e.JobFailed() if story.ended is not None:
                 self._see_failed(event.job_id, story)
+
+    def _see_timeout(self, event: e.AttemptStopping, story: _Story) -> None:
+        if event.cause is StopCause.TIMED_OUT:
+            timeout_ms = self._accepted[whole_id_of(event.job_id)].timeout_ms
+            is_due = timeout_ms is not None and story.started_ms is not None
+            is_due &= event.at_ms >= (story.started_ms or 0) + (timeout_ms or 0)
+            demand(is_due, f"{event.job_id} is stopped before its timeout of {timeout_ms} ms")
 
     def _see_failed(self, job_id: JobId, story: _Story) -> None:
         demand(not _is_good(story), f"{job_id} fails after {story}")
