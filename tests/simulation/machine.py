@@ -76,9 +76,10 @@ class WatchedMachine(TwinMachine):
         return [task_id for task_id, task in self.tasks.items() if task.ended is None]
 
     def finish_everything(self) -> None:
-        """Let end what would run for ever."""
+        """Let end what would run for ever, unless somebody owes it an order to stop."""
         for task_id, task in list(self.tasks.items()):
-            if task.ended is None and task.due_ms is None:
+            is_endless = task.ended is None and task.due_ms is None
+            if is_endless and not self._observer.is_stopping(task_id):
                 self.finish(task_id)
 
 

@@ -61,6 +61,8 @@ class Observer:
         self.spawned: dict[JobId, S] = {}
         self.job_by_task: dict[TaskId, JobId] = {}
         self.ended_tasks: set[TaskId] = set()
+        #: Jobs, children and nodes whose live attempt is to stop.
+        self.stopping: set[JobId] = set()
         self.hosts: dict[HostId, Amount] = {}
         self.host_used: dict[HostId, Amount] = {}
         self.instances: dict[InstanceId, Amount] = {}
@@ -77,6 +79,10 @@ class Observer:
         self.id_by_name: dict[str, JobId] = {}
 
     # -- what the machine does --------------------------------------------------------------------
+
+    def is_stopping(self, task_id: TaskId) -> bool:
+        """Tell whether the machine is to be told to stop a task, if it was not yet."""
+        return self.job_by_task.get(task_id) in self.stopping
 
     def see_accepted(self, task_id: TaskId, live: Iterable[TaskId]) -> None:
         """A machine takes a task: one that nobody gave up, and alone for its job."""
@@ -215,6 +221,7 @@ class Observer:
         """What was kept for nodes that have not begun is free again: they never will."""
         seen = self._at(job_id)
         demand(seen.attempt is not None, f"{job_id} stops without an attempt")
+        self.stopping.add(job_id)
         if self.accepted[whole_id_of(job_id)].nodes is None or is_part_id(job_id):
             return
         for place in list(seen.held):
@@ -225,6 +232,7 @@ class Observer:
     def _see_attempt_ended(self, job_id: JobId) -> None:
         seen = self._at(job_id)
         demand(seen.attempt is not None, f"{job_id} ends an attempt that there is not")
+        self.stopping.discard(job_id)
         seen.attempt = None
         for task_id in [each for each, of in self.job_by_task.items() if of == job_id]:
             self.ended_tasks.add(task_id)
