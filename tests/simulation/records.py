@@ -86,18 +86,14 @@ class Records:
 
     def in_transition(self) -> set[str]:
         """Name everything that a server which starts now takes as it was asked to become."""
-        return {
-            str(name)
-            for statement in _IN_TRANSITION
-            for _, name, _ in self._conn.execute(statement).fetchall()
-        }
+        return {str(name) for _, name, _ in self._changing()}
 
     def unsettled(self) -> list[str]:
         """Name everything that the engine still owes an answer."""
-        found = [
-            f"{kind} {name} is {status}"
-            for statement in _IN_TRANSITION
-            for kind, name, status in self._conn.execute(statement).fetchall()
-        ]
+        found = [f"{kind} {name} is {status}" for kind, name, status in self._changing()]
         found += [f"wish {row}" for row in self._conn.execute("SELECT * FROM wishes").fetchall()]
         return found
+
+    def _changing(self) -> Iterator[tuple[str, object, object]]:
+        for statement in _IN_TRANSITION:
+            yield from self._conn.execute(statement).fetchall()

@@ -168,13 +168,13 @@ class Turns:
         if queue is None or mine.nodes is not None or queue.has_quota_shares:
             return
         for other in self._queues.values():
-            first_id = self._first_of(other)
-            is_before = other.priority > queue.priority and first_id is not None
+            is_before = other.priority > queue.priority
             if not is_before or event.environment_arn not in other.environment_arns:
                 continue
-            assert first_id is not None
-            first = self._of(first_id)
-            if _is_like(first, mine) and not self._is_changing(queue, other):
+            first_id = self._first_of(other)
+            if first_id is None or self._is_changing(queue, other):
+                continue
+            if _is_like(self._of(first_id), mine):
                 coming = self._coming_before(other, event.environment_arn, mine.demand)
                 text = f"{event.job_id} begins before {first_id} of a queue of higher priority"
                 demand(coming > 0, text)

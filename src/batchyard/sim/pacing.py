@@ -160,14 +160,13 @@ class _Reading:
 
     def read(self, wanted: Iterable[JobId]) -> dict[JobId, Expected]:
         asked = self._asked_of(wanted)
-        paces = {key: self._pace_of(key) for key in sorted(asked, key=self._order_of)}
+        in_order = sorted(asked, key=self._order_of)
+        paces = {key: pace for key in in_order if (pace := self._pace_of(key)) is not None}
         readings: dict[_LineKey, LineReading] = {}
-        left_over = [key for key, pace in paces.items() if pace is not None]
+        left_over = list(paces)
         while left_over:
             for key in left_over:
-                pace = paces[key]
-                assert pace is not None, key
-                readings[key] = self._reading_of(key, pace, asked[key])
+                readings[key] = self._reading_of(key, paces[key], asked[key])
             # Jobs of one line may wait for those of another that was read after it.
             left_over = [key for key, reading in readings.items() if reading.may_go_on]
         found: dict[JobId, Expected] = {}
@@ -196,9 +195,10 @@ class _Reading:
             job = self._left.state.find(job_id)
             if job is None:
                 continue
-            if waits(job) and _key_of(job) in self._first:
+            if not waits(job):
+                self._note_running_end(job_id)
+            elif _key_of(job) in self._first:
                 asked.setdefault(_key_of(job), {})[job_id] = None
-            self._note_running_end(job_id, job)
             more = [each for each in job.unmet if each not in seen]
             seen.update(more)
             left_over += more
@@ -212,15 +212,15 @@ class _Reading:
                 job = self._left.state.find(needed)
                 if job is None:
                     continue
-                self._note_running_end(needed, job)
-                if _key_of(job) in asked and waits(job):
+                if not waits(job):
+                    self._note_running_end(needed)
+                elif _key_of(job) in asked:
                     asked[_key_of(job)][needed] = None
 
-    def _note_running_end(self, job_id: JobId, job: Job) -> None:
+    def _note_running_end(self, job_id: JobId) -> None:
         """Note when a job ends that waits no more."""
-        if not waits(job):
-            end_ms = self._running_ends_ms.get(whole_id_of(job_id), 0)
-            self._ends_ms[job_id] = max(self._left.now_ms, end_ms)
+        end_ms = self._running_ends_ms.get(whole_id_of(job_id), 0)
+        self._ends_ms[job_id] = max(self._left.now_ms, end_ms)
 
     def _order_of(self, key: _LineKey) -> tuple[int, int, str]:
         """Read queues of higher priority first: their jobs are waited for more often."""
@@ -229,9 +229,9 @@ class _Reading:
 
     def _pace_of(self, key: _LineKey) -> Pace | None:
         """Tell how a line is served; None: nobody can say."""
-        now_ms, served = self._left.now_ms, self._served.get(key)
-        ms_per_work = None if served is None else served.ms_per_work(now_ms)
-        if served is not None and ms_per_work is not None:
+        now_ms, served = self._left.now_ms, self._served.get(key, _Served())
+        ms_per_work = served.ms_per_work(now_ms)
+        if ms_per_work is not None:
             return Pace(now_ms, ms_per_work, served.passed())
         if key[0] not in self._behind_others:
             self._behind_others[key[0]] = self._pace_behind_others(key[0])
